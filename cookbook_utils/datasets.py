@@ -1,0 +1,404 @@
+"""The catalog of scenes, the readers that open them lazily, and the real files by address and hash.
+
+What is known of a data set (bands, wavelengths, scale, fill value, dates, sensor, files) stands in
+``data/catalog.yml``; addresses and hashes of the real files stand in ``data/registry.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from intake.readers.entry import Catalog
+from intake.readers.readers import BaseReader
+
+DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
+
+
+class DataUnavailableError(FileNotFoundError):
+    """A data file is not on this machine; the message says which command brings it."""
+
+
+class UnknownDatasetError(AttributeError, KeyError):
+    """The catalog has no data set of this name; raised by ``cat.name`` and ``cat["name"]``."""
+
+    def __str__(self) -> str:  # KeyError would show the message in quotes
+        return str(self.args[0])
+
+
+class SceneCatalog(Catalog):
+    """An intake catalog that answers an unknown name with the names it has."""
+
+    def __getitem__(self, name: str) -> BaseReader:
+        if name not in self.aliases:
+            raise UnknownDatasetError(
+                f"the catalog has no data set {name!r}; it has: {', '.join(self.aliases)}"
+            )
+        return super().__getitem__(name)
+
+    def __getattr__(self, name: str) -> BaseReader:
+        if name.startswith("_"):  # what Python and IPython ask any object for
+            raise AttributeError(name)
+        return self[name]
+
+
+def open_catalog(path: str | os.PathLike[str] | None = None) -> SceneCatalog:
+    """Open the catalog of data sets.
+
+    Parameters
+    ----------
+    path : path, optional
+        A catalog file. The default is ``data/catalog.yml`` of the project this package is in.
+
+    Returns
+    -------
+    SceneCatalog
+        ``list(cat)`` names the data sets, ``cat.name.metadata`` describes one, and
+        ``cat.name.read()`` opens it lazily: a scene as a float32 DataArray (band, y, x) with NaN
+        where data are missing, a truth as a Dataset of uint8 maps (y, x).
+
+    Raises
+    ------
+    DataUnavailableError
+        If there is no such file.
+
+    Examples
+    --------
+    >>> cat = open_catalog()
+    >>> "landsat_5_small" in list(cat)
+    True
+    >>> cat.betsiboka.metadata["years"]
+    [2017, 2020]
+    """
+    path = DATA_FOLDER / "catalog.yml" if path is None else Path(path).resolve()
+    if not path.is_file():
+        raise DataUnavailableError(
+            f"there is no catalog at {path}; pass open_catalog the path of the project's "
+            "data/catalog.yml"
+        )
+    plain = Catalog.from_yaml_file(str(path))
+    return SceneCatalog(
+        plain.entries, plain.aliases, plain.data, plain.user_parameters, metadata=plain.metadata
+    )
+
+
+def fetch(
+    dataset: str,
+    file: str,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    progressbar: bool = False,
+) -> Path:
+    """Return the path of a real data file whose SHA-256 was checked, downloading it if need be.
+
+    The file is looked for as ``<dataset>/<file>`` in the folder named by the environment variable
+    COOKBOOK_DATA, then in ``downloads`` of the data folder; then pooch downloads it there.
+
+    Parameters
+    ----------
+    dataset, file : str
+        A row of the registry, such as ``"pucallpa", "1985.tif"``.
+    folder : path, optional
+        The data folder, which holds ``registry.csv``; the default is the project's ``data``.
+    progressbar : bool, default False
+        Show a progress bar while downloading (needs tqdm).
+
+    Returns
+    -------
+    pathlib.Path
+        The file, whole and unaltered.
+
+    Raises
+    ------
+    DataUnavailableError
+        If the file is not here and cannot be downloaded or stored.
+    ValueError
+        If the registry has no such file, or a file does not match its hash.
+    """
+    import pooch
+    from requests.exceptions import RequestException
+
+    folder = DATA_FOLDER if folder is None else Path(folder)
+    registry = _registry(folder)
+    if (dataset, file) not in registry:
+        known = [f for d, f in registry if d == dataset] or sorted({d for d, _ in registry})
+        raise ValueError(f"the registry has no file {dataset}/{file}; it has: {', '.join(known)}")
+    sha256, url = registry[dataset, file]
+
+    if given := os.environ.get("COOKBOOK_DATA"):
+        path = Path(given) / dataset / file
+        if path.is_file():
+            if (found := _sha256(path)) != sha256:
+                raise ValueError(
+                    f"{path} (in the folder named by COOKBOOK_DATA) is not the file it should be "
+                    f"and was not used: its SHA-256 is {found}, expected {sha256}; delete it"
+                )
+            return path
+    path = folder / "downloads" / dataset / file
+    if path.is_file() and _sha256(path) == sha256:
+        return path
+
+    advice = (
+        "run `make data` with a network, or set COOKBOOK_DATA to a folder that holds "
+        f"{dataset}/{file}"
+    )
+    pooch.get_logger().setLevel("WARNING")  # by default it announces each download on stderr
+    try:
+        pooch.retrieve(url, f"sha256:{sha256}", file, path.parent, progressbar=progressbar)
+    except RequestException as error:
+        raise DataUnavailableError(
+            f"{dataset}/{file} is not on this machine and could not be downloaded from {url} "
+            f"({type(error).__name__}); {advice}"
+        ) from None
+    except OSError as error:
+        raise DataUnavailableError(
+            f"{dataset}/{file} is not on this machine and {path.parent} cannot be written "
+            f"({error}); make that folder writable, or {advice}"
+        ) from None
+    return path
+
+
+def _registry(folder: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return SHA-256 and address of each (dataset, file) of ``registry.csv``."""
+    with open(folder / "registry.csv", newline="", encoding="utf-8") as lines:
+        return {(r["dataset"], r["file"]): (r["sha256"], r["url"]) for r in csv.DictReader(lines)}
+
+
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    return _sha256_once(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.cache
+def _sha256_once(path: Path, size: int, mtime_ns: int) -> str:
+    """Hash a file once in a process; a changed size or time makes it another file."""
+    import pooch
+
+    return pooch.file_hash(str(path))
+
+
+class SceneReader(BaseReader):
+    """One satellite scene from GeoTIFFs, one file per band or one file with all bands.
+
+    The arguments come from the catalog; a caller gives ``read`` the ``year`` and, if need be, the
+    ``chunks``.
+    """
+
+    imports = {"rioxarray"}
+    output_instance = "xarray:DataArray"
+
+    def _read(
+        self,
+        *,
+        name: str,
+        folder: str,
+        files: str,
+        scenes: Mapping[int, Mapping[str, Any]],
+        year: int,
+        fill: int,
+        attrs: Mapping[str, Any],
+        chunks: Any,
+        made_by: str | None = None,
+    ) -> xr.DataArray:
+        """Open a scene lazily as float32 (band, y, x), NaN where a band holds its fill value.
+
+        Parameters
+        ----------
+        name : str
+            Name of the DataArray.
+        folder : str
+            The data folder.
+        files : str
+            Pattern of the files, filled in from the facts of the scene and the band number.
+        scenes : mapping of int to mapping
+            By year: date, sensor, bands (name, number, wavelength in µm) and what `files` names.
+        year : int
+            Which scene.
+        fill : int
+            The value that means missing, in each band by itself.
+        attrs : mapping
+            Attributes of the DataArray: units, quantity, scale.
+        chunks : dict, "auto" or int
+            Dask chunks along y and x.
+        made_by : str, optional
+            The command that makes the files; without it they are those of the registry.
+
+        Returns
+        -------
+        xarray.DataArray
+            The scene in digital numbers.
+
+        Raises
+        ------
+        ValueError
+            If there is no scene of that year, or its bands do not share one grid and CRS.
+        DataUnavailableError
+            If a file is absent.
+        OSError
+            If a file is not a whole GeoTIFF.
+        """
+        if year not in scenes:
+            years = ", ".join(map(str, scenes))
+            raise ValueError(f"{name} has no scene of the year {year!r}; its years are: {years}")
+        scene, bands = scenes[year], scenes[year]["bands"]
+        paths = [files.format(**scene, number=band["number"]) for band in bands]
+        raw = _open_geotiffs(folder, list(dict.fromkeys(paths)), len(bands), chunks, made_by)
+        return (
+            raw.where(raw != fill)
+            .astype("float32")
+            .assign_coords(
+                band=[band["name"] for band in bands],
+                number=("band", [band["number"] for band in bands]),
+                wavelength=(
+                    "band",
+                    [band["wavelength"] for band in bands],
+                    {"long_name": "center wavelength", "units": "um"},
+                ),
+                time=np.datetime64(scene["date"], "ns"),
+            )
+            .assign_attrs(attrs, sensor=scene["sensor"], date=scene["date"])
+            .rename(name)
+        )
+
+
+class TruthReader(BaseReader):
+    """The truth of a simulated scene: one GeoTIFF whose bands are label maps."""
+
+    imports = {"rioxarray"}
+    output_instance = "xarray:Dataset"
+
+    def _read(
+        self,
+        *,
+        folder: str,
+        files: str,
+        date: str,
+        maps: Mapping[Hashable, Mapping[str, Any]],
+        chunks: Any,
+        made_by: str,
+    ) -> xr.Dataset:
+        """Open the label maps lazily as a Dataset of uint8 (y, x), 255 where missing.
+
+        Parameters
+        ----------
+        folder, files, chunks, made_by
+            As for a scene.
+        date : str
+            Date of the scene, ISO 8601.
+        maps : mapping of str to mapping
+            Names of the maps in the order of the file's bands, with the attributes of each.
+
+        Returns
+        -------
+        xarray.Dataset
+            One variable for each map.
+
+        Raises
+        ------
+        DataUnavailableError
+            If the file is absent.
+        OSError
+            If the file is not a whole GeoTIFF.
+        """
+        raw = _open_geotiffs(folder, [files], len(maps), chunks, made_by)
+        raw = raw.assign_coords(time=np.datetime64(date, "ns"))
+        return xr.Dataset(
+            {
+                name: raw.isel(band=number, drop=True).assign_attrs(attrs)
+                for number, (name, attrs) in enumerate(maps.items())
+            }
+        )
+
+
+def _open_geotiffs(
+    folder: str, files: Sequence[str], n_bands: int, chunks: Any, made_by: str | None
+) -> xr.DataArray:
+    """Open GeoTIFFs that share one grid as one lazy array (band, y, x) without attributes."""
+    import fsspec
+    import rioxarray
+
+    # intake gives the folder of the catalog as an address, file:///…
+    data_folder = Path(fsspec.core.strip_protocol(folder))
+    opened: list[xr.DataArray] = []
+    for file in files:
+        if made_by is None:
+            path = fetch(*file.split("/"), folder=data_folder)
+        elif not (path := data_folder / "simulated" / file).is_file():
+            raise DataUnavailableError(f"there is no file {path}; run `{made_by}` to make it")
+        _require_whole(path, made_by or "make data")
+        array = rioxarray.open_rasterio(path, chunks=chunks)
+        _require_one_grid(file, array, files[0], opened[0] if opened else array)
+        opened.append(array)
+    bands = xr.concat(
+        opened, "band", coords="minimal", compat="override", join="exact", combine_attrs="drop"
+    )
+    if bands.sizes["band"] != n_bands:
+        raise ValueError(
+            f"{', '.join(files)}: found {bands.sizes['band']} bands, expected {n_bands}"
+        )
+    return bands
+
+
+def _require_whole(path: Path, made_by: str) -> None:
+    """Refuse a file that cannot be opened or ends before its last block, reading its header only.
+
+    GDAL tells where each block lies in a TIFF by the metadata items BLOCK_OFFSET and BLOCK_SIZE.
+    """
+    import rasterio
+
+    cure = f"delete it and run `{made_by}`"
+    try:
+        with rasterio.open(path) as file:
+            ends = [
+                int(file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) or 0)
+                + int(file.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band) or 0)
+                for band in file.indexes
+                for (row, column), _ in file.block_windows(band)
+            ]
+    except rasterio.errors.RasterioError as error:
+        raise OSError(f"{path} is not a readable GeoTIFF ({error}); {cure}") from None
+    if (size := path.stat().st_size) < max(ends):
+        raise OSError(
+            f"{path} is cut short: it has {size} bytes, expected at least {max(ends)}; {cure}"
+        )
+
+
+def _require_one_grid(file: str, array: xr.DataArray, first: str, expected: xr.DataArray) -> None:
+    if array.rio.crs != expected.rio.crs:
+        raise ValueError(
+            f"the bands of a scene must share one CRS, but {file} is in {array.rio.crs} and "
+            f"{first} in {expected.rio.crs}"
+        )
+    grid, expected_grid = (
+        {"shape": a.rio.shape, "transform": tuple(a.rio.transform())[:6]} for a in (array, expected)
+    )
+    if grid != expected_grid:
+        raise ValueError(
+            f"the bands of a scene must share one grid, but {file} has {grid} and "
+            f"{first} has {expected_grid}"
+        )
+
+
+def main() -> int:
+    """Bring every real file here, checked; return the number of files that failed."""
+    files = list(_registry(DATA_FOLDER))
+    failed = 0
+    for dataset, file in files:
+        try:
+            fetch(dataset, file)
+        except (OSError, ValueError) as error:
+            failed += 1
+            sys.stderr.write(f"{error}\n")
+    sys.stdout.write(f"{len(files) - failed} of {len(files)} real files are here and whole\n")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(), 1))
