@@ -1,0 +1,56 @@
+"""Small scenes and label maps that several test modules build on."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import rioxarray  # noqa: F401  registers the accessor
+import xarray as xr
+
+BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
+WAVELENGTHS = (0.48, 0.56, 0.65, 0.86, 1.6, 2.2)
+
+
+def make_grid(*, ny=5, nx=6, step=30.0, left=330_000.0, top=4_300_000.0, crs="EPSG:32611"):
+    """Return coordinates of pixel centers, y descending, with a CRS."""
+    grid = xr.Dataset(
+        coords={
+            "y": top - step * (np.arange(ny) + 0.5),
+            "x": left + step * (np.arange(nx) + 0.5),
+        }
+    )
+    return grid if crs is None else grid.rio.write_crs(crs)
+
+
+def make_scene(values=None, *, bands=BANDS, seed=0, chunks=None, units="1", **grid):
+    """Return a (band, y, x) float32 scene as the readers of the cookbook make it."""
+    template = make_grid(**grid)
+    shape = (len(bands), template.sizes["y"], template.sizes["x"])
+    if values is None:
+        values = np.random.default_rng(seed).uniform(0.01, 0.6, shape)
+    values = np.broadcast_to(np.asarray(values, np.float32), shape).copy()
+    if chunks is not None:
+        values = da.from_array(values, chunks=chunks)
+    return xr.DataArray(
+        values,
+        coords={
+            "band": list(bands),
+            "number": ("band", np.arange(len(bands)) + 2),
+            "wavelength": ("band", list(WAVELENGTHS[: len(bands)]), {"units": "um"}),
+            "y": template.y,
+            "x": template.x,
+            "time": np.datetime64("2017-10-22", "ns"),
+        },
+        dims=("band", "y", "x"),
+        name="scene",
+        attrs={"long_name": "surface reflectance", "units": units, "sensor": "Landsat 8 OLI"},
+    ).assign_coords({k: v for k, v in template.coords.items() if k == "spatial_ref"})
+
+
+def make_labels(values, **grid):
+    """Return a uint8 label map of `values`, 255 missing."""
+    values = np.asarray(values, np.uint8)
+    template = make_grid(ny=values.shape[0], nx=values.shape[1], **grid)
+    return xr.DataArray(
+        values, coords=template.coords, dims=("y", "x"), name="label", attrs={"_FillValue": 255}
+    )

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cookbook_utils.stacking import stack_pixels, unstack_labels
+
+from .factories import make_scene
+
+pytestmark = [
+    pytest.mark.filterwarnings("error::FutureWarning"),
+    pytest.mark.filterwarnings("error::DeprecationWarning"),
+]
+
+
+@st.composite
+def scenes(draw):
+    """Scenes of every shape, order, chunking and share of missing pixels, at least one valid."""
+    ny, nx, n_bands = (draw(st.integers(1, 5)) for _ in range(3))
+    scene = make_scene(
+        ny=ny, nx=nx, bands=("blue", "green", "red", "nir", "swir1")[:n_bands],
+        step=draw(st.sampled_from([30.0, 0.1, 1 / 3])), seed=draw(st.integers(0, 99)),
+        crs=draw(st.sampled_from(["EPSG:32611", None])),
+    )  # fmt: skip
+    if draw(st.booleans()):
+        scene = scene.isel(y=slice(None, None, -1))
+    if draw(st.booleans()):
+        scene = scene.isel(x=slice(None, None, -1))
+    kind = draw(st.sampled_from(["one", "without time", "times", "no coordinate"]))
+    if kind == "without time":
+        scene = scene.drop_vars("time")
+    elif kind != "one":
+        n = draw(st.integers(1, 3))
+        scene = xr.concat([scene * (i + 1) for i in range(n)], "time")
+        dates = np.datetime64("1988-10-22", "ns") + np.arange(n) * np.timedelta64(16, "D")
+        scene = scene.assign_coords(time=dates)
+        if kind == "no coordinate":
+            scene = scene.drop_vars("time").rename(time="scene")
+    missing = draw(st.lists(st.tuples(*(st.integers(0, n - 1) for n in scene.shape)), max_size=8))
+    values = scene.values.copy()
+    for position in missing:
+        values[position] = np.nan
+    scene = scene.copy(data=values)
+    if not scene.notnull().all("band").any():
+        scene = scene.fillna(0)
+    scene = scene.transpose(*draw(st.permutations(scene.dims)))
+    if draw(st.booleans()):
+        scene = scene.chunk({dim: draw(st.integers(1, 3)) for dim in scene.dims})
+    return scene
+
+
+@settings(max_examples=60, deadline=None)
+@given(scene=scenes(), lazy=st.booleans(), data=st.data())
+def test_round_trip_is_exact(scene, lazy, data):
+    samples = stack_pixels(scene)
+    present = scene.notnull().all("band").compute()
+    n = int(present.sum())
+
+    assert samples.dims == ("pixel", "band")
+    assert samples.shape == (n, scene.sizes["band"])
+    assert samples.dtype == scene.dtype
+    assert samples.attrs == scene.attrs | {
+        "n_pixels": present.size, "n_missing": present.size - n
+    }  # fmt: skip
+    assert not samples.isnull().any()
+
+    # Every sample carries the values of the pixel that its index names.
+    row = data.draw(st.integers(0, n - 1))
+    where = dict(zip(samples.indexes["pixel"].names, samples.indexes["pixel"][row], strict=True))
+    pixel = scene.compute().sel(where)
+    np.testing.assert_array_equal(samples.isel(pixel=row), pixel)
+
+    labels = np.arange(n) % 255
+    given = da.from_array(labels, chunks=max(1, n // 2)) if lazy else labels
+    result = unstack_labels(given, samples, scene)
+    assert result.dims == tuple(dim for dim in scene.dims if dim != "band")
+    assert result.dtype == np.uint8
+    assert (result.chunks is not None) == lazy
+    assert set(result.coords) == set(scene.coords) - {"band", "number", "wavelength"}
+    for name in result.coords:
+        xr.testing.assert_identical(result[name], scene[name].drop_vars("band", errors="ignore"))
+    np.testing.assert_array_equal(result == 255, ~present.transpose(*result.dims))
+    again = result.stack(pixel=samples.indexes["pixel"].names).values
+    np.testing.assert_array_equal(again[again != 255], labels)
+
+
+def test_a_value_comes_back_to_its_own_pixel():
+    scene = make_scene(np.arange(60).reshape(1, 6, 10), bands=("red",), ny=6, nx=10)
+    scene = scene.where(scene % 7 != 0)
+    samples = stack_pixels(scene.transpose("x", "band", "y"))
+    result = unstack_labels(samples.sel(band="red").values.astype(int), samples, scene)
+    expected = scene.isel(band=0).fillna(255).astype(int)
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_stacking_reads_only_the_mask_and_knows_its_chunks():
+    scene = make_scene(ny=40, nx=50, chunks=(1, 16, 16))
+    scene = scene.where(scene.x > scene.x[3])
+    samples = stack_pixels(scene)
+    assert samples.chunks is not None
+    assert not np.isnan(samples.chunks[0]).any()
+    assert samples.chunks[1] == (6,)
+    assert samples["number"].chunks is None
+
+
+def test_integers_are_masked_by_their_fill_value():
+    scene = (make_scene() * 10_000).astype("int16").assign_attrs(_FillValue=-9999)
+    scene[0, 2, 2] = -9999
+    samples = stack_pixels(scene)
+    assert samples.dtype == np.int16
+    assert samples.attrs["n_missing"] == 1
+    assert (samples != -9999).all()
+
+
+def test_part_of_the_samples_can_be_put_back():
+    scene = make_scene()
+    samples = stack_pixels(scene)[::3]
+    result = unstack_labels(np.ones(len(samples), int), samples, scene)
+    expected = np.where(np.arange(30).reshape(5, 6) % 3 == 0, 1, 255)
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_label_map_contract():
+    scene = make_scene()
+    scene.encoding = {"dtype": "int16", "_FillValue": -9999}
+    samples = stack_pixels(scene)
+    labels = xr.DataArray(np.zeros(30, int), dims="pixel")
+    result = unstack_labels(labels, samples, scene)
+    assert result.name == "label"
+    assert result.attrs == {"_FillValue": 255}
+    assert "_FillValue" not in result.encoding
+    assert result.rio.crs == "EPSG:32611"
+    assert result.time == scene.time
+    xr.testing.assert_identical(result, unstack_labels(labels, samples, result))
+
+
+def test_round_trip_with_processes():
+    scene = make_scene(chunks=2)
+    samples = stack_pixels(scene)
+    labels = (samples.sel(band="nir") > 0.3).astype("int32").data
+    result = unstack_labels(labels, samples, scene)
+    with dask.config.set(scheduler="processes", num_workers=2):
+        np.testing.assert_array_equal(result, scene.sel(band="nir") > 0.3)
+
+
+@pytest.mark.parametrize("dim", ["band", "y", "x"])
+def test_scene_without_a_dimension(dim):
+    with pytest.raises(ValueError, match=rf"scene lacks \['{dim}'\]"):
+        stack_pixels(make_scene().isel({dim: 0}))
+
+
+def test_stack_pixels_refuses_arrays_without_names():
+    with pytest.raises(TypeError, match="must be an xarray.DataArray"):
+        stack_pixels(make_scene().values)
+
+
+def test_all_missing():
+    with pytest.raises(ValueError, match="every pixel is missing: none of 30 .* all 6 bands"):
+        stack_pixels(make_scene(np.nan, chunks=2))
+
+
+@pytest.mark.parametrize("dim", ["y", "x", "time"])
+def test_duplicated_coordinates(dim):
+    scene = xr.concat([make_scene(), make_scene(seed=1)], "time")
+    if dim != "time":
+        dates = np.array(["1988-10-22", "2017-10-22"], "datetime64[ns]")
+        twice = xr.concat([scene[dim][:2], scene[dim][1:-1]], dim).values
+        scene = scene.assign_coords({"time": dates, dim: twice})
+    with pytest.raises(ValueError, match=f"coordinate {dim} of the scene holds .* more than once"):
+        stack_pixels(scene)
+
+
+def test_wrong_number_of_labels():
+    scene = make_scene()
+    with pytest.raises(ValueError, match=r"one label for each of 30 samples, found shape \(29,\)"):
+        unstack_labels(np.zeros(29, int), stack_pixels(scene), scene)
+
+
+@pytest.mark.parametrize("bad", [-1, 255, 70_000])
+def test_labels_out_of_range(bad):
+    scene = make_scene()
+    samples = stack_pixels(scene)
+    labels = np.zeros(30, int)
+    labels[7] = bad
+    with pytest.raises(ValueError, match="between 0 and 254"):
+        unstack_labels(labels, samples, scene)
+    lazy = unstack_labels(da.from_array(labels, chunks=10), samples, scene)
+    with pytest.raises(ValueError, match="between 0 and 254"):
+        lazy.compute()
+
+
+def test_labels_must_be_integers():
+    scene = make_scene()
+    with pytest.raises(ValueError, match="integers from 0 to 254, found dtype float64"):
+        unstack_labels(np.zeros(30), stack_pixels(scene), scene)
+
+
+def test_samples_of_another_scene():
+    scene = make_scene()
+    samples = stack_pixels(scene)
+    with pytest.raises(ValueError, match="samples have x = 330015.0, which the template has not"):
+        unstack_labels(np.zeros(30, int), samples, make_scene(left=330_015.0))
+    with pytest.raises(ValueError, match=r"levels \['y', 'x'\], the template has dimensions"):
+        unstack_labels(np.zeros(30, int), samples, scene.expand_dims("time"))
+    with pytest.raises(ValueError, match=r"levels \[None\]|levels \[\]"):
+        unstack_labels(np.zeros(30, int), samples.drop_vars(["pixel", "y", "x"]), scene)
