@@ -1,0 +1,555 @@
+"""Areas, agreement of label maps, and the quality of a clustering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from cookbook_utils._checks import (
+    MISSING_LABEL,
+    crs_of,
+    mask_and_float,
+    require_dims,
+    require_same_grid,
+)
+
+
+def pixel_area_km2(template: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Return the area on the ground of a pixel of a grid, in km².
+
+    Parameters
+    ----------
+    template
+        Any array on the grid: regular ``x`` and ``y`` pixel centers and a CRS. Coordinates of a
+        projected CRS may be in any unit of length.
+
+    Returns
+    -------
+    xarray.DataArray
+        In a projected CRS one number, ``|dx · dy|``. In a geographic CRS one for each row (y),
+        since pixels shrink toward the poles: the geodesic area of the pixel on the CRS's
+        ellipsoid.
+
+    Raises
+    ------
+    ValueError
+        If there is no CRS, it is neither projected nor geographic, or the coordinates are fewer
+        than two or not regular.
+
+    References
+    ----------
+    Karney, C. F. F. (2013). Algorithms for geodesics. Journal of Geodesy 87, 43–55.
+    doi:10.1007/s00190-012-0578-z
+
+    Examples
+    --------
+    >>> import rioxarray
+    >>> grid = xr.Dataset(coords={"y": [60.0, 30.0, 0.0], "x": [0.0, 30.0]})
+    >>> float(pixel_area_km2(grid.rio.write_crs("EPSG:32611")))
+    0.0009
+    """
+    import pyproj
+
+    crs = crs_of(template)
+    if crs is None:
+        raise ValueError("no CRS, so no areas: expected one as written by rio.write_crs")
+    dx, dy = _step(template, "x"), _step(template, "y")
+    attrs = {"long_name": "pixel area", "units": "km2"}
+    unit = crs.axis_info[0].unit_conversion_factor
+    if crs.is_projected:
+        return xr.DataArray(abs(dx * dy) * unit**2 / 1e6, attrs=attrs)
+    if not crs.is_geographic:
+        raise ValueError(f"areas need a projected or geographic CRS, found {crs.name}")
+
+    geod = pyproj.Geod(a=crs.ellipsoid.semi_major_metre, b=crs.ellipsoid.semi_minor_metre)
+    width, height = np.degrees(dx * unit), np.degrees(dy * unit)
+    areas = []
+    for center in np.degrees(template["y"].values * unit):
+        south, north = center - height / 2, center + height / 2
+        area, _ = geod.polygon_area_perimeter([0, width, width, 0], [south, south, north, north])
+        areas.append(abs(area) / 1e6)
+    return xr.DataArray(areas, coords={"y": template["y"]}, dims="y", attrs=attrs)
+
+
+def _step(template: xr.DataArray | xr.Dataset, dim: str) -> float:
+    if dim not in template.coords or template[dim].ndim != 1 or template.sizes[dim] < 2:
+        raise ValueError(f"areas need a 1-D coordinate {dim} of at least 2 pixel centers")
+    steps = np.diff(template[dim].values.astype("float64"))
+    if not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
+        raise ValueError(
+            f"areas need regular coordinates; the steps of {dim} run from {steps.min()} "
+            f"to {steps.max()}: use cookbook_utils.regridding.regrid"
+        )
+    return float(steps.mean())
+
+
+def area_km2(mask: xr.DataArray) -> float:
+    """Return the area of the pixels that are 1 in a mask, in km².
+
+    Parameters
+    ----------
+    mask
+        (y, x), bool, or integers 0, 1 and 255 (missing, counted as not 1), with a CRS.
+
+    Returns
+    -------
+    float
+        km², each pixel with its own area (`pixel_area_km2`).
+
+    Raises
+    ------
+    ValueError
+        If `mask` holds other values, or has no CRS.
+
+    Examples
+    --------
+    >>> import rioxarray
+    >>> mask = xr.DataArray(
+    ...     [[True, False], [True, True]], coords={"y": [1000.0, 0.0], "x": [0.0, 1000.0]},
+    ...     dims=("y", "x"),
+    ... ).rio.write_crs("EPSG:32611")
+    >>> area_km2(mask)
+    3.0
+    """
+    require_dims(mask, ("y", "x"), "mask")
+    return float(((_mask_values(mask, "mask") == 1) * pixel_area_km2(mask)).sum())
+
+
+def class_areas(labels: xr.DataArray) -> pd.Series:
+    """Return the area of every class of a label map, in km².
+
+    Parameters
+    ----------
+    labels
+        (y, x) integers with a CRS; 255 is missing and not counted. With ``flag_values`` and
+        ``flag_meanings`` the classes are those, by name, also where a class has no pixel.
+
+    Returns
+    -------
+    pandas.Series
+        "area_km2", indexed by "class": names where the map has them, else numbers.
+
+    Raises
+    ------
+    ValueError
+        If `labels` are not integers, have no CRS, or hold a value that is not among the flags.
+
+    Examples
+    --------
+    >>> import rioxarray
+    >>> labels = xr.DataArray(
+    ...     np.uint8([[0, 2], [2, 255]]), coords={"y": [1000.0, 0.0], "x": [0.0, 1000.0]},
+    ...     dims=("y", "x"),
+    ... ).rio.write_crs("EPSG:32611")
+    >>> class_areas(labels).to_dict()
+    {0: 1.0, 2: 2.0}
+    """
+    require_dims(labels, ("y", "x"), "labels")
+    labels = labels.compute()
+    names = _class_names(labels)
+    area = pixel_area_km2(labels)
+    areas = [float(((labels == number) * area).sum()) for number in names]
+    return pd.Series(areas, pd.Index(list(names.values()), name="class"), name="area_km2")
+
+
+def _class_names(labels: xr.DataArray) -> dict[int, str | int]:
+    """Return number → name of the classes: the flags of the map, or else the numbers in it."""
+    _require_integers(labels.dtype)
+    found = [int(number) for number in np.unique(labels.values) if number != MISSING_LABEL]
+    if "flag_meanings" not in labels.attrs:
+        return {number: number for number in found}
+    numbers = np.atleast_1d(labels.attrs.get("flag_values", []))
+    meanings = labels.attrs["flag_meanings"].split()
+    if len(numbers) != len(meanings):
+        raise ValueError(f"{len(numbers)} flag_values for {len(meanings)} flag_meanings")
+    names = {int(number): name for number, name in zip(numbers, meanings, strict=True)}
+    if unknown := [number for number in found if number not in names]:
+        raise ValueError(f"the map holds {unknown}, which flag_values {list(names)} do not name")
+    return names
+
+
+def _require_integers(dtype: np.dtype) -> None:
+    if not np.issubdtype(dtype, np.integer):
+        raise ValueError(f"labels must be integers with {MISSING_LABEL} missing, found {dtype}")
+
+
+def _mask_values(mask: xr.DataArray, what: str) -> xr.DataArray:
+    """Return `mask` in memory as uint8, after a check that it holds only 0, 1 and 255."""
+    found = np.unique(mask.values)
+    if not np.isin(found, (0, 1, MISSING_LABEL)).all():
+        raise ValueError(
+            f"{what} must hold 0, 1 and {MISSING_LABEL} (missing) only, found {found[:5].tolist()}"
+        )
+    return mask.astype("uint8").compute()
+
+
+def intersection_over_union(mask: xr.DataArray, reference: xr.DataArray) -> float:
+    """Return the pixels that are 1 in both masks over those that are 1 in at least one.
+
+    Parameters
+    ----------
+    mask, reference
+        bool, or 0, 1 and 255, on one grid. A pixel missing in either is left out.
+
+    Returns
+    -------
+    float
+        The Jaccard index, 0 (nothing shared) to 1 (the same).
+
+    Raises
+    ------
+    ValueError
+        If the grids differ, a mask holds other values, or neither holds a 1 among the pixels
+        valid in both, which leaves the ratio undefined.
+
+    References
+    ----------
+    Jaccard, P. (1912). The distribution of the flora in the alpine zone. New Phytologist 11,
+    37–50. doi:10.1111/j.1469-8137.1912.tb05611.x
+
+    Examples
+    --------
+    >>> one = xr.DataArray([[True, True, False]], dims=("y", "x"))
+    >>> two = xr.DataArray([[False, True, False]], dims=("y", "x"))
+    >>> intersection_over_union(one, two)
+    0.5
+    """
+    a, b = _common(_mask_values(mask, "mask"), _mask_values(reference, "reference"))
+    union = np.count_nonzero((a == 1) | (b == 1))
+    if union == 0:
+        raise ValueError(
+            f"intersection over union is undefined: neither mask has a 1 among {a.size} "
+            "pixels valid in both"
+        )
+    return float(np.count_nonzero((a == 1) & (b == 1)) / union)
+
+
+def _common(before, after) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of both, flat, where neither is missing."""
+    if isinstance(before, xr.DataArray) and isinstance(after, xr.DataArray):
+        if set(before.dims) != set(after.dims):
+            raise ValueError(f"found dimensions {before.dims} against {after.dims}")
+        if {"x", "y"} <= set(before.dims):
+            require_same_grid(before, after)
+        after = after.transpose(*before.dims)
+    before, after = np.asarray(before), np.asarray(after)
+    for labels in (before, after):
+        _require_integers(labels.dtype)
+    if before.shape != after.shape:
+        raise ValueError(f"labels differ in shape: {before.shape} against {after.shape}")
+    valid = (before != MISSING_LABEL) & (after != MISSING_LABEL)
+    if not valid.any():
+        raise ValueError(f"no pixel is valid in both, of {before.size}")
+    return before[valid], after[valid]
+
+
+def label_change(before, after) -> float:
+    """Return the share of pixels whose label changed, among those valid in both.
+
+    Parameters
+    ----------
+    before, after
+        Label maps on one grid, or 1-D integers of one length; 255 is missing.
+
+    Returns
+    -------
+    float
+        From 0 to 1. Labels are compared as they are: use `labels.match_labels` first where two
+        clusterings number their clusters differently.
+
+    Raises
+    ------
+    ValueError
+        If grids or lengths differ, or no pixel is valid in both.
+
+    Examples
+    --------
+    >>> label_change([0, 1, 1, 255], [0, 1, 2, 0])
+    0.3333333333333333
+    """
+    one, two = _common(before, after)
+    return float(np.count_nonzero(one != two) / one.size)
+
+
+def transition_matrix(before: xr.DataArray, after: xr.DataArray) -> pd.DataFrame:
+    """Count the pixels that went from each class to each other one.
+
+    Parameters
+    ----------
+    before, after
+        Label maps on one grid, 255 missing.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Pixel counts; rows are the classes of `before`, columns those of `after`, by name where
+        a map has ``flag_meanings``. A pixel missing in either is not counted.
+
+    Raises
+    ------
+    ValueError
+        If the grids differ, or no pixel is valid in both.
+
+    Examples
+    --------
+    >>> before = xr.DataArray([[0, 0, 1]], dims=("y", "x"))
+    >>> after = xr.DataArray([[0, 1, 1]], dims=("y", "x"))
+    >>> transition_matrix(before, after).values
+    array([[1, 1],
+           [0, 1]])
+    """
+    rows, columns = _class_names(before), _class_names(after)
+    pairs, counts = np.unique(np.stack(_common(before, after)), axis=1, return_counts=True)
+    matrix = pd.DataFrame(0, list(rows), list(columns))
+    for one, two, count in zip(*pairs, counts, strict=True):
+        matrix.loc[one, two] = count
+    matrix.index = pd.Index(list(rows.values()), name="before")
+    matrix.columns = pd.Index(list(columns.values()), name="after")
+    return matrix
+
+
+def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
+    """Return the mean, standard deviation and number of pixels of every cluster.
+
+    Parameters
+    ----------
+    samples
+        (pixel, band), or a scene (band, y, x); NumPy or dask.
+    labels
+        One integer for each sample (any 1-D array), or the label map of the scene. Pixels with
+        label 255 or a missing band are left out.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``mean`` and ``std`` (population; dimensions cluster, band; float64, in the units of
+        `samples`) and ``count`` (cluster). ``cluster`` holds the labels that occur. Computed in
+        two passes (mean, then deviations from it), block by block where `samples` is lazy.
+
+    Raises
+    ------
+    ValueError
+        If labels and samples do not match, or no pixel is valid.
+
+    Examples
+    --------
+    >>> samples = xr.DataArray([[0.1], [0.3], [0.6]], dims=("pixel", "band"))
+    >>> profiles = cluster_profiles(samples, [0, 0, 1])
+    >>> profiles["mean"].values.round(3).tolist(), profiles["count"].values.tolist()
+    ([[0.2], [0.6]], [2, 1])
+    """
+
+    def sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+        weights = [np.ones(len(labels)), *values.T]
+        return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights], axis=-1)
+
+    count, total = np.split(_sum_over_blocks(sums, labels, samples), [1], axis=1)
+    if not count.any():
+        raise ValueError("no pixel has both a label and all its bands")
+    mean = total / np.maximum(count, 1)
+
+    def squares(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+        deviations = (values[:, b] - mean[labels, b] for b in range(mean.shape[1]))
+        return np.stack([np.bincount(labels, d**2, MISSING_LABEL) for d in deviations], axis=-1)
+
+    variance = _sum_over_blocks(squares, labels, samples) / np.maximum(count, 1)
+    present = np.flatnonzero(count)
+    band = {
+        name: coord.variable for name, coord in samples.coords.items() if coord.dims == ("band",)
+    }
+    return xr.Dataset(
+        {
+            "mean": (("cluster", "band"), mean[present], samples.attrs),
+            "std": (("cluster", "band"), np.sqrt(variance[present]), samples.attrs),
+            "count": ("cluster", count[present, 0].astype(np.int64)),
+        },
+        coords={"cluster": present, **band},
+    )
+
+
+def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
+    """Return the mean silhouette with distances to cluster centers in place of those to pixels.
+
+    A pixel at distance a from its own center and b from the nearest other one scores
+    (b − a) / max(a, b), and 0 if it is alone in its cluster. The cost grows with the number of
+    pixels, not its square.
+
+    Parameters
+    ----------
+    samples
+        (pixel, band), NumPy or dask (read once, block by block).
+    labels
+        One integer for each sample, the row of its center.
+    centers
+        (cluster, band), at least two.
+
+    Returns
+    -------
+    float
+        From −1 to 1; near 1 for compact clusters far from one another.
+
+    Raises
+    ------
+    ValueError
+        If labels, samples and centers do not match, or there are fewer than two centers.
+
+    References
+    ----------
+    Hruschka, E. R., de Castro, L. N., Campello, R. J. G. B. (2004). Evolutionary algorithms for
+    clustering gene-expression data. Fourth IEEE International Conference on Data Mining, 403–406.
+
+    Vendramin, L., Campello, R. J. G. B., Hruschka, E. R. (2010). Relative clustering validity
+    criteria: a comparative overview. Statistical Analysis and Data Mining 3(4), 209–235.
+    doi:10.1002/sam.10080
+
+    Examples
+    --------
+    >>> samples = xr.DataArray([[0.0], [1.0], [9.0], [10.0]], dims=("pixel", "band"))
+    >>> round(simplified_silhouette(samples, [0, 0, 1, 1], [[0.5], [9.5]]), 3)
+    0.944
+    """
+    require_dims(samples, ("pixel", "band"), "samples")
+    centers = np.asarray(centers, np.float64)
+    if centers.ndim != 2 or len(centers) < 2 or centers.shape[1] != samples.sizes["band"]:
+        raise ValueError(
+            f"centers must have the shape (at least 2 clusters, {samples.sizes['band']} bands), "
+            f"found {centers.shape}"
+        )
+
+    def scores(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+        if labels.size and labels.max() >= len(centers):
+            raise ValueError(f"label {labels.max()} has no row among {len(centers)} centers")
+        own, other = np.zeros(len(labels)), np.full(len(labels), np.inf)
+        for number, center in enumerate(centers):  # one at a time: no pixel × cluster array
+            distance = np.linalg.norm(values - center, axis=1)
+            mine = labels == number
+            own[mine] = distance[mine]
+            np.minimum(other, distance, out=other, where=~mine)
+        larger = np.maximum(own, other)
+        score = np.divide(other - own, larger, out=np.zeros_like(own), where=larger > 0)
+        return np.stack([np.bincount(labels, w, len(centers)) for w in (np.ones_like(own), score)])
+
+    count, total = _sum_over_blocks(scores, labels, samples)
+    if not count.any():
+        raise ValueError("no pixel has both a label and all its bands")
+    return float(total[count > 1].sum() / count.sum())
+
+
+def sampled_silhouette(
+    samples: xr.DataArray, labels, *, n_samples: int = 5000, random_state: int = 0
+) -> float:
+    """Estimate the silhouette from a sample in which every cluster has its share.
+
+    The full silhouette needs the distance of every pixel to every other, and a plain random
+    sample misses small clusters. Here each cluster gives pixels in proportion to its size, but at
+    least two, and counts by its true size.
+
+    Parameters
+    ----------
+    samples
+        (pixel, band), NumPy or dask (only the chosen pixels are kept).
+    labels
+        One integer for each sample; at least two clusters.
+    n_samples
+        Pixels to draw, at least two for each cluster. Memory and time grow with its square.
+    random_state
+        Seed of the draw.
+
+    Returns
+    -------
+    float
+        From −1 to 1. If `n_samples` is at least the number of pixels it is exact.
+
+    Raises
+    ------
+    ValueError
+        If labels and samples do not match, there are fewer than two clusters, or `n_samples` is
+        too small.
+
+    References
+    ----------
+    Rousseeuw, P. J. (1987). Silhouettes: a graphical aid to the interpretation and validation of
+    cluster analysis. Journal of Computational and Applied Mathematics 20, 53–65.
+    doi:10.1016/0377-0427(87)90125-7
+
+    Examples
+    --------
+    >>> samples = xr.DataArray([[0.0], [1.0], [9.0], [10.0]], dims=("pixel", "band"))
+    >>> round(sampled_silhouette(samples, [0, 0, 1, 1]), 3)
+    0.889
+    """
+    from sklearn.metrics import silhouette_samples
+
+    require_dims(samples, ("pixel", "band"), "samples")
+    labels = _as_labels(labels, samples).values
+    numbers, sizes = np.unique(labels, return_counts=True)
+    if len(numbers) < 2:
+        raise ValueError(f"a silhouette needs at least 2 clusters, found {numbers.tolist()}")
+    if n_samples < 2 * len(numbers):
+        raise ValueError(
+            f"n_samples = {n_samples} is too few for {len(numbers)} clusters: expected at least "
+            f"{2 * len(numbers)}"
+        )
+    share = min(1.0, n_samples / labels.size)
+    draws = np.minimum(sizes, np.maximum(2, np.round(share * sizes).astype(int)))
+    rng = np.random.default_rng(random_state)
+    chosen = np.sort(np.concatenate([
+        rng.choice(np.flatnonzero(labels == number), draw, replace=False)
+        for number, draw in zip(numbers, draws, strict=True)
+    ]))  # fmt: skip
+    labels = labels[chosen]
+    scores = silhouette_samples(samples.isel(pixel=chosen).transpose("pixel", "band"), labels)
+    means = [scores[labels == number].mean() for number in numbers]
+    return float(np.average(means, weights=sizes))
+
+
+def _as_labels(labels, samples: xr.DataArray) -> xr.DataArray:
+    """Return `labels` as a DataArray on the dimensions of `samples` without ``band``."""
+    dims = [dim for dim in samples.dims if dim != "band"]
+    if not isinstance(labels, xr.DataArray):
+        labels = labels if hasattr(labels, "dask") else np.asarray(labels)
+        if labels.ndim != 1 or len(dims) != 1:
+            raise ValueError(
+                f"expected 1-D labels for samples (pixel, band), or a label map for a scene; "
+                f"found labels of shape {labels.shape} for dimensions {samples.dims}"
+            )
+        labels = xr.DataArray(labels, dims=dims)
+    _require_integers(labels.dtype)
+    if set(labels.dims) != set(dims):
+        raise ValueError(f"labels have dimensions {labels.dims}, expected {tuple(dims)}")
+    if {"x", "y"} <= set(dims):
+        require_same_grid(labels, samples)
+    sizes = {dim: samples.sizes[dim] for dim in dims}
+    if dict(labels.sizes) != sizes:
+        raise ValueError(f"expected labels of size {sizes}, found {dict(labels.sizes)}")
+    return labels.transpose(*dims)
+
+
+def _sum_over_blocks(function: Callable, labels, samples: xr.DataArray) -> np.ndarray:
+    """Return the sum over the blocks of `samples` of ``function(labels, values)``.
+
+    `function` gets the labels (n) and values (n, band) of the valid pixels of one block.
+    """
+    import dask
+
+    labels = _as_labels(labels, samples)
+    samples = mask_and_float(samples).transpose(*labels.dims, "band")
+
+    def block(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+        labels, values = labels.ravel(), values.reshape(-1, values.shape[-1])
+        if labels.size and not 0 <= labels.min() <= labels.max() <= MISSING_LABEL:
+            raise ValueError(
+                f"labels must lie between 0 and 254, found {labels.min()} to {labels.max()}"
+            )
+        valid = (labels != MISSING_LABEL) & ~np.isnan(values).any(axis=1)
+        return function(labels[valid], values[valid])
+
+    if samples.chunks is None:
+        return block(labels.values, samples.values)
+    samples = samples.data.rechunk({samples.ndim - 1: -1})
+    labels = labels.chunk(dict(zip(labels.dims, samples.chunks, strict=False))).data
+    pairs = zip(labels.to_delayed().ravel(), samples.to_delayed().ravel(), strict=True)
+    return dask.delayed(sum)([dask.delayed(block)(*pair) for pair in pairs]).compute()
