@@ -45,12 +45,12 @@ SENSORS = {  # band numbers and center wavelengths (micrometers)
 # Rounded reflectances in the order of BANDS; the same for both sensors, whose bands nearly agree.
 # They follow the shape of library spectra [2, 3, 4] and the level of the pixels of [5].
 COVER = {
-    "clear_water": (0.045, 0.050, 0.025, 0.010, 0.006, 0.004),
-    "muddy_water": (0.095, 0.145, 0.120, 0.045, 0.012, 0.008),
-    "salt_flat": (0.340, 0.410, 0.450, 0.480, 0.460, 0.370),
+    "clear_water": (0.060, 0.055, 0.026, 0.010, 0.006, 0.004),
+    "muddy_water": (0.115, 0.155, 0.138, 0.055, 0.014, 0.009),
+    "salt_flat": (0.340, 0.410, 0.450, 0.485, 0.490, 0.400),
     "alluvium": (0.140, 0.185, 0.235, 0.290, 0.350, 0.300),
-    "dark_rock": (0.085, 0.105, 0.130, 0.165, 0.205, 0.180),
-    "shrub": (0.080, 0.110, 0.135, 0.205, 0.265, 0.205),
+    "dark_rock": (0.090, 0.115, 0.145, 0.195, 0.240, 0.205),
+    "shrub": (0.080, 0.110, 0.135, 0.215, 0.270, 0.205),
     "crops": (0.035, 0.070, 0.045, 0.420, 0.200, 0.090),
 }
 CLOUD = np.array((0.60, 0.60, 0.61, 0.65, 0.62, 0.47), dtype="f4")
@@ -75,7 +75,7 @@ class SceneSpec:
 
 _TM = dict(sensor="Landsat 5 TM", date="1988-10-22", level=1210.0, gain=1.05, offset=0.01)
 _TM |= dict(noise=0.003, sun=(147.0, 33.0))
-_OLI = dict(sensor="Landsat 8 OLI", date="2017-10-22", level=1198.0, gain=1.0, offset=0.0)
+_OLI = dict(sensor="Landsat 8 OLI", date="2017-10-22", level=1201.0, gain=1.0, offset=0.0)
 _OLI |= dict(noise=0.001, sun=(157.0, 38.0))
 SCENES = {
     "landsat_5_small": SceneSpec(size=300, step=150, corner=(332325, 4309275), tilt=5, **_TM),
@@ -91,7 +91,7 @@ SCENES = {
 def _hash(i: np.ndarray, j: np.ndarray, seed: int) -> np.ndarray:
     """uint32, evenly spread, of two integer arrays and a seed."""
     h = i.astype("u4") * np.uint32(0x85EBCA6B) + j.astype("u4") * np.uint32(0xC2B2AE35)
-    h ^= np.uint32(seed * 0x9E3779B1 & 0xFFFFFFFF)
+    h ^= np.uint32(int(seed) * 0x9E3779B1 & 0xFFFFFFFF)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
         h ^= h >> np.uint32(shift)
         h *= np.uint32(factor)
@@ -126,13 +126,16 @@ def _noise(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
 
 def _fractal(x, y, seed, *, scale, step, octaves=12, gain=0.5, ridged=False) -> np.ndarray:
     """Octaves of noise from the wavelength `scale` (m) down to what a pixel of `step` resolves."""
-    total, amplitude = np.float32(0), 1.0
+    total, amplitude, weight = np.float32(0), np.float32(1), np.float32(1)
     for octave in range(octaves):
         if scale < 2 * step:
             break
         layer = _noise(x / np.float32(scale), y / np.float32(scale), seed * 64 + octave)
-        total = total + np.float32(amplitude) * (0.5 - 2 * np.abs(layer) if ridged else layer)
-        scale, amplitude = scale / 2, amplitude * gain
+        if ridged:  # sharp crests; what is high stays rough, what is low is smooth
+            layer = weight * (1 - 2 * np.abs(layer)) ** 2
+            weight = np.clip(0.35 + 1.6 * layer, 0, 1)
+        total = total + amplitude * layer
+        scale, amplitude = scale / 2, amplitude * np.float32(gain)
     return total
 
 
@@ -144,34 +147,60 @@ def _ramp(value, low, high) -> np.ndarray:
 
 # -- the world --------------------------------------------------------------------------------
 
-_AXIS = (-60e3, -15e3, -11e3, -8e3, -4e3, 0, 4e3, 6e3, 9e3, 12e3, 16e3, 25e3, 60e3)  # m, northward
-_FLOOR = (1330, 1262, 1212, 1190, 1172, 1168, 1182, 1194, 1203, 1211, 1220, 1242, 1330)  # m
+_SPACING = 27e3  # m from one basin to the next
+_FRONT = 5.5e3  # m from the axis of a basin to the foot of its mountains
+_AXIS = (-60e3, -16e3, -12e3, -8e3, -4e3, 0, 4e3, 7e3, 10e3, 13e3, 17e3, 25e3, 60e3)  # m, northward
+_FLOOR = (1330, 1250, 1211, 1186, 1170, 1166, 1178, 1190, 1201, 1212, 1224, 1242, 1330)  # m
 
 
 def _terrain(e: np.ndarray, n: np.ndarray, step: float, seed: int) -> dict[str, np.ndarray]:
     """Elevation (m) and what shaped it, at meters east and north of the center."""
+
     def noise(number, scale, x=e, y=n, **options):
         return _fractal(x, y, seed * 100 + number, scale=scale, step=step, **options)
 
-    east = e + 2200 * noise(1, 30e3, octaves=3) + 500 * noise(2, 5e3, octaves=4)
-    north = n + 1500 * noise(3, 15e3, octaves=4)
-    across = 0.5 - 0.5 * np.cos(east * np.float32(2 * np.pi / 27e3))  # 0 in basins, 1 on crests
-    far = _ramp(np.hypot(e, n), 20e3, 45e3)
-    height = 1500 + 900 * noise(4, 40e3, octaves=2)
-    mountain = _ramp(across + 0.25 * far * noise(5, 35e3, octaves=2), 0.36, 1.0)
+    far = _ramp(np.hypot(e, n), 14e3, 50e3)
+    east = (
+        e
+        + (2500 + 9000 * far) * noise(1, 35e3, octaves=3)
+        + 1100 * noise(2, 5e3, octaves=6, gain=0.55)
+    )
+    north = n + 900 * noise(3, 12e3, octaves=4)
+    across = 0.5 - 0.5 * np.cos(east * np.float32(2 * np.pi / _SPACING))  # 0 axis, 1 crest
+    ragged = (0.15 + 0.75 * far) * noise(5, 28e3, octaves=3) + 0.25 * noise(9, 5e3, octaves=7)
+    mountain = _ramp(across + ragged, 0.36, 1.05)
+    height = 1050 + 700 * noise(4, 40e3, octaves=2)
     floor = np.interp(north, _AXIS, _FLOOR).astype("f4")
     closed = _ramp(-np.abs(east), -13.5e3, -9e3)
     floor = floor * closed + (1345 + 60 * noise(6, 60e3, octaves=2)) * (1 - closed)
-    spurs = noise(7, 6e3, x=east / 1.7, ridged=True, octaves=8)
-    rough = noise(8, 4e3, gain=0.45)
+    spurs = noise(7, 4.5e3, x=east / 1.4, ridged=True, octaves=9)
+    rough = noise(8, 4e3, gain=0.48)
     elevation = (
-        floor + 165 * across + mountain * (height + 380 * spurs) + (7 + 60 * mountain) * rough
+        floor + 150 * across + mountain * (height + 520 * spurs) + (12 + 60 * mountain) * rough
     )
-    return dict(elevation=elevation, east=east, north=north, across=across, mountain=mountain,
-                spurs=spurs, noise=noise)
+    return dict(
+        elevation=elevation, east=east, north=north, across=across, mountain=mountain, spurs=spurs
+    )
 
 
-def _fields(e: np.ndarray, n: np.ndarray, east: np.ndarray, seed: int) -> np.ndarray:
+def _fans(east: np.ndarray, north: np.ndarray, seed: int) -> np.ndarray:
+    """Brightness, about -1 to 1, of alluvial fans: streaks that spread from canyon mouths."""
+    turn = east / np.float32(_SPACING) + np.float32(0.5)
+    basin = np.floor(turn)
+    side = (turn - basin - np.float32(0.5)) * np.float32(_SPACING)  # m east of the axis
+    flank = (2 * basin + (side > 0)).astype("i4")
+    along = north / np.float32(3800) + 0.37 * flank
+    fan = np.floor(along).astype("i4")
+    apex = 0.5 + 0.5 * (_uniform(flank, fan, seed * 100 + 92) - 0.5)
+    down = np.maximum(np.float32(_FRONT) - np.abs(side), -1200) + 1800
+    angle = (along - fan - apex) * np.float32(3800) / down
+    tone = _uniform(flank, fan, seed * 100 + 93) - 0.5
+    streaks = _noise(9 * angle, fan * 7.3 + flank * 3.1 + down / 5000, seed * 100 + 94)
+    fine = _noise(31 * angle, fan * 5.7 + flank * 2.3 + down / 2500, seed * 100 + 95)
+    return (0.6 * tone + 0.7 * streaks + 0.35 * fine).astype("f4")
+
+
+def _fields(e: np.ndarray, n: np.ndarray, seed: int) -> np.ndarray:
     """Vigor of crops, 0 to 1: square and center-pivot fields on the flats along the inflow."""
     side = np.float32(805)  # half a mile, as the land survey cuts it
     x, y = np.broadcast_arrays(e / side, n / side)
@@ -179,7 +208,7 @@ def _fields(e: np.ndarray, n: np.ndarray, east: np.ndarray, seed: int) -> np.nda
     u, v = np.abs(x - i - 0.5), np.abs(y - j - 0.5)
     kind, vigor = _uniform(i, j, seed * 100 + 90), _uniform(i, j, seed * 100 + 91)
     shape = np.where(kind < 0.3, np.hypot(u, v) < 0.47, np.maximum(u, v) < 0.46)
-    inside = (np.hypot(east / 3300, (n - 19.5e3) / 4500) < 1) & (kind < 0.62)
+    inside = kind < 0.9 - 0.8 * np.hypot((i + 0.5) * side / 4000, (j - 23.5) * side / 5500) ** 2
     return np.where(shape & inside, 0.35 + 0.65 * vigor, 0).astype("f4")
 
 
@@ -207,23 +236,28 @@ def _surface(spec: SceneSpec, e: np.ndarray, n: np.ndarray, seed: int):
         share[...] *= 1 - alpha
         share[list(COVER).index(name)] += alpha
 
-    patches, lithology = noise(20, 2.5e3, octaves=5), noise(21, 12e3, octaves=5)
+    patches, lithology = noise(20, 2.5e3, octaves=6), noise(21, 12e3, octaves=6)
     paint("shrub", 0.85 * _ramp(patches + 0.6 * lithology + (z - 1420) / 500, -0.3, 0.9))
-    paint("dark_rock", 0.95 * _ramp(mountain + 0.5 * spurs * mountain + 0.15 * patches, 0.1, 0.3))
-    paint("shrub", 0.8 * _ramp(z + 500 * patches, 2000, 2700))
+    outcrop = mountain * (0.7 + 0.4 * spurs) + 0.5 * mountain * noise(27, 7e3, octaves=7)
+    paint("dark_rock", 0.95 * _ramp(outcrop + 0.15 * patches, 0.16, 0.26))
+    paint("shrub", 0.75 * _ramp(z + 600 * patches, 1900, 2600))
     flat = _ramp(-steep, -0.035, -0.015)
-    lakebed = _ramp(1219 + 9 * patches - z, 0, 5) * (0.75 + 0.5 * lithology)
-    playa = _ramp(0.5 * noise(22, 14e3, octaves=4) - across, 0.0, 0.05) * (z > 1260)
-    paint("salt_flat", flat * np.clip(np.maximum(lakebed, playa), 0, 0.95))
-    river = np.abs(east - 900 * noise(23, 5e3, x=e * 0, octaves=3))
-    valley = _ramp(n, 9e3, 11e3) * _ramp(-n, -60e3, -40e3) * _ramp(1260 - z, -10, 0)
-    paint("crops", 0.55 * valley * _ramp(-river, -420, -120) * (0.7 + patches))
-    paint("crops", _fields(e, n, east, seed) * _ramp(-steep, -0.05, -0.03))
+    # Old shorelines stand 6 m apart; they fade where a pixel spans more than a quarter of that.
+    strands = np.sin(z * np.float32(2 * np.pi / 6)) * _ramp(1260 - z, 0, 40)
+    strands = strands * _ramp(-steep * np.float32(spec.step), -3.0, -1.0)
+    crust = np.clip(0.5 + 0.12 * strands + 1.6 * np.abs(noise(26, 2500, octaves=7)), 0, 1)
+    lakebed = _ramp(1215 + 5 * patches - z, 0, 3)
+    playa = _ramp(0.4 * noise(22, 16e3, octaves=6) - across, 0.0, 0.06) * _ramp(z, 1255, 1265)
+    paint("salt_flat", 0.95 * flat * crust * np.maximum(lakebed, playa))
+    river = np.abs(east - 1200 * noise(23, 6e3, x=e * 0, octaves=6, gain=0.6))
+    valley = _ramp(n, 8e3, 10e3) * _ramp(-n, -60e3, -40e3) * _ramp(1265 - z, -10, 0)
+    paint("crops", valley * _ramp(-river, -330, -60) * np.clip(0.6 + patches, 0.2, 0.9))
+    paint("crops", _fields(e, n, seed) * _ramp(-steep, -0.05, -0.03))
 
     depth = spec.level - z
     water = np.clip(0.5 + depth / (np.maximum(steep, 2e-4) * np.float32(spec.step)), 0, 1)
     plume = np.exp(-((east / 2500) ** 2) - ((north - 9e3) / 5000) ** 2)
-    mud = _ramp(5 * patches + 10 * plume + 5 - depth, 0, 6)
+    mud = _ramp(6 * patches + 9 * plume + 4 - depth, -4, 9)
     paint("clear_water", water)
     paint("muddy_water", water * mud)
 
@@ -231,28 +265,28 @@ def _surface(spec: SceneSpec, e: np.ndarray, n: np.ndarray, seed: int):
     ground = np.einsum("cyx,cb->byx", share, spectra)
 
     # Land is not uniform: patches, streaks of fans, old shorelines, redder and grayer rock.
-    streaks = noise(24, 700, x=east / 7, y=north, octaves=4) * _ramp(across, 0.02, 0.15)
-    strands = np.sin(z * np.float32(2 * np.pi / 9)) * _ramp(1300 - z, 0, 40) * (1 - share[6])
+    fans = _fans(east, n + 250 * patches, seed) * _ramp(across, 0.01, 0.12) * (1 - mountain)
+    wet = 0.3 * _ramp(-(z - spec.level), -3, 0)
     i, j = np.floor(e / spec.step).astype("i4"), np.floor(n / spec.step).astype("i4")
     grain = _uniform(i, j, seed * 100 + 80) - 0.5
-    bright = 1 + 0.22 * lithology + 0.12 * patches + 0.22 * streaks + 0.035 * strands
-    bright = bright + 0.08 * grain
+    bright = 1 + 0.25 * lithology + 0.15 * patches + 0.2 * fans + 0.04 * strands - wet
+    bright = bright + 0.07 * grain
     red = 0.22 * noise(25, 9e3, octaves=5)
     azimuth, elevation = np.radians(spec.sun)
     toward = (np.sin(azimuth) / np.tan(elevation), np.cos(azimuth) / np.tan(elevation))
     light = (1 - slope_e * np.float32(toward[0]) - slope_n * np.float32(toward[1])) / np.sqrt(
         1 + steep * steep
     )
-    bright = bright * (0.4 + 0.6 * np.clip(light, 0.15, 2.2))
+    bright = bright * (0.5 + 0.5 * np.clip(light, 0.25, 2.0))
     land = 1 - water
     tint = np.linspace(-1, 1, len(BANDS), dtype="f4")[:, None, None]
     ground *= 1 + land * (bright * (1 + red * tint) - 1)
     ground *= 1 + water * (0.10 * patches)
     cover = share.argmax(axis=0).astype("u1")
-    wet = (depth > 0).astype("u1")
+    lake = depth > 0
     # A pixel is water or land as its center is; among those, the class with the largest share.
-    cover = np.where(wet == 1, share[:2].argmax(axis=0), 2 + share[2:].argmax(axis=0)).astype("u1")
-    return ground, cover, wet
+    cover = np.where(lake, share[:2].argmax(axis=0), 2 + share[2:].argmax(axis=0)).astype("u1")
+    return ground, cover, lake.astype("u1")
 
 
 def _clouds(spec: SceneSpec, e: np.ndarray, n: np.ndarray, seed: int) -> np.ndarray:
@@ -261,7 +295,7 @@ def _clouds(spec: SceneSpec, e: np.ndarray, n: np.ndarray, seed: int) -> np.ndar
     field = _fractal(e, n, number, scale=5e3, step=spec.step, octaves=6, gain=0.55)
     group = _fractal(e, n, number + 1, scale=20e3, step=spec.step, octaves=2)
     clear = _ramp(np.hypot(e, n), 17.5e3, 21e3)
-    return _ramp(field + 0.7 * group - 1.2 * (1 - clear), 0.42, 0.75)
+    return _ramp(field + 0.7 * group - 1.2 * (1 - clear), 0.4, 0.85)
 
 
 def _block(spec: SceneSpec, rows: range, cols: range, seed: int):
@@ -275,7 +309,7 @@ def _block(spec: SceneSpec, rows: range, cols: range, seed: int):
     azimuth, elevation = np.radians(spec.sun)
     reach = np.float32(1800 / np.tan(elevation))  # from a cloud 1800 m up to its shadow
     shift = reach * np.float32(np.sin(azimuth)), reach * np.float32(np.cos(azimuth))
-    value *= 1 - 0.5 * _clouds(spec, e + shift[0], n + shift[1], seed)
+    value *= 1 - 0.42 * _clouds(spec, e + shift[0], n + shift[1], seed)
     cloud = _clouds(spec, e, n, seed)
     value += cloud * (CLOUD[:, None, None] - value)
 
@@ -292,9 +326,10 @@ def _block(spec: SceneSpec, rows: range, cols: range, seed: int):
     a = np.radians(spec.tilt)
     ce, cn = e - (left + half), n - (top - half)
     reach = half / (np.cos(a) + np.sin(a))
-    outside = np.maximum(
-        np.abs(ce * np.cos(a) - cn * np.sin(a)), np.abs(ce * np.sin(a) + cn * np.cos(a))
-    ) > reach
+    outside = (
+        np.maximum(np.abs(ce * np.cos(a) - cn * np.sin(a)), np.abs(ce * np.sin(a) + cn * np.cos(a)))
+        > reach
+    )
     numbers[:, outside], truth[:, outside] = NODATA, MISSING
     return numbers, truth
 
@@ -373,8 +408,11 @@ def simulate_scene(
     values = np.empty((len(BANDS), len(rows), len(cols)), dtype="f4")
     truth = np.empty((3, len(rows), len(cols)), dtype="u1")
     for i, j, numbers, layers in _simulate(spec, rows, cols, seed, 512):
-        at = np.s_[:, i.start - rows.start : i.stop - rows.start,
-                   j.start - cols.start : j.stop - cols.start]
+        at = np.s_[
+            :,
+            i.start - rows.start : i.stop - rows.start,
+            j.start - cols.start : j.stop - cols.start,
+        ]
         values[at] = np.where(numbers == NODATA, np.float32(np.nan), numbers)
         truth[at] = layers
     return _as_scene(spec, values, rows, cols), _as_truth(spec, truth, rows, cols)
@@ -492,8 +530,11 @@ def _is_complete(target: Path, spec: SceneSpec, signature: str) -> bool:
     files = [target / f"B{number}.tif" for number in SENSORS[spec.sensor][0]]
     if not all(file.is_file() for file in (*files, target / "truth.tif")):
         return False
-    with rasterio.open(target / "truth.tif") as truth:
-        return truth.tags().get("signature") == signature
+    try:
+        with rasterio.open(target / "truth.tif") as truth:
+            return truth.tags().get("signature") == signature
+    except rasterio.errors.RasterioIOError:
+        return False
 
 
 def _write_files(folder: Path, spec: SceneSpec, seed: int, block: int, signature: str) -> None:
@@ -503,8 +544,16 @@ def _write_files(folder: Path, spec: SceneSpec, seed: int, block: int, signature
     from rasterio.windows import Window
 
     profile = dict(
-        driver="GTiff", width=spec.size, height=spec.size, crs=CRS, tiled=True, blockxsize=256,
-        blockysize=256, compress="deflate", predictor=2, bigtiff="if_safer",
+        driver="GTiff",
+        width=spec.size,
+        height=spec.size,
+        crs=CRS,
+        tiled=True,
+        blockxsize=256,
+        blockysize=256,
+        compress="deflate",
+        predictor=2,
+        bigtiff="if_safer",
         transform=rasterio.Affine(spec.step, 0, spec.corner[0], 0, -spec.step, spec.corner[1]),
     )
     tags = dict(sensor=spec.sensor, date=spec.date, signature=signature)
@@ -544,8 +593,8 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="7000 x 7000 pixels at 30 m")
     parser.add_argument("--folder", default="data/simulated", help="default: %(default)s")
     options = parser.parse_args()
-    for name in ("landsat_5", "landsat_8") if options.full else (
-        "landsat_5_small", "landsat_8_small"
+    for name in (
+        ("landsat_5", "landsat_8") if options.full else ("landsat_5_small", "landsat_8_small")
     ):
         print(write_scene(name, options.folder))
 
