@@ -1,0 +1,773 @@
+"""Features of millions of points on disk, in Parquet shards that are read batch by batch.
+
+A folder holds ``manifest.json`` and ``shard-00000.parquet``, ``shard-00001.parquet`` and so on: the
+columns ``point`` (int64, rising), ``longitude`` and ``latitude`` (float64, degrees) and one column
+for each kind of feature, such as ``dynamic`` and ``static``. The features of a point are one cell
+of fixed size, float32 in little-endian order: the same shards with lists of floats take about five
+times as long to read. Parquet rather than Zarr, since one file holds points and features together,
+and carries its schema, its number of rows and a checksum of every page.
+
+What is read in one piece, and shuffled in one piece, is counted in points and not in shards.
+Batches, splits and labels are therefore the same whatever the shard size.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    import pyarrow
+
+VERSION = 1  # of the layout on disk
+BLOCK = 8192  # points of a row group, which is the smallest piece read
+WINDOW = 8  # blocks in memory at a time
+COORDINATES = {"point": np.int64, "longitude": np.float64, "latitude": np.float64}
+_KEY = b"cookbook_utils.shards"  # of the metadata that says which shard of which folder a file is
+
+
+class Batch(NamedTuple):
+    """Some points and their features."""
+
+    points: np.ndarray
+    """int64 (n,), the number of each point."""
+    features: np.ndarray
+    """float32 (n, features), read-only: mostly a view of a larger array."""
+
+
+class ShardWriter:
+    """Write points into shards, each whole or not there, going on where an earlier run ended.
+
+    Parameters
+    ----------
+    folder : path
+        Where to write; made if need be.
+    features : mapping of str to sequence of str
+        The kinds of features and the names of the features of each.
+    shard_size : int, default 65536
+        Points in a shard; the last one may hold fewer.
+    attrs : mapping, optional
+        What the features were made from (seeds, sources), as JSON holds it. A folder that was begun
+        is continued only with the same `features`, `shard_size` and `attrs`.
+
+    Attributes
+    ----------
+    n_points : int
+        Points in whole shards on disk. The caller goes on behind them.
+    complete : bool
+        Whether the folder holds all its points; such a folder is left as it is.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds shards of something else, or a shard in it is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> position, embedding = np.linspace(20, 21, 10), np.zeros((10, 2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with ShardWriter(folder, {"dynamic": ["a", "b"]}, shard_size=4) as writer:
+    ...         at = np.arange(writer.n_points, 10)  # all ten, the first time
+    ...         writer.append(at, position[at], position[at] + 49, dynamic=embedding[at])
+    ...     [batch.points.tolist() for batch in PointShards(folder).batches(batch_size=5)]
+    [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        features: Mapping[str, Sequence[str]],
+        *,
+        shard_size: int = 65536,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        features = {kind: list(map(str, names)) for kind, names in features.items()}
+        for kind, names in features.items():
+            if kind in COORDINATES or not kind.isidentifier() or not names:
+                raise ValueError(
+                    f"features needs a word other than {', '.join(COORDINATES)} for each kind, "
+                    f"with at least one name, found {kind!r}: {names}"
+                )
+        if not features or shard_size < 1:
+            raise ValueError(
+                "expected at least one kind of features and shard_size of at least 1, found "
+                f"{len(features)} kinds and shard_size={shard_size}"
+            )
+        spec = {"version": VERSION, "features": features, "shard_size": int(shard_size)}
+        spec = json.loads(json.dumps(spec | {"attrs": dict(attrs or {})}))
+        self._manifest = spec | {"shards": [], "complete": False}
+        if (self.folder / "manifest.json").exists():
+            found = _read_manifest(self.folder)
+            for key, value in spec.items():
+                if found[key] != value:
+                    raise ValueError(
+                        f"{self.folder} already holds shards with other {key}: found {found[key]}, "
+                        f"expected {value}; delete the folder or write to another"
+                    )
+            self._manifest = found
+            for number in range(len(found["shards"])):
+                _open_shard(self.folder, found, number)
+        self._pending: list[dict[str, np.ndarray]] = []
+        self._n_pending = 0
+        shards = self._manifest["shards"]
+        self._last = shards[-1]["last"] if shards else np.iinfo(np.int64).min
+
+    @property
+    def n_points(self) -> int:
+        return sum(shard["points"] for shard in self._manifest["shards"])
+
+    @property
+    def complete(self) -> bool:
+        return self._manifest["complete"]
+
+    def append(self, points: Any, longitude: Any, latitude: Any, **features: Any) -> None:
+        """Add points; every full shard goes to disk at once, what is left over waits.
+
+        Parameters
+        ----------
+        points : array of int (n,)
+            Numbers that rise strictly, over all calls.
+        longitude, latitude : array of float (n,)
+            Degrees, EPSG:4326.
+        **features : array of float (n, width)
+            One for each kind; stored as float32.
+
+        Raises
+        ------
+        ValueError
+            If an array has another shape than expected, or the numbers do not rise, or the folder
+            is complete.
+        """
+        if self.complete:
+            raise ValueError(
+                f"{self.folder} is complete with {self.n_points} points and takes no more; "
+                "delete the folder to write it again"
+            )
+        widths = {kind: len(names) for kind, names in self._manifest["features"].items()}
+        if set(features) != set(widths):
+            raise ValueError(f"expected features {sorted(widths)}, found {sorted(features)}")
+        given = {"point": points, "longitude": longitude, "latitude": latitude}
+        block = {key: np.array(given[key], dtype) for key, dtype in COORDINATES.items()}
+        block |= {kind: np.array(features[kind], "<f4", order="C") for kind in widths}
+        n = block["point"].size
+        for key, array in block.items():
+            shape = (n, widths[key]) if key in widths else (n,)
+            if array.shape != shape:
+                raise ValueError(f"{key} needs shape {shape}, found {array.shape}")
+        if n == 0:
+            return
+        if block["point"][0] <= self._last or np.any(np.diff(block["point"]) <= 0):
+            raise ValueError(
+                "the numbers of the points must rise strictly, from call to call too: found "
+                f"{block['point'][:3]}... after {self._last}"
+            )
+        self._last = int(block["point"][-1])
+        self._pending.append(block)
+        self._n_pending += n
+        size = self._manifest["shard_size"]
+        if self._n_pending >= size:
+            joined = self._joined()
+            whole = self._n_pending - self._n_pending % size
+            for start in range(0, whole, size):
+                self._write({key: a[start : start + size] for key, a in joined.items()})
+                self._write_manifest()
+            self._pending = [{key: array[whole:].copy() for key, array in joined.items()}]
+            self._n_pending -= whole
+
+    def close(self) -> None:
+        """Write the last, shorter shard and mark the folder as complete."""
+        if self.complete:
+            return
+        if self._n_pending:
+            self._write(self._joined())
+        self._pending, self._n_pending = [], 0
+        self._manifest["complete"] = True
+        self._write_manifest()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            self.close()
+
+    def _joined(self) -> dict[str, np.ndarray]:
+        return {key: np.concatenate([b[key] for b in self._pending]) for key in self._pending[0]}
+
+    def _write(self, shard: Mapping[str, np.ndarray]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        shards = self._manifest["shards"]
+        schema = _schema(self._manifest, len(shards))
+        columns = [
+            pa.array(array)
+            if array.ndim == 1
+            else pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(4 * array.shape[1]), len(array), [None, pa.py_buffer(array)]
+            )
+            for array in shard.values()
+        ]
+        path = self.folder / _name(len(shards))
+        with _replacing(path) as temporary:
+            pq.write_table(
+                pa.Table.from_arrays(columns, schema=schema),
+                temporary,
+                row_group_size=BLOCK,
+                compression="none",
+                use_dictionary=False,
+                write_statistics=False,
+                write_page_checksum=True,
+            )
+        ids = shard["point"]
+        facts = {"points": len(ids), "first": int(ids[0]), "last": int(ids[-1])}
+        shards.append(facts | {"bytes": path.stat().st_size})
+
+    def _write_manifest(self) -> None:
+        with _replacing(self.folder / "manifest.json") as temporary:
+            temporary.write_text(json.dumps(self._manifest, indent=1), encoding="utf-8")
+
+
+class PointShards:
+    """The points of a folder that a `ShardWriter` completed, read piece by piece.
+
+    Parameters
+    ----------
+    folder : path
+        The folder.
+
+    Attributes
+    ----------
+    n_points : int
+        Number of points.
+    features : dict of str to list of str
+        The kinds of features and the names of the features of each.
+    attrs : dict
+        What the features were made from.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no manifest, or a shard is missing.
+    ValueError
+        If the folder is not complete, or a shard is damaged or belongs elsewhere; the shard is
+        named. Sizes, schemas and numbers of rows are looked at; `verify` looks at every value.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._manifest = _read_manifest(self.folder)
+        shards = self._manifest["shards"]
+        points = [shard["points"] for shard in shards]
+        if not self._manifest["complete"]:
+            raise ValueError(
+                f"{self.folder} is not complete: {len(shards)} shards with {sum(points)} points "
+                "are there; run again what writes it, which goes on behind them"
+            )
+        for number in range(len(shards)):
+            _open_shard(self.folder, self._manifest, number)
+        self.features: dict[str, list[str]] = self._manifest["features"]
+        self.attrs: dict[str, Any] = self._manifest["attrs"]
+        self.n_points: int = sum(points)
+        self._starts = np.cumsum([0, *points])
+        self._first = np.array([shard["first"] for shard in shards], np.int64)
+        self._last = np.array([shard["last"] for shard in shards], np.int64)
+        self._remembered_points = functools.lru_cache(2 * WINDOW)(self._shard_points)
+
+    def read(self, column: str, rows: slice = slice(None)) -> np.ndarray:
+        """Return one column of consecutive points.
+
+        Parameters
+        ----------
+        column : str
+            ``"point"``, ``"longitude"``, ``"latitude"`` or a kind of features.
+        rows : slice, default all
+            Positions in the folder, from 0, with a step of 1.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 or float64 (n,), or float32 (n, width); read-only.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column, or the step is not 1.
+        """
+        if column not in COORDINATES and column not in self.features:
+            raise ValueError(
+                f"{self.folder} has no column {column!r}; it has: "
+                f"{', '.join([*COORDINATES, *self.features])}"
+            )
+        start, stop, step = rows.indices(self.n_points)
+        if step != 1:
+            raise ValueError(f"rows needs a step of 1, found {rows}")
+        return self._read([column], [range(start, max(start, stop))])[0]
+
+    def batches(
+        self,
+        features: str = "dynamic",
+        *,
+        batch_size: int = 256,
+        split: Literal["train", "test"] | None = None,
+        test_fraction: float = 0.2,
+        seed: int = 0,
+        shuffle: int | None = None,
+    ) -> Iterator[Batch]:
+        """Iterate over all points, or those of a split, each once, in batches.
+
+        Every batch holds `batch_size` points but the last, which holds what is left. At most
+        65 536 points are in memory at a time, whatever the number of points and the shard size.
+
+        Parameters
+        ----------
+        features : str, default "dynamic"
+            A kind of features, or several joined by ``+``, such as ``"dynamic+static"``.
+        batch_size : int, default 256
+            Points in a batch.
+        split : {"train", "test"}, optional
+            Only these points, as `is_test` divides them.
+        test_fraction, seed
+            As for `is_test`.
+        shuffle : int, optional
+            The seed of an order: blocks of 8192 points are drawn in random order, and the points
+            of eight blocks are mixed. Without it points come in the order of the folder.
+
+        Yields
+        ------
+        Batch
+            ``points`` (n,) and ``features`` (n, total width).
+
+        Raises
+        ------
+        ValueError
+            If an option is not as described.
+        """
+        kinds = features.split("+")
+        if unknown := [kind for kind in kinds if kind not in self.features]:
+            raise ValueError(
+                f"{self.folder} has no features {', '.join(unknown)}; it has: "
+                f"{', '.join(self.features)}, which + joins"
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+        if split not in (None, "train", "test"):
+            raise ValueError(f"split must be 'train', 'test' or None, found {split!r}")
+        _require_fraction(test_fraction)
+        return self._batches(kinds, batch_size, split, test_fraction, seed, shuffle)
+
+    def _batches(self, kinds, batch_size, split, test_fraction, seed, shuffle) -> Iterator[Batch]:
+        blocks = np.arange(-(-self.n_points // BLOCK))
+        random = None if shuffle is None else np.random.default_rng(shuffle)
+        if random:
+            random.shuffle(blocks)
+        rest: list[Batch] = []
+        for i in range(0, len(blocks), WINDOW):
+            starts = blocks[i : i + WINDOW] * BLOCK
+            rows = [range(s, min(s + BLOCK, self.n_points)) for s in starts.tolist()]
+            points, *columns = self._read(["point", *kinds], rows)
+            values = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+            chosen = None
+            if split:
+                test = is_test(points, test_fraction=test_fraction, seed=seed)
+                chosen = np.flatnonzero(test == (split == "test"))
+            if random:
+                chosen = random.permutation(len(points) if chosen is None else chosen)
+            if chosen is not None:
+                points, values = points[chosen], values[chosen]
+            values.flags.writeable = False
+            window = Batch(points, values)
+            start = 0
+            if rest:  # the tail of the last window is shorter than a batch: fill it up
+                start = batch_size - sum(len(b.points) for b in rest)
+                rest.append(Batch(points[:start], values[:start]))
+                if start > len(points):
+                    continue
+                yield _join(rest)
+            stop = start + (len(points) - start) // batch_size * batch_size
+            for j in range(start, stop, batch_size):
+                yield Batch(points[j : j + batch_size], values[j : j + batch_size])
+            rest = [Batch(*(a[stop:] for a in window))] if stop < len(points) else []
+        if rest:
+            yield _join(rest)
+
+    def verify(self) -> None:
+        """Read every value of every shard and compare the checksums of its pages.
+
+        Raises
+        ------
+        ValueError
+            If a value was altered since it was written; the shard is named.
+        """
+        for number in range(len(self._manifest["shards"])):
+            with _open_shard(self.folder, self._manifest, number, verify=True) as file:
+                try:
+                    for group in range(file.num_row_groups):
+                        file.read_row_group(group)
+                except OSError as error:
+                    raise ValueError(
+                        f"{self.folder / _name(number)} was altered: {error}; "
+                        "delete the folder and write it again"
+                    ) from None
+
+    def _read(self, columns: Sequence[str], rows: Sequence[range]) -> list[np.ndarray]:
+        """Return columns of several ranges of rows, joined."""
+        import pyarrow as pa
+
+        pieces = []
+        # Ranges that follow each other are read together.
+        for start, stop in _merge(rows):
+            first, last = np.searchsorted(self._starts, [start, stop - 1], side="right") - 1
+            for number in range(first, last + 1) if stop > start else ():
+                base = self._starts[number]
+                low, high = max(start - base, 0), min(stop, self._starts[number + 1]) - base
+                with _open_shard(self.folder, self._manifest, number) as file:
+                    groups = range(low // BLOCK, -(-high // BLOCK))
+                    try:
+                        table = file.read_row_groups(groups, columns, use_threads=False)
+                    except OSError as error:
+                        raise ValueError(
+                            f"{self.folder / _name(number)} cannot be read: {error}; "
+                            "delete the folder and write it again"
+                        ) from None
+                pieces.append(table.slice(low - groups[0] * BLOCK, high - low))
+        if not pieces:
+            pieces = [_schema(self._manifest, 0).empty_table()]
+        table = pa.concat_tables(pieces)
+        return [self._to_numpy(table.column(column), column) for column in columns]
+
+    def _to_numpy(self, column: pyarrow.ChunkedArray, name: str) -> np.ndarray:
+        width = len(self.features[name]) if name in self.features else 1
+        dtype = "<f4" if name in self.features else COORDINATES[name]
+        parts = [
+            np.frombuffer(chunk.buffers()[1], dtype)[
+                chunk.offset * width : (chunk.offset + len(chunk)) * width
+            ]
+            for chunk in column.chunks
+            if len(chunk)
+        ]
+        values = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, dtype)])
+        values.flags.writeable = False
+        return values.reshape(-1, width) if name in self.features else values
+
+    def _rows(self, points: np.ndarray) -> np.ndarray:
+        """Return the positions of points in the folder, by their numbers."""
+        shard = np.searchsorted(self._last, points).clip(max=len(self._last) - 1)
+        rows = self._starts[shard] + points - self._first[shard]
+        gaps = self._last - self._first + 1 != np.diff(self._starts)
+        found = (points >= self._first[shard]) & (points <= self._last[shard])
+        for number in np.unique(shard[gaps[shard]]):
+            here = shard == number
+            ids = self._remembered_points(number)
+            at = np.searchsorted(ids, points[here]).clip(max=len(ids) - 1)
+            found[here] &= ids[at] == points[here]
+            rows[here] = self._starts[number] + at
+        if not found.all():
+            raise ValueError(
+                f"{self.folder} has no points {points[~found][:3].tolist()} "
+                f"({np.count_nonzero(~found)} of {len(points)} given)"
+            )
+        return rows
+
+    def _shard_points(self, number: int) -> np.ndarray:
+        return self.read("point", slice(*self._starts[[number, number + 1]]))
+
+
+def is_test(points: Any, *, test_fraction: float = 0.2, seed: int = 0) -> np.ndarray:
+    """Return which points are for testing, by a hash of their numbers and a seed.
+
+    A point stays on its side whatever other points there are and however they are stored.
+
+    Parameters
+    ----------
+    points : array of int
+        Numbers of points.
+    test_fraction : float, default 0.2
+        Expected share of the points for testing, 0 to 1.
+    seed : int, default 0
+        Another seed gives another split.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, the shape of `points`.
+
+    References
+    ----------
+    The hash is the output function of SplitMix64: G. L. Steele, D. Lea, C. H. Flood (2014), Fast
+    splittable pseudorandom number generators, doi:10.1145/2660193.2660195.
+
+    Examples
+    --------
+    >>> round(float(is_test(np.arange(100_000), test_fraction=0.25).mean()), 2)
+    0.25
+    """
+    _require_fraction(test_fraction)
+    with np.errstate(over="ignore"):
+        h = np.asarray(points, np.int64).astype(np.uint64)
+        for word in (np.uint64(seed % 2**64), np.uint64(0)):
+            h = h + word * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x632BE59BD9B4E019)
+            h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            h ^= h >> np.uint64(31)
+    return (h >> np.uint64(11)) * 2.0**-53 < test_fraction
+
+
+def write_labels(
+    folder: str | os.PathLike[str],
+    name: str,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    attrs: Mapping[str, Any] | None = None,
+) -> Path:
+    """Store a label for every point of a folder beside the points, all or nothing.
+
+    Parameters
+    ----------
+    folder : path
+        A folder that `PointShards` opens.
+    name : str
+        A word; labels of that name are replaced.
+    batches : iterable of (points, labels)
+        Numbers of points and their labels, integers 0 to 255 with 255 for missing, in any order,
+        every point once.
+    attrs : mapping, optional
+        Such as ``flag_values`` and ``flag_meanings``.
+
+    Returns
+    -------
+    pathlib.Path
+        The file, ``labels-<name>.parquet``: in the order of the folder, columns ``point`` and
+        ``label``, with one row group for each shard.
+
+    Raises
+    ------
+    ValueError
+        If a point is unknown or has no label or several, or a label is not 0 to 255.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shards = PointShards(folder)
+    path = shards.folder / _labels_name(name)
+    meta = {_KEY: _fingerprint(shards._manifest), b"attrs": json.dumps(dict(attrs or {})).encode()}
+    columns = [("point", pa.int64()), ("label", pa.uint8())]
+    schema = pa.schema([pa.field(*c, nullable=False) for c in columns], metadata=meta)
+    with tempfile.TemporaryFile(dir=shards.folder) as scratch:
+        # On disk, since the points may be many; 0 where there is no label yet.
+        kept = np.memmap(scratch, np.uint16, "w+", shape=max(shards.n_points, 1))
+        for points, labels in batches:
+            points, labels = np.asarray(points, np.int64), np.asarray(labels)
+            if labels.shape != points.shape or points.ndim != 1:
+                raise ValueError(
+                    "a batch needs one label for each point, found shapes "
+                    f"{points.shape} of points and {labels.shape} of labels"
+                )
+            if labels.dtype.kind not in "iu" or np.any((labels < 0) | (labels > 255)):
+                raise ValueError(
+                    f"labels must be integers 0 to 255, found {labels.dtype} {np.unique(labels)}"
+                )
+            if len(points):
+                rows = shards._rows(points)
+                if np.any(kept[rows]) or len(np.unique(rows)) != len(rows):
+                    raise ValueError(f"labels {name!r}: a point has several labels, expected one")
+                kept[rows] = labels.astype(np.uint16) + 1
+        bounds = list(zip(shards._starts[:-1].tolist(), shards._starts[1:].tolist(), strict=True))
+        if missing := sum(int(np.count_nonzero(kept[a:b] == 0)) for a, b in bounds):
+            raise ValueError(
+                f"labels {name!r}: {missing} of {shards.n_points} points have none, expected one "
+                "for each"
+            )
+        with (
+            _replacing(path) as temporary,
+            pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer,
+        ):
+            for a, b in bounds:
+                label = (kept[a:b] - 1).astype(np.uint8)
+                ids = shards.read("point", slice(a, b))
+                writer.write_table(pa.table([pa.array(ids), pa.array(label)], schema=schema))
+    return path
+
+
+def read_labels(folder: str | os.PathLike[str], name: str) -> xr.DataArray:
+    """Return the labels of all points of a folder.
+
+    Parameters
+    ----------
+    folder : path
+        A folder that `PointShards` opens.
+    name : str
+        What `write_labels` was given.
+
+    Returns
+    -------
+    xarray.DataArray
+        uint8 (point), in the order of the folder, with the attributes given and ``_FillValue``
+        255.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no labels of that name.
+    ValueError
+        If the file is damaged or belongs to other points.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shards = PointShards(folder)
+    path = shards.folder / _labels_name(name)
+    if not path.is_file():
+        names = sorted(p.stem.removeprefix("labels-") for p in shards.folder.glob("labels-*"))
+        raise FileNotFoundError(
+            f"{shards.folder} has no labels {name!r}; it has: {', '.join(names) or 'none'}"
+        )
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            meta = file.schema_arrow.metadata or {}
+            rows, own = file.metadata.num_rows, meta.get(_KEY)
+            if (rows, own) != (shards.n_points, _fingerprint(shards._manifest)):
+                raise ValueError(
+                    f"{path} holds labels of other points: {rows} of them, expected the "
+                    f"{shards.n_points} of this folder; write the labels again"
+                )
+            labels = file.read(["label"]).column(0).to_numpy()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ValueError(f"{path} cannot be read: {error}; write the labels again") from None
+    attrs = json.loads(meta[b"attrs"]) | {"_FillValue": 255}
+    return xr.DataArray(labels, dims="point", name=name, attrs=attrs)
+
+
+# -- on disk ----------------------------------------------------------------------------------
+
+
+class _replacing:
+    """The temporary path of a file that takes its place, whole, when the block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.temporary = path, path.with_name(f".{path.name}.tmp")
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.temporary
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is not None:
+            self.temporary.unlink(missing_ok=True)
+            return
+        with open(self.temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(self.temporary, self.path)
+
+
+def _name(number: int) -> str:
+    return f"shard-{number:05}.parquet"
+
+
+def _labels_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w+-]*", name):
+        raise ValueError(f"a name of labels is one word of letters, digits, _, + and -: {name!r}")
+    return f"labels-{name}.parquet"
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["version"]
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{folder} is not a folder of shards: it has no manifest.json"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path} is not the manifest of a folder of shards; delete the folder and write it "
+            "again"
+        ) from None
+    if version != VERSION:
+        raise ValueError(f"{path} has version {version!r}, expected {VERSION}; write it again")
+    return manifest
+
+
+def _fingerprint(manifest: Mapping[str, Any]) -> bytes:
+    facts = {key: manifest[key] for key in ("version", "features", "shard_size", "attrs")}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest().encode()
+
+
+def _schema(manifest: Mapping[str, Any], number: int) -> pyarrow.Schema:
+    import pyarrow as pa
+
+    types = {"point": pa.int64(), "longitude": pa.float64(), "latitude": pa.float64()}
+    types |= {kind: pa.binary(4 * len(names)) for kind, names in manifest["features"].items()}
+    return pa.schema(
+        [pa.field(name, type_, nullable=False) for name, type_ in types.items()],
+        metadata={_KEY: _fingerprint(manifest) + b"/%d" % number},
+    )
+
+
+def _open_shard(folder: Path, manifest: Mapping[str, Any], number: int, *, verify: bool = False):
+    """Open a shard after a look at its size and its footer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, facts = folder / _name(number), manifest["shards"][number]
+    cure = "delete the folder and write it again"
+    if not path.is_file():
+        raise FileNotFoundError(f"shard {path} is missing; {cure}")
+    if (size := path.stat().st_size) < facts["bytes"]:
+        raise ValueError(f"{path} is cut short: {size} bytes, expected {facts['bytes']}; {cure}")
+    try:
+        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=verify)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ValueError(f"{path} is not a readable shard: {error}; {cure}") from None
+    expected = _schema(manifest, number)
+    if not file.schema_arrow.equals(expected, check_metadata=True):
+        found = file.schema_arrow
+        what = "another place" if found.equals(expected) else f"columns {', '.join(found.names)}"
+        file.close()
+        raise ValueError(
+            f"{path} is a foreign file: it has {what}, expected shard {number} of this folder "
+            f"with columns {', '.join(expected.names)}; {cure}"
+        )
+    if (rows := file.metadata.num_rows) != facts["points"] or size != facts["bytes"]:
+        file.close()
+        raise ValueError(
+            f"{path} was altered: {rows} points in {size} bytes, expected {facts['points']} in "
+            f"{facts['bytes']}; {cure}"
+        )
+    return file
+
+
+def _merge(rows: Sequence[range]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for r in rows:
+        if merged and merged[-1][1] == r.start:
+            merged[-1] = (merged[-1][0], r.stop)
+        else:
+            merged.append((r.start, r.stop))
+    return merged
+
+
+def _join(batches: Sequence[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    points, features = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    features.flags.writeable = False
+    return Batch(points, features)
+
+
+def _require_fraction(test_fraction: float) -> None:
+    if not 0 <= test_fraction <= 1:
+        raise ValueError(f"test_fraction must be 0 to 1, found {test_fraction}")
