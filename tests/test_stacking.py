@@ -76,8 +76,8 @@ def test_round_trip_is_exact(scene, lazy, data):
     np.testing.assert_array_equal(samples.isel(pixel=row), pixel)
 
     labels = np.arange(n) % 255
-    given = da.from_array(labels, chunks=max(1, n // 2)) if lazy else labels
-    result = unstack_labels(given, samples, scene)
+    numbers = da.from_array(labels, chunks=max(1, n // 2)) if lazy else labels
+    result = unstack_labels(numbers, samples, scene)
     assert result.dims == tuple(dim for dim in scene.dims if dim != "band")
     assert result.dtype == np.uint8
     assert (result.chunks is not None) == lazy

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from cookbook_utils.indices import mndwi, ndvi
+
+from .factories import make_scene
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.mark.parametrize(
+    ("index", "plus", "minus"), [(ndvi, "nir", "red"), (mndwi, "green", "swir1")]
+)
+@pytest.mark.parametrize("chunks", [None, 2])
+def test_against_the_formula(index, plus, minus, chunks):
+    scene = make_scene(chunks=chunks)
+    scene = scene.where(scene.x > scene.x[0])
+    result = index(scene.transpose("y", "band", "x"))
+    one, other = scene.sel(band=plus).values, scene.sel(band=minus).values
+    np.testing.assert_allclose(result, (one - other) / (one + other), rtol=1e-6)
+    assert (result.chunks is None) == (chunks is None)
+    assert result.dims == ("y", "x")
+    assert result.dtype == np.float32
+    assert result.name == index.__name__
+    assert result.attrs["units"] == "1"
+    assert result.rio.crs == "EPSG:32611"
+    assert set(result.coords) == {"y", "x", "time", "spatial_ref"}
+
+
+def test_several_scenes():
+    scenes = xr.concat([make_scene(), make_scene(seed=1)], "time")
+    xr.testing.assert_allclose(ndvi(scenes)[1], ndvi(scenes[1]))
+
+
+@pytest.mark.parametrize("values", [(0, 0), (0.01, -0.01), (-0.02, -0.01)])
+def test_no_index_without_light(values):
+    scene = make_scene(np.reshape(values, (2, 1, 1)), bands=("red", "nir"))
+    assert ndvi(scene).isnull().all()
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match=r"ndvi needs the bands.*lacks \['nir'\], it has \['red'"):
+        ndvi(make_scene(bands=("red", "green")))
+    with pytest.raises(ValueError, match="mndwi needs reflectance.*to_reflectance"):
+        mndwi(make_scene(units="digital number"))
+    with pytest.raises(ValueError, match="lacks"):
+        ndvi(make_scene().drop_vars("band"))

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+from sklearn.metrics import confusion_matrix, jaccard_score, silhouette_score
+
+from cookbook_utils import metrics
+from cookbook_utils.stacking import stack_pixels, unstack_labels
+
+from .factories import make_grid, make_labels, make_scene
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+# -- areas -------------------------------------------------------------------------------------
+
+
+def test_pixel_area_in_a_projected_crs():
+    area = metrics.pixel_area_km2(make_grid(step=30))
+    assert float(area) == pytest.approx(9e-4)
+    assert area.attrs["units"] == "km2"
+    # EPSG:2225 counts in US survey feet.
+    feet = metrics.pixel_area_km2(make_grid(step=100, crs="EPSG:2225"))
+    assert float(feet) == pytest.approx((100 * 1200 / 3937) ** 2 / 1e6)
+
+
+def test_pixel_area_in_a_geographic_crs():
+    grid = make_grid(ny=4, nx=3, step=0.001, left=46, top=-16, crs="EPSG:4326")
+    area = metrics.pixel_area_km2(grid)
+    # Closed form for the area between two parallels of the WGS 84 ellipsoid.
+    a, f = 6378137.0, 1 / 298.257223563
+    e = np.sqrt(f * (2 - f))
+
+    def zone(latitude):
+        s = np.sin(np.radians(latitude))
+        return (a * (1 - f)) ** 2 / 2 * (s / (1 - (e * s) ** 2) + np.arctanh(e * s) / e)
+
+    expected = np.radians(0.001) * (zone(grid.y + 0.0005) - zone(grid.y - 0.0005)) / 1e6
+    np.testing.assert_allclose(area, expected, rtol=1e-6)
+    assert area.dims == ("y",)
+    # Rows shrink away from the equator; these run south.
+    assert (np.diff(area) < 0).all()
+
+
+def test_world_area():
+    grid = make_grid(ny=180, nx=360, step=1.0, left=-180, top=90, crs="EPSG:4326")
+    total = metrics.pixel_area_km2(grid).sum() * 360
+    assert float(total) == pytest.approx(510_065_622, rel=1e-4)
+
+
+def test_pixel_area_refuses():
+    with pytest.raises(ValueError, match="no CRS"):
+        metrics.pixel_area_km2(make_grid(crs=None))
+    with pytest.raises(ValueError, match="coordinate x of at least 2"):
+        metrics.pixel_area_km2(make_grid(nx=1))
+    with pytest.raises(ValueError, match="steps of y run from"):
+        metrics.pixel_area_km2(make_grid().isel(y=[0, 1, 3]))
+    with pytest.raises(ValueError, match="projected or geographic CRS, found WGS 84"):
+        metrics.pixel_area_km2(make_grid(crs="EPSG:4978"))
+
+
+@pytest.mark.parametrize("chunks", [None, 1])
+def test_area_of_a_mask(chunks):
+    mask = make_labels([[1, 0, 1], [255, 1, 0]], step=1000)
+    mask = mask if chunks is None else mask.chunk(chunks)
+    assert metrics.area_km2(mask) == pytest.approx(3)
+    assert metrics.area_km2(mask.transpose() == 1) == pytest.approx(3)
+
+
+def test_area_weighs_rows_in_degrees():
+    mask = make_labels([[1, 1], [0, 1]], step=0.1, left=20, top=70, crs="EPSG:4326")
+    rows = metrics.pixel_area_km2(mask)
+    assert metrics.area_km2(mask) == pytest.approx(float(2 * rows[0] + rows[1]))
+    assert metrics.class_areas(mask)[0] == pytest.approx(float(rows[1]))
+
+
+def test_area_refuses():
+    with pytest.raises(ValueError, match=r"mask must hold 0, 1 and 255 .* found \[0, 2\]"):
+        metrics.area_km2(make_labels([[0, 2], [2, 0]]))
+    with pytest.raises(ValueError, match=r"mask has unexpected \['time'\]"):
+        metrics.area_km2(make_labels([[0, 1], [1, 0]]).expand_dims("time"))
+
+
+def test_class_areas_by_number():
+    areas = metrics.class_areas(make_labels([[3, 0, 3], [255, 3, 7]], step=1000))
+    expected = pd.Series([1.0, 3.0, 1.0], pd.Index([0, 3, 7], name="class"), name="area_km2")
+    pd.testing.assert_series_equal(areas, expected)
+
+
+def test_class_areas_by_name():
+    labels = make_labels([[2, 0], [255, 2]], step=1000)
+    labels.attrs |= {"flag_values": [0, 1, 2], "flag_meanings": "land clear_water lost"}
+    assert metrics.class_areas(labels).to_dict() == {"land": 1.0, "clear_water": 0.0, "lost": 2.0}
+    with pytest.raises(ValueError, match=r"the map holds \[5\], which flag_values \[0, 1, 2\]"):
+        metrics.class_areas(labels.where(labels != 2, 5).astype("uint8"))
+    labels.attrs["flag_values"] = [0, 1]
+    with pytest.raises(ValueError, match="2 flag_values for 3 flag_meanings"):
+        metrics.class_areas(labels)
+
+
+def test_class_areas_need_integers():
+    with pytest.raises(ValueError, match="labels must be integers with 255 missing, found float"):
+        metrics.class_areas(make_labels([[0, 1], [1, 0]]).astype(float))
+
+
+# -- agreement ---------------------------------------------------------------------------------
+
+maps = st.lists(st.sampled_from([0, 1, 255]), min_size=12, max_size=12).map(
+    lambda values: make_labels(np.reshape(values, (3, 4)))
+)
+
+
+@given(maps, maps)
+@settings(max_examples=50, deadline=None)
+def test_intersection_over_union_against_sklearn(mask, reference):
+    valid = ((mask != 255) & (reference != 255)).values
+    a, b = mask.values[valid], reference.values[valid]
+    if not valid.any():
+        with pytest.raises(ValueError, match="no pixel is valid in both"):
+            metrics.intersection_over_union(mask, reference)
+    elif not (a.any() or b.any()):
+        with pytest.raises(ValueError, match=f"undefined: neither mask has a 1 among {a.size}"):
+            metrics.intersection_over_union(mask, reference)
+    else:
+        result = metrics.intersection_over_union(mask, reference.transpose())
+        assert result == pytest.approx(jaccard_score(a, b))
+
+
+def test_agreement_needs_one_grid():
+    one, two = make_labels([[0, 1], [1, 1]]), make_labels([[0, 1], [1, 1]], left=0)
+    for function in (
+        metrics.intersection_over_union, metrics.label_change, metrics.transition_matrix
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="grids differ in x.*regrid"):
+            function(one, two)
+    with pytest.raises(ValueError, match="differ in shape"):
+        metrics.label_change([0, 1], [0, 1, 1])
+    with pytest.raises(ValueError, match="found dimensions"):
+        metrics.label_change(one, one.isel(x=0))
+
+
+def test_label_change():
+    assert metrics.label_change([0, 1, 2, 2], [0, 2, 2, 1]) == 0.5
+    assert metrics.label_change(np.array([3, 255]), np.array([3, 1])) == 0
+    one, two = make_labels([[0, 1], [2, 255]]), make_labels([[1, 1], [2, 2]])
+    assert metrics.label_change(one.chunk(1), two) == pytest.approx(1 / 3)
+    with pytest.raises(ValueError, match="no pixel is valid in both, of 2"):
+        metrics.label_change([255, 0], [0, 255])
+    with pytest.raises(ValueError, match="integers"):
+        metrics.label_change([0.0], [1.0])
+
+
+def test_transition_matrix():
+    rng = np.random.default_rng(0)
+    before = make_labels(rng.choice([0, 2, 5, 255], (20, 30)))
+    after = make_labels(rng.choice([1, 2, 255], (20, 30)))
+    after.attrs |= {"flag_values": [0, 1, 2], "flag_meanings": "sand water crops"}
+    result = metrics.transition_matrix(before, after)
+    assert list(result.index) == [0, 2, 5]
+    assert list(result.columns) == ["sand", "water", "crops"]
+    valid = ((before != 255) & (after != 255)).values
+    full = confusion_matrix(before.values[valid], after.values[valid], labels=range(6))
+    np.testing.assert_array_equal(result, full[[0, 2, 5]][:, :3])
+
+
+# -- clusters ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clustered():
+    """Return samples of four clusters of very different size, their labels and centers."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate(
+        [rng.normal(i, 0.3, (n, 3)) for i, n in enumerate([300, 80, 15, 5])]
+    ).astype("float32")
+    rng.shuffle(values)
+    model = KMeans(4, n_init=5, random_state=0).fit(values)
+    samples = xr.DataArray(
+        values, dims=("pixel", "band"), coords={"band": ["red", "nir", "swir1"]},
+        attrs={"units": "1"},
+    ).assign_coords(wavelength=("band", [0.65, 0.86, 1.6]))  # fmt: skip
+    return samples, model.labels_, model.cluster_centers_
+
+
+@pytest.mark.parametrize("chunks", [None, {"pixel": 37, "band": 1}])
+def test_cluster_profiles_against_pandas(clustered, chunks):
+    samples, labels, _ = clustered
+    samples = samples if chunks is None else samples.chunk(chunks)
+    groups = pd.DataFrame(samples.values.astype(float)).groupby(labels)
+    for numbers in (labels, da.from_array(labels, chunks=11), xr.DataArray(labels, dims="pixel")):
+        profiles = metrics.cluster_profiles(samples, numbers)
+        np.testing.assert_allclose(profiles["mean"], groups.mean(), rtol=1e-10)
+        np.testing.assert_allclose(profiles["std"], groups.std(ddof=0), rtol=1e-10)
+        np.testing.assert_array_equal(profiles["count"], groups.size())
+        assert profiles["mean"].dims == ("cluster", "band")
+        assert profiles["mean"].attrs == {"units": "1"}
+        np.testing.assert_array_equal(profiles["wavelength"], samples["wavelength"])
+
+
+def test_cluster_profiles_keep_small_deviations():
+    values = 60_000 + np.random.default_rng(0).normal(0, 1e-3, (1000, 1))
+    profile = metrics.cluster_profiles(xr.DataArray(values, dims=("pixel", "band")), [7] * 1000)
+    assert profile["cluster"].item() == 7
+    assert profile["std"].item() == pytest.approx(values.std(), rel=1e-9)
+
+
+@pytest.mark.parametrize("chunks", [None, 2])
+def test_cluster_profiles_of_a_scene_are_those_of_its_samples(chunks):
+    scene = make_scene(chunks=chunks)
+    scene = scene.where(scene.x > scene.x[1])
+    samples = stack_pixels(scene)
+    labels = np.arange(samples.sizes["pixel"]) % 3
+    of_samples = metrics.cluster_profiles(samples, labels)
+    of_scene = metrics.cluster_profiles(
+        scene.transpose("x", "band", "y"), unstack_labels(labels, samples, scene)
+    )
+    for name in ("mean", "std"):
+        np.testing.assert_allclose(of_scene[name], of_samples[name], rtol=1e-12)
+    np.testing.assert_array_equal(of_scene["count"], of_samples["count"])
+
+
+def test_cluster_profiles_refuse():
+    scene = make_scene()
+    samples = stack_pixels(scene)
+    with pytest.raises(ValueError, match=r"labels of size \{'pixel': 30\}, found \{'pixel': 29\}"):
+        metrics.cluster_profiles(samples, np.zeros(29, int))
+    with pytest.raises(ValueError, match="between 0 and 254, found -1 to 0"):
+        metrics.cluster_profiles(samples, np.array([-1] + [0] * 29))
+    with pytest.raises(ValueError, match="expected 1-D labels"):
+        metrics.cluster_profiles(scene, np.zeros(30, int))
+    with pytest.raises(ValueError, match="labels have dimensions"):
+        metrics.cluster_profiles(samples, make_labels(np.zeros((5, 6))))
+    with pytest.raises(ValueError, match="grids differ"):
+        metrics.cluster_profiles(scene, make_labels(np.zeros((5, 6)), left=0))
+    with pytest.raises(ValueError, match="integers"):
+        metrics.cluster_profiles(samples, np.zeros(30))
+    with pytest.raises(ValueError, match="no pixel has both"):
+        metrics.cluster_profiles(samples, np.full(30, 255))
+
+
+@pytest.mark.parametrize("chunks", [None, {"pixel": 37, "band": 1}])
+def test_simplified_silhouette_against_the_formula(clustered, chunks):
+    samples, labels, centers = clustered
+    distances = np.linalg.norm(samples.values[:, None] - centers, axis=2)
+    own = distances[np.arange(len(labels)), labels]
+    distances[np.arange(len(labels)), labels] = np.inf
+    other = distances.min(axis=1)
+    expected = np.mean((other - own) / np.maximum(own, other))
+    samples = samples if chunks is None else samples.chunk(chunks)
+    result = metrics.simplified_silhouette(samples, labels, centers)
+    assert result == pytest.approx(expected, abs=1e-6)
+
+
+def test_simplified_silhouette_edges():
+    samples = xr.DataArray([[0.0], [1.0], [5.0]], dims=("pixel", "band"))
+    # The pixel that is a cluster by itself counts as 0, not as the 1 that a = 0 would give.
+    first, second = (5 - 0.5) / 5, (4 - 0.5) / 4
+    assert metrics.simplified_silhouette(samples, [0, 0, 1], [[0.5], [5.0]]) == pytest.approx(
+        (first + second) / 3
+    )
+    # Two centers in one place do not divide zero by zero.
+    assert metrics.simplified_silhouette(samples[:2] * 0, [0, 0], [[0.0], [0.0]]) == 0
+
+
+def test_simplified_silhouette_refuses(clustered):
+    samples, labels, centers = clustered
+    with pytest.raises(ValueError, match=r"at least 2 clusters, 3 bands\), found \(1, 3\)"):
+        metrics.simplified_silhouette(samples, labels, centers[:1])
+    with pytest.raises(ValueError, match=r"found \(4, 2\)"):
+        metrics.simplified_silhouette(samples, labels, centers[:, :2])
+    with pytest.raises(ValueError, match="label 3 has no row among 3 centers"):
+        metrics.simplified_silhouette(samples, labels, centers[:3])
+    with pytest.raises(ValueError, match="no pixel has both"):
+        metrics.simplified_silhouette(samples, labels * 0 + 255, centers)
+
+
+@pytest.mark.parametrize("chunks", [None, {"pixel": 37, "band": 1}])
+def test_sampled_silhouette_is_exact_when_all_are_drawn(clustered, chunks):
+    samples, labels, _ = clustered
+    chunked = samples if chunks is None else samples.chunk(chunks)
+    expected = silhouette_score(samples.values, labels)
+    assert metrics.sampled_silhouette(chunked, labels, n_samples=400) == pytest.approx(expected)
+
+
+def test_sampled_silhouette_keeps_small_clusters_and_weighs_them_rightly(clustered):
+    samples, labels, _ = clustered
+    expected = silhouette_score(samples.values, labels)
+    estimates = [
+        metrics.sampled_silhouette(samples, labels, n_samples=100, random_state=seed)
+        for seed in range(20)
+    ]
+    assert np.mean(estimates) == pytest.approx(expected, abs=0.03)
+    assert np.std(estimates) < 0.05
+    assert estimates[3] == metrics.sampled_silhouette(
+        samples, labels, n_samples=100, random_state=3
+    )
+
+
+def test_sampled_silhouette_refuses(clustered):
+    samples, labels, _ = clustered
+    with pytest.raises(ValueError, match="n_samples = 7 is too few for 4 clusters: .* least 8"):
+        metrics.sampled_silhouette(samples, labels, n_samples=7)
+    with pytest.raises(ValueError, match=r"at least 2 clusters, found \[0\]"):
+        metrics.sampled_silhouette(samples, labels * 0)
