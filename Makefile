@@ -1,0 +1,86 @@
+# Everything is made from here. It needs Python 3.11 or newer, make and git; `make help` lists what there is.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BOOK := _build/html/.complete
+
+PACKAGE := $(shell find cookbook_utils -name '*.py')
+PAGES := intro.md reference.md colophon.md $(wildcard notebooks/*.ipynb)
+LOOKS := _config.yml _toc.yml $(shell find _ext _static -type f -not -name '*.pyc')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help book test lab data links lock clean FORCE
+
+help:  ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-6s %s\n", $$1, $$2}'
+
+book: $(BOOK)  ## Execute every chapter and render the book to _build/html
+	@echo "The book is ready: open _build/html/index.html in a browser."
+
+test: $(BOOK)  ## Run every test, those of the built book included
+	$(BIN)/python -m pytest
+
+lab: $(VENV)/.project data/simulated/.complete  ## Open the chapters in JupyterLab
+	$(BIN)/python -m jupyterlab --notebook-dir=notebooks
+
+data: $(VENV)/.project  ## Download the real images once, each checked against its hash
+	$(BIN)/python -m cookbook_utils.datasets
+
+links: data/simulated/.complete  ## Check every link to another site (needs a network)
+	$(BIN)/jupyter-book build . --builder linkcheck --path-output .build/links
+
+lock: $(VENV)/.project  ## Resolve the dependencies in pyproject.toml anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock
+
+clean:  ## Remove what was built; the environment and the downloaded images stay
+	rm -rf _build .build data/simulated .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# Each step leaves a stamp when it has come to its end, and never before: one that was interrupted is
+# done again from its beginning. An environment remembers where it was made, so one that was moved
+# or copied is made again too.
+ifneq ($(shell cat $(VENV)/.packages 2>/dev/null),$(CURDIR))
+$(VENV)/.packages: FORCE
+endif
+$(VENV)/.packages: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "The cookbook needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+		echo "Name another one, for example: make book PYTHON=python3.12"; exit 1; } >&2
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing what requirements.lock names: a few minutes, the first time only."
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes \
+		--requirement requirements.lock
+	@echo "$(CURDIR)" > $@
+
+$(VENV)/.project: $(VENV)/.packages pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps \
+		--no-build-isolation --editable .
+	@touch $@
+
+data/simulated/.complete: $(VENV)/.packages cookbook_utils/simulate.py | $(VENV)/.project
+	$(BIN)/python -m cookbook_utils.simulate
+	@touch $@
+
+# The chapters show the real images where they are at hand: remember which there were.
+.build/real-images: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(COOKBOOK_DATA)' $(wildcard data/downloads/*/*) > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# An executed chapter is kept until its code changes (Jupyter Book sees to that) or anything that it
+# was computed from: the package, the data, the versions.
+_build/.computed-from: $(VENV)/.packages $(PACKAGE) $(wildcard data/*.*) \
+		data/simulated/.complete .build/real-images | $(VENV)/.project
+	rm -rf _build
+	@mkdir -p $(@D)
+	@touch $@
+
+# The pages are read anew each time (--all), because a second run would not repeat a warning.
+$(BOOK): _build/.computed-from $(PAGES) $(LOOKS)
+	rm -rf _build/html
+	$(BIN)/jupyter-book build . --all -W --keep-going
+	@touch $@

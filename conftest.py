@@ -1,0 +1,28 @@
+"""What holds for every test, doctests included: no network, and real images if there are any."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+OFFLINE = Path(__file__).parent / "tests" / "offline"
+sys.path.insert(0, str(OFFLINE))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(OFFLINE), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
+import loopback_only  # noqa: E402, F401
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images that ``COOKBOOK_DATA`` names; without one the test is skipped."""
+    folder = os.environ.get("COOKBOOK_DATA")
+    if not folder:
+        pytest.skip("needs the real images: COOKBOOK_DATA names no folder")
+    if not Path(folder).is_dir():
+        pytest.fail(f"COOKBOOK_DATA names {folder!r}, which is not a folder")
+    return Path(folder)

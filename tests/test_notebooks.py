@@ -1,0 +1,304 @@
+"""Every chapter: one skeleton, no stored output, and a run without network in less than 2 GB."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+import psutil
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = [
+    "00_introduction",
+    "01_loading",
+    "02_reshaping",
+    "03_standardizing",
+    "04_spectral_clustering",
+    "05_regridding",
+]
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+REAL_IMAGES = re.compile(r"\b(betsiboka|pucallpa|walker_lake)\b")
+MEMORY_LIMIT = 2e9  # bytes
+LONGEST_CELL = 30  # lines
+
+chapter = pytest.mark.parametrize("name", sorted({*CHAPTERS, *NOTEBOOKS}))
+
+
+@functools.cache
+def read(name: str) -> NotebookNode:
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell: NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def headings(name: str) -> list[tuple[int, str, int]]:
+    """Return level, text and number of the cell of every heading, in order."""
+    found = []
+    for number, cell in enumerate(read(name).cells):
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"^```.*?^```", "", cell.source, flags=re.MULTILINE | re.DOTALL)
+            for marks, text in re.findall(r"^(#+) +(.+?) *$", prose, flags=re.MULTILINE):
+                found.append((len(marks), text, number))
+    return found
+
+
+def section(name: str, title: str) -> str:
+    """Return the Markdown between one second-level heading and the next."""
+    markdown = "\n\n".join(c.source for c in read(name).cells if c.cell_type == "markdown")
+    match = re.search(rf"^## {re.escape(title)} *\n(.*?)(?=^## |\Z)", markdown, re.M | re.S)
+    assert match, f"no section '## {title}'"
+    return match[1]
+
+
+# --- The file ------------------------------------------------------------------------------------
+
+
+@chapter
+def test_outputs_are_stripped(name):
+    nbformat.validate(read(name))
+    kept = [i for i, c in enumerate(code_cells(read(name))) if c.outputs or c.execution_count]
+    assert kept == [], "run nbstripout: these code cells hold outputs or counts"
+    assert read(name).metadata.kernelspec.name == "python3"
+
+
+@chapter
+def test_cells_are_short(name):
+    lengths = {i: c.source.count("\n") + 1 for i, c in enumerate(read(name).cells)
+               if c.cell_type == "code"}  # fmt: skip
+    assert {i: n for i, n in lengths.items() if n > LONGEST_CELL} == {}
+
+
+@chapter
+def test_every_picture_in_the_text_has_alt_text(name):
+    for cell in read(name).cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"!\[\s*\]\(", cell.source), cell.source
+            for image in re.findall(r"<img\b[^>]*>", cell.source):
+                assert re.search(r'\balt="[^"]+"', image), image
+            for figure in re.findall(r"^```\{(?:image|figure)\}.*?^```", cell.source, re.M | re.S):
+                assert re.search(r"^:alt: *\S", figure, re.M), figure
+
+
+# --- The skeleton --------------------------------------------------------------------------------
+
+
+@chapter
+def test_title_picture_and_one_title(name):
+    first = read(name).cells[0]
+    assert [text for level, text, _ in headings(name) if level == 1] == [
+        re.match(r"# (.+)", first.source)[1]
+    ]
+    picture = re.search(r"!\[[^]]+\]\(([^)]+)\)", first.source)
+    assert (ROOT / "notebooks" / picture[1]).is_file()
+
+
+@chapter
+def test_sections_come_in_order(name):
+    titles = [text for level, text, _ in headings(name) if level == 2]
+    assert titles[:3] == ["Overview", "Prerequisites", "Imports"]
+    assert titles[-3:] == ["Exercises", "Summary", "References"]
+    assert len(titles[3:-3]) >= 2, "the body needs sections of its own"
+    assert "### What's next?" in section(name, "Summary")
+
+
+@chapter
+def test_overview_mirrors_the_headings(name):
+    items = re.findall(r"^(\d+)\. +(.+?) *$", section(name, "Overview"), flags=re.MULTILINE)
+    titles = [text for level, text, _ in headings(name) if level == 2][3:-2]
+    assert items == [(str(number), title) for number, title in enumerate(titles, start=1)]
+
+
+@chapter
+def test_prerequisites_are_a_table_with_the_time_to_learn(name):
+    text = section(name, "Prerequisites")
+    header, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in header.strip("|").split("|")] == [
+        "Concepts", "Importance", "Notes",
+    ]  # fmt: skip
+    assert all(row.split("|")[2].strip() in ("Necessary", "Helpful") for row in rows)
+    assert re.search(r"\*\*Time to learn\*\*: \d+ minutes", text)
+
+
+@chapter
+def test_imports_come_first(name):
+    """All code stands below "Imports", and the section holds imports."""
+    (imports,) = [i for level, text, i in headings(name) if (level, text) == (2, "Imports")]
+    first = next(i for i, cell in enumerate(read(name).cells) if cell.cell_type == "code")
+    assert first == imports + 1
+    assert re.search(r"^(import|from) ", read(name).cells[first].source, flags=re.MULTILINE)
+
+
+@chapter
+def test_every_exercise_has_a_folded_solution(name):
+    """Each exercise is a Markdown cell, and the code cells between it and the next one solve it."""
+    cells = read(name).cells
+    (end,) = [i for level, text, i in headings(name) if (level, text) == (2, "Summary")]
+    starts = [i for i, cell in enumerate(cells)
+              if cell.cell_type == "markdown" and "**Exercise " in cell.source]  # fmt: skip
+    numbers = [n for i in starts for n in re.findall(r"\*\*Exercise (\d+)\.\*\*", cells[i].source)]
+    assert numbers == [str(n + 1) for n in range(max(2, len(starts)))]
+    for start, stop in zip(starts, [*starts[1:], end], strict=True):
+        solution = [cell for cell in cells[start:stop] if cell.cell_type == "code"]
+        assert solution, cells[start].source
+        assert all({"solution", "hide-cell"} <= tags(cell) for cell in solution)
+
+
+@chapter
+def test_references_give_sources(name):
+    assert re.search(r"\]\(https?://[^)]+\)", section(name, "References"))
+
+
+# --- The execution -------------------------------------------------------------------------------
+
+
+class Execution(NamedTuple):
+    notebook: NotebookNode
+    seconds: float
+    peak_memory: int  # bytes, of the kernel and of every process it started
+
+
+class MemoryWatch(threading.Thread):
+    """Follow the memory of one process and its children until told to stop."""
+
+    def __init__(self, client: NotebookClient) -> None:
+        super().__init__(daemon=True)
+        self.client, self.peak, self.stopped = client, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.stopped.wait(0.2):
+            if (pid := getattr(getattr(self.client.km, "provisioner", None), "pid", None)) is None:
+                continue
+            try:
+                kernel = psutil.Process(pid)
+                family = [kernel, *kernel.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue
+            self.peak = max(self.peak, sum(map(memory, family)))
+
+
+def memory(process: psutil.Process) -> int:
+    """Return the bytes one process holds, what it shares with others divided among them."""
+    try:
+        info = process.memory_full_info()
+    except psutil.Error:
+        return 0
+    return getattr(info, "pss", info.uss)
+
+
+def execute(notebook: NotebookNode, folder: Path, **environment: str) -> Execution:
+    """Run a notebook from top to bottom, as a reader would from its folder."""
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
+    watch = MemoryWatch(client)
+    watch.start()
+    start = time.perf_counter()
+    try:
+        client.execute(env=os.environ | environment)
+    finally:
+        watch.stopped.set()
+        watch.join()
+    return Execution(notebook, time.perf_counter() - start, watch.peak)
+
+
+@functools.cache
+def executed(name: str) -> Execution:
+    notebook = nbformat.from_dict(read(name))
+    return execute(nbformat.v4.new_notebook(**notebook), ROOT / "notebooks")
+
+
+def printed(notebook: NotebookNode) -> str:
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    return "\n".join(o.get("text", "") or str(o.get("data", {})) for o in outputs)
+
+
+@chapter
+def test_chapter_runs_offline_in_less_than_2_gb(name, record_property):
+    run = executed(name)
+    record_property("seconds", round(run.seconds, 1))
+    record_property("peak_memory_mb", round(run.peak_memory / 1e6))
+    print(f"{name}: {run.seconds:.0f} s, {run.peak_memory / 1e9:.2f} GB")
+    assert 0 < run.peak_memory < MEMORY_LIMIT
+
+
+@chapter
+def test_every_figure_has_alt_text(name):
+    missing = []
+    for cell in code_cells(executed(name).notebook):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            if len(alt.split()) < 4:
+                missing.append(cell.source)
+    assert missing == [], "describe the picture in metadata.mystnb.image.alt of these cells"
+
+
+@chapter
+def test_errors_are_only_raised_where_they_are_taught(name):
+    """A cell tagged raises-exception must raise, and its message must say something."""
+    for cell in code_cells(executed(name).notebook):
+        errors = [output for output in cell.outputs if output.output_type == "error"]
+        assert bool(errors) == ("raises-exception" in tags(cell)), cell.source
+        assert all(error.evalue for error in errors)
+
+
+@pytest.mark.parametrize("name", [n for n in NOTEBOOKS if REAL_IMAGES.search(
+    "\n".join(c.source for c in code_cells(read(n))))])  # fmt: skip
+def test_chapter_goes_on_without_the_real_images(name, tmp_path):
+    """Without network and real files a chapter says what to run, and goes on to its end."""
+    if any((ROOT / "data" / "downloads").glob("*/*")):
+        pytest.skip("data/downloads holds real images, so they cannot be missed")
+    environment = {"COOKBOOK_DATA": ""}
+    run = execute(nbformat.v4.new_notebook(**nbformat.from_dict(read(name))), ROOT / "notebooks",
+                  **environment)  # fmt: skip
+    assert "make data" in printed(run.notebook)
+
+
+# --- The harness itself --------------------------------------------------------------------------
+
+CONNECT = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
+ASK_A_WORKER = f"""
+from dask.distributed import Client, LocalCluster
+
+def connect():
+    {CONNECT}
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=1, processes=True, dashboard_address=None) as cluster:
+        with Client(cluster) as client:
+            client.submit(connect).result()
+"""
+
+
+@pytest.mark.parametrize("source", [CONNECT, ASK_A_WORKER], ids=["kernel", "Dask worker"])
+def test_network_is_blocked_in(source, tmp_path):
+    from nbclient.exceptions import CellExecutionError
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    with pytest.raises(CellExecutionError, match="NetworkBlockedError.*192.0.2.1:80"):
+        execute(notebook, tmp_path)
+
+
+def test_memory_of_child_processes_counts(tmp_path):
+    source = (
+        "import subprocess, sys\n"
+        "subprocess.run([sys.executable, '-c', "
+        "'import time; held = bytearray(400_000_000); held[::4096] = bytes(len(held[::4096]));"
+        " time.sleep(2)'])"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    assert 400e6 < execute(notebook, tmp_path).peak_memory < 800e6
