@@ -1,0 +1,485 @@
+"""Every point exactly once, the same whatever the shards, and no damaged shard is ever read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cookbook_utils import shards as module
+from cookbook_utils.shards import PointShards, ShardWriter, is_test, read_labels, write_labels
+
+FEATURES = {"dynamic": ["a", "b", "c"], "static": ["height"]}
+
+
+def make_values(points):
+    """Features that tell from which point they are."""
+    points = np.asarray(points, float)
+    dynamic = np.stack([points, points + 0.25, -points], axis=1)
+    return {"dynamic": dynamic, "static": points[:, None] + 0.5}
+
+
+def write(folder, n, *, shard_size=7, step=1, block=None, attrs=None, stop=None):
+    """Write `n` points in blocks, going on where an earlier run ended, up to `stop`."""
+    writer = ShardWriter(folder, FEATURES, shard_size=shard_size, attrs=attrs)
+    for start in range(writer.n_points, n if stop is None else stop, block or n):
+        ids = np.arange(start, min(start + (block or n), n)) * step
+        writer.append(ids, ids / 1000, -ids / 1000, **make_values(ids))
+    if stop is None:
+        writer.close()
+    return folder
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
+
+
+def collect(batches):
+    batches = list(batches)
+    if not batches:
+        return np.empty(0, int), np.empty((0, 0))
+    return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_waiting_for_the_disk():
+    """The many small folders of these tests need not survive a loss of power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Blocks so small that a few points fill several windows."""
+    monkeypatch.setattr(module, "BLOCK", 5)
+    monkeypatch.setattr(module, "WINDOW", 3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path / "points", 30)
+
+
+SIZES = dict(
+    n=st.integers(0, 70),
+    shard_size=st.integers(1, 40),
+    batch_size=st.integers(1, 50),
+    fraction=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
+    shuffle=st.none() | st.integers(0, 5),
+    step=st.sampled_from([1, 3]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(**SIZES)
+def test_batches_give_every_point_of_a_split_once(
+    n, shard_size, batch_size, fraction, shuffle, step
+):
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(module, "BLOCK", 5)
+        patch.setattr(module, "WINDOW", 3)
+        shards = PointShards(write(folder, n, shard_size=shard_size, step=step, block=11))
+        expected = np.arange(n) * step
+        seen = []
+        for split in (None, "train", "test"):
+            batches = list(
+                shards.batches(
+                    "dynamic+static",
+                    batch_size=batch_size,
+                    split=split,
+                    test_fraction=fraction,
+                    seed=4,
+                    shuffle=shuffle,
+                )
+            )
+            assert all(len(batch.points) == batch_size for batch in batches[:-1])
+            assert all(0 < len(batch.points) <= batch_size for batch in batches[-1:])
+            for batch in batches:
+                values = make_values(batch.points)
+                assert batch.features.dtype == np.float32
+                np.testing.assert_array_equal(
+                    batch.features, np.hstack([values["dynamic"], values["static"]])
+                )
+            points = collect(batches)[0]
+            if shuffle is None:
+                assert np.all(np.diff(points) > 0)
+            seen.append(np.sort(points))
+        np.testing.assert_array_equal(seen[0], expected)
+        test = is_test(expected, test_fraction=fraction, seed=4)
+        np.testing.assert_array_equal(seen[1], expected[~test])
+        np.testing.assert_array_equal(seen[2], expected[test])
+
+
+@settings(max_examples=25, deadline=None)
+@given(one=st.integers(1, 90), two=st.integers(1, 90), shuffle=st.none() | st.integers(0, 3))
+def test_batches_do_not_depend_on_the_shard_size(one, two, shuffle):
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(module, "BLOCK", 5)
+        patch.setattr(module, "WINDOW", 3)
+        results = []
+        for name, size in (("one", one), ("two", two)):
+            shards = PointShards(write(Path(folder) / name, 80, shard_size=size))
+            results.append(
+                list(shards.batches(batch_size=9, split="train", shuffle=shuffle, seed=1))
+            )
+        assert len(results[0]) == len(results[1])
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_array_equal(a.points, b.points)
+            np.testing.assert_array_equal(a.features, b.features)
+
+
+def test_shuffling_mixes_by_its_seed(folder, small_windows):
+    shards = PointShards(write(folder.with_name("other"), 60))
+    order = [collect(shards.batches(shuffle=seed))[0] for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(order[0], order[1])
+    assert not np.array_equal(order[0], order[2])
+    assert np.any(np.diff(order[0]) < 0)
+
+
+def test_batches_larger_than_a_window_are_filled_up(folder, small_windows):
+    shards = PointShards(write(folder.with_name("other"), 100))
+    sizes = [len(batch.points) for batch in shards.batches(batch_size=40)]
+    assert sizes == [40, 40, 20]
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(1, 60), size=st.integers(1, 30), data=st.data())
+def test_read_returns_any_rows(n, size, data):
+    a, b = sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n))))
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(module, "BLOCK", 5)
+        shards = PointShards(write(folder, n, shard_size=size, step=2))
+        ids = np.arange(n)[a:b] * 2
+        np.testing.assert_array_equal(shards.read("point", slice(a, b)), ids)
+        np.testing.assert_array_equal(shards.read("latitude", slice(a, b)), -ids / 1000)
+        np.testing.assert_array_equal(
+            shards.read("dynamic", slice(a, b)), make_values(ids)["dynamic"].astype("f4")
+        )
+
+
+def test_what_is_read_is_described_and_cannot_be_changed(folder):
+    shards = PointShards(folder)
+    assert (shards.n_points, shards.features, shards.attrs) == (30, FEATURES, {})
+    assert shards.read("static").shape == (30, 1)
+    assert shards.read("static").dtype == np.float32
+    for batch in shards.batches(batch_size=8, split="train"):
+        with pytest.raises(ValueError, match="read-only"):
+            batch.features[0, 0] = 1
+
+
+# -- the split ---------------------------------------------------------------------------------
+
+
+def test_split_is_a_fair_draw_and_changes_with_the_seed():
+    points = np.arange(20_000)
+    one, two = is_test(points, seed=0), is_test(points, seed=1)
+    for test in (one, two):
+        assert test.mean() == pytest.approx(0.2, abs=0.01)
+    assert np.mean(one & two) == pytest.approx(0.04, abs=0.006)
+    np.testing.assert_array_equal(is_test(points[::-7]), one[::-7])
+    # neither neighbors nor multiples of a power of two are on one side
+    assert np.mean(one[1:] & one[:-1]) == pytest.approx(0.04, abs=0.006)
+    assert is_test(points * 65536).mean() == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
+def test_split_needs_a_fraction(fraction, folder):
+    with pytest.raises(ValueError, match="test_fraction must be 0 to 1"):
+        is_test([1], test_fraction=fraction)
+    with pytest.raises(ValueError, match="test_fraction must be 0 to 1"):
+        PointShards(folder).batches(test_fraction=fraction)
+
+
+# -- writing ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    n=st.integers(1, 60), size=st.integers(1, 20), stop=st.integers(0, 60), block=st.integers(1, 70)
+)
+def test_an_interrupted_run_goes_on_to_the_same_bytes(n, size, stop, block):
+    with tempfile.TemporaryDirectory() as folder:
+        whole, resumed = Path(folder) / "whole", Path(folder) / "resumed"
+        write(whole, n, shard_size=size)
+        write(resumed, n, shard_size=size, block=block, stop=min(stop, n))
+        write(resumed, n, shard_size=size, block=block)
+        assert contents(whole) == contents(resumed)
+
+
+def test_a_killed_process_leaves_whole_shards_only(tmp_path):
+    script = """
+        import os, signal, sys
+        import numpy as np
+        from cookbook_utils import shards
+        replace, calls = os.replace, []
+        def kill_before(source, target):
+            calls.append(target)
+            if len(calls) == int(sys.argv[2]):
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(source, target)
+        shards.os.replace = kill_before
+        with shards.ShardWriter(sys.argv[1], {"dynamic": ["a"]}, shard_size=4) as writer:
+            for i in range(writer.n_points, 10):
+                writer.append([i], [0], [0], dynamic=[[i]])
+    """
+
+    def run(folder, kill_at):
+        command = [sys.executable, "-c", textwrap.dedent(script), str(folder), str(kill_at)]
+        return subprocess.run(command, timeout=60).returncode
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(whole, 99) == 0
+    # before the first shard, before its entry in the manifest, before the second shard's
+    for kill_at in (1, 2, 4):
+        assert run(killed, kill_at) == -signal.SIGKILL
+        with pytest.raises((ValueError, FileNotFoundError), match="not complete|no manifest"):
+            PointShards(killed)
+    assert run(killed, 99) == 0
+    assert contents(whole) == {k: v for k, v in contents(killed).items() if k[0] != "."}
+
+
+def test_an_error_in_the_block_leaves_the_folder_incomplete(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        with ShardWriter(tmp_path, {"dynamic": ["a"]}, shard_size=2) as writer:
+            writer.append([0, 1, 2], np.zeros(3), np.zeros(3), dynamic=np.zeros((3, 1)))
+            raise ZeroDivisionError
+    with pytest.raises(ValueError, match="is not complete: 1 shards with 2 points"):
+        PointShards(tmp_path)
+
+
+def test_a_complete_folder_is_left_as_it_is(folder):
+    before = contents(folder)
+    write(folder, 30)  # goes on behind the last point: nothing to do
+    assert contents(folder) == before
+    writer = ShardWriter(folder, FEATURES, shard_size=7)
+    assert writer.complete and writer.n_points == 30
+    with pytest.raises(ValueError, match="complete with 30 points and takes no more"):
+        writer.append([99], [0], [0], **make_values([99]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shard_size": 8}, "other shard_size: found 7, expected 8"),
+        ({"attrs": {"seed": 1}}, "other attrs"),
+    ],
+)
+def test_a_folder_of_something_else_is_not_continued(folder, change, message):
+    with pytest.raises(ValueError, match=message):
+        write(folder, 30, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": [0, 0]}, "rise strictly"),
+        ({"points": [1, 0]}, "rise strictly"),
+        ({"longitude": [0]}, r"longitude needs shape \(2,\), found \(1,\)"),
+        ({"dynamic": np.zeros((2, 4))}, r"dynamic needs shape \(2, 3\), found \(2, 4\)"),
+        ({"extra": np.zeros((2, 4))}, "expected features .*found .*extra"),
+    ],
+)
+def test_append_refuses_what_does_not_fit(tmp_path, change, message):
+    block = {"points": [0, 1], "longitude": [0, 0], "latitude": [0, 0], **make_values([0, 1])}
+    writer = ShardWriter(tmp_path, FEATURES)
+    with pytest.raises(ValueError, match=message):
+        writer.append(**(block | change))
+
+
+def test_append_refuses_numbers_that_fall_from_call_to_call(tmp_path):
+    writer = ShardWriter(tmp_path, FEATURES, shard_size=2)
+    writer.append([5, 6], [0, 0], [0, 0], **make_values([5, 6]))
+    with pytest.raises(ValueError, match=r"rise strictly.*found \[6\]... after 6"):
+        writer.append([6], [0], [0], **make_values([6]))
+    again = ShardWriter(tmp_path, FEATURES, shard_size=2)
+    with pytest.raises(ValueError, match="rise strictly"):
+        again.append([6], [0], [0], **make_values([6]))
+
+
+@pytest.mark.parametrize("features", [{}, {"point": ["a"]}, {"dynamic": []}, {"a+b": ["a"]}])
+def test_writer_needs_kinds_with_names(tmp_path, features):
+    with pytest.raises(ValueError, match="kind"):
+        ShardWriter(tmp_path, features)
+
+
+# -- damage -------------------------------------------------------------------------------------
+
+
+def cut_short(path, folder):
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def remove(path, folder):
+    path.unlink()
+
+
+def garble_footer(path, folder):
+    data = bytearray(path.read_bytes())
+    data[-8:] = b"nonsense"
+    path.write_bytes(data)
+
+
+def replace_by_another_table(path, folder):
+    size = path.stat().st_size
+    pq.write_table(pa.table({"x": np.random.default_rng(0).random(2 * size)}), path)
+
+
+def swap_with_another_shard(path, folder):
+    shutil.copy(folder / "shard-00002.parquet", path)
+
+
+def take_from_another_folder(path, folder):
+    other = write(folder.with_name("other"), 30, attrs={"seed": 1})
+    shutil.copy(other / path.name, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (cut_short, ValueError, "cut short"),
+        (remove, FileNotFoundError, "missing"),
+        (garble_footer, ValueError, "not a readable shard"),
+        (replace_by_another_table, ValueError, "foreign file: it has columns x"),
+        (swap_with_another_shard, ValueError, "foreign file: it has another place"),
+        (take_from_another_folder, ValueError, "foreign file: it has another place"),
+    ],
+)
+def test_a_damaged_shard_is_named(folder, damage, error, message):
+    opened = PointShards(folder)
+    damage(folder / "shard-00001.parquet", folder)
+    with pytest.raises(error, match=rf"shard-00001\.parquet.*{message}"):
+        PointShards(folder)
+    with pytest.raises(error, match=rf"shard-00001\.parquet.*{message}"):
+        list(opened.batches())  # damaged after it was opened
+    with pytest.raises(error, match=rf"shard-00001\.parquet.*{message}"):
+        ShardWriter(folder, FEATURES, shard_size=7)
+
+
+def test_verify_finds_an_altered_value(folder):
+    PointShards(folder).verify()
+    path = folder / "shard-00003.parquet"
+    data = bytearray(path.read_bytes())
+    at = data.find(np.float32(21.25).tobytes())  # feature b of the first point of the shard
+    data[at : at + 4] = np.float32(99).tobytes()
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"shard-00003\.parquet was altered"):
+        PointShards(folder).verify()
+
+
+def test_a_folder_without_a_good_manifest_is_refused(folder):
+    with pytest.raises(FileNotFoundError, match="has no manifest.json"):
+        PointShards(folder / "nowhere")
+    (folder / "manifest.json").write_text('{"version": 99}')
+    with pytest.raises(ValueError, match="version 99, expected 1"):
+        PointShards(folder)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match="not the manifest"):
+        PointShards(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": "dynamic+other"}, "no features other; it has: dynamic, static"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"split": "validation"}, "split must be 'train', 'test' or None"),
+    ],
+)
+def test_batches_refuse_options_at_once(folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        PointShards(folder).batches(**options)
+
+
+def test_read_refuses_other_columns_and_steps(folder):
+    with pytest.raises(ValueError, match="no column 'height'; it has: point, longitude"):
+        PointShards(folder).read("height")
+    with pytest.raises(ValueError, match="step of 1"):
+        PointShards(folder).read("point", slice(0, 9, 2))
+
+
+# -- labels -------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 50), size=st.integers(1, 20), step=st.sampled_from([1, 3]), data=st.data())
+def test_labels_come_back_in_the_order_of_the_folder(n, size, step, data):
+    order = np.array(data.draw(st.permutations(range(n)))) * step
+    with tempfile.TemporaryDirectory() as folder:
+        write(folder, n, shard_size=size, step=step)
+        parts = np.array_split(order, 3)
+        write_labels(folder, "k", ((ids, ids % 256) for ids in parts), attrs={"k": 3})
+        labels = read_labels(folder, "k")
+    np.testing.assert_array_equal(labels, np.arange(n) * step % 256)
+    assert labels.dtype == np.uint8
+    assert labels.dims == ("point",)
+    assert labels.attrs == {"k": 3, "_FillValue": 255}
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        ([(np.arange(29), np.zeros(29, int))], "1 of 30 points have none"),
+        ([(np.arange(30), np.zeros(30, int)), ([3], [1])], "several labels"),
+        ([([3, 3], [1, 1])], "several labels"),
+        ([([30], [1])], r"no points \[30\] \(1 of 1 given\)"),
+        ([([-1], [1])], r"no points \[-1\]"),
+        ([([1], [256])], "0 to 255"),
+        ([([1], [0.5])], "0 to 255"),
+        ([([1, 2], [0])], "one label for each point"),
+    ],
+)
+def test_labels_that_do_not_fit_change_nothing(folder, batches, message):
+    write_labels(folder, "k", [(np.arange(30), np.full(30, 5))])
+    before = contents(folder)
+    with pytest.raises(ValueError, match=message):
+        write_labels(folder, "k", batches)
+    assert contents(folder) == before
+
+
+def test_labels_of_unknown_points_between_known_ones_are_refused(tmp_path):
+    write(tmp_path, 10, step=3)
+    with pytest.raises(ValueError, match=r"no points \[4\]"):
+        write_labels(tmp_path, "k", [([3, 4], [0, 0])])
+
+
+def test_labels_are_replaced_named_and_checked(folder):
+    with pytest.raises(FileNotFoundError, match="no labels 'k'; it has: none"):
+        read_labels(folder, "k")
+    for value in (1, 2):
+        path = write_labels(folder, "k", [(np.arange(30), np.full(30, value))])
+    assert np.all(read_labels(folder, "k") == 2)
+    with pytest.raises(FileNotFoundError, match="no labels 'x'; it has: k"):
+        read_labels(folder, "x")
+    with pytest.raises(ValueError, match="one word"):
+        write_labels(folder, "../k", [])
+
+    other = write(folder.with_name("other"), 30, attrs={"seed": 1})
+    shutil.copy(path, other)
+    with pytest.raises(ValueError, match="labels of other points"):
+        read_labels(other, "k")
+    cut_short(path, folder)
+    with pytest.raises(ValueError, match="labels-k.parquet cannot be read"):
+        read_labels(folder, "k")
+
+
+def test_nothing_temporary_is_left(folder):
+    write_labels(folder, "k", [(np.arange(30), np.zeros(30, int))])
+    names = sorted(os.listdir(folder))
+    assert names == [
+        "labels-k.parquet",
+        "manifest.json",
+        *(f"shard-0000{i}.parquet" for i in range(5)),
+    ]
