@@ -253,6 +253,7 @@ class SceneReader(BaseReader):
         return (
             raw.where(raw != fill)
             .astype("float32")
+            .drop_attrs(deep=False)
             .assign_coords(
                 band=[band["name"] for band in bands],
                 number=("band", [band["number"] for band in bands]),
@@ -279,8 +280,8 @@ class TruthReader(BaseReader):
         *,
         folder: str,
         files: str,
-        date: str,
         maps: Mapping[Hashable, Mapping[str, Any]],
+        attrs: Mapping[str, Any],
         chunks: Any,
         made_by: str,
     ) -> xr.Dataset:
@@ -290,15 +291,15 @@ class TruthReader(BaseReader):
         ----------
         folder, files, chunks, made_by
             As for a scene.
-        date : str
-            Date of the scene, ISO 8601.
         maps : mapping of str to mapping
             Names of the maps in the order of the file's bands, with the attributes of each.
+        attrs : mapping
+            Attributes of the Dataset: sensor and date (ISO 8601).
 
         Returns
         -------
         xarray.Dataset
-            One variable for each map.
+            One variable for each map; ``attrs["lake_area_km2"]`` is the true area of the lake.
 
         Raises
         ------
@@ -308,20 +309,21 @@ class TruthReader(BaseReader):
             If the file is not a whole GeoTIFF.
         """
         raw = _open_geotiffs(folder, [files], len(maps), chunks, made_by)
-        raw = raw.assign_coords(time=np.datetime64(date, "ns"))
-        return xr.Dataset(
-            {
-                name: raw.isel(band=number, drop=True).assign_attrs(attrs)
-                for number, (name, attrs) in enumerate(maps.items())
-            }
-        )
+        area = float(raw.attrs["lake_area_km2"])  # a tag of the file
+        raw = raw.assign_coords(time=np.datetime64(attrs["date"], "ns")).drop_attrs(deep=False)
+        truth = {
+            name: raw.isel(band=number, drop=True).assign_attrs(flags)
+            for number, (name, flags) in enumerate(maps.items())
+        }
+        return xr.Dataset(truth, attrs={**attrs, "lake_area_km2": area})
 
 
 def _open_geotiffs(
     folder: str, files: Sequence[str], n_bands: int, chunks: Any, made_by: str | None
 ) -> xr.DataArray:
-    """Open GeoTIFFs that share one grid as one lazy array (band, y, x) without attributes."""
+    """Open GeoTIFFs that share one grid as one lazy array (band, y, x) of their own values."""
     import fsspec
+    import rasterio
     import rioxarray
 
     # intake gives the folder of the catalog as an address, file:///…
@@ -333,11 +335,12 @@ def _open_geotiffs(
         elif not (path := data_folder / "simulated" / file).is_file():
             raise DataUnavailableError(f"there is no file {path}; run `{made_by}` to make it")
         _require_whole(path, made_by or "make data")
-        array = rioxarray.open_rasterio(path, chunks=chunks)
+        with rasterio.Env():  # sends GDAL's warnings to the log, not to stderr
+            array = rioxarray.open_rasterio(path, chunks=chunks)
         _require_one_grid(file, array, files[0], opened[0] if opened else array)
         opened.append(array)
     bands = xr.concat(
-        opened, "band", coords="minimal", compat="override", join="exact", combine_attrs="drop"
+        opened, "band", coords="minimal", compat="override", join="exact", combine_attrs="override"
     )
     if bands.sizes["band"] != n_bands:
         raise ValueError(
