@@ -15,6 +15,8 @@ References
    sensing studies. NASA Reference Publication 1139.
 .. [5] Landsat 5 and Landsat 8 surface reflectance of path 42, row 33 (Walker Lake, Nevada),
    1988-10-22 and 2017-10-22, U.S. Geological Survey.
+.. [6] D. B. Lobell and G. P. Asner (2002). Moisture effects on soil reflectance. Soil Science
+   Society of America Journal 66(3), 722-727.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ COVER = {
     "shrub": (0.080, 0.110, 0.135, 0.215, 0.270, 0.205),
     "crops": (0.035, 0.070, 0.045, 0.420, 0.200, 0.090),
 }
+WET = np.array((0.42, 0.42, 0.44, 0.50, 0.60, 0.60), dtype="f4")  # lost when soaked [6]
 CLOUD = np.array((0.60, 0.60, 0.61, 0.65, 0.62, 0.47), dtype="f4")
 
 
@@ -229,12 +232,14 @@ def _surface(spec: SceneSpec, e: np.ndarray, n: np.ndarray, seed: int):
         return _fractal(x, y, seed * 100 + number, scale=scale, step=spec.step, **options)
 
     # Every class is painted over the ones before, with its share of the pixel.
-    share = np.zeros((len(COVER), *z.shape), dtype="f4")
-    share[list(COVER).index("alluvium")] = 1
+    classes = list(COVER)[2:]
+    share = np.zeros((len(classes), *z.shape), dtype="f4")
 
     def paint(name, alpha):
         share[...] *= 1 - alpha
-        share[list(COVER).index(name)] += alpha
+        share[classes.index(name)] += alpha
+
+    paint("alluvium", np.float32(1))
 
     patches, lithology = noise(20, 2.5e3, octaves=6), noise(21, 12e3, octaves=6)
     paint("shrub", 0.85 * _ramp(patches + 0.6 * lithology + (z - 1420) / 500, -0.3, 0.9))
@@ -254,39 +259,33 @@ def _surface(spec: SceneSpec, e: np.ndarray, n: np.ndarray, seed: int):
     paint("crops", valley * _ramp(-river, -330, -60) * np.clip(0.6 + patches, 0.2, 0.9))
     paint("crops", _fields(e, n, seed) * _ramp(-steep, -0.05, -0.03))
 
-    depth = spec.level - z
-    water = np.clip(0.5 + depth / (np.maximum(steep, 2e-4) * np.float32(spec.step)), 0, 1)
-    plume = np.exp(-((east / 2500) ** 2) - ((north - 9e3) / 5000) ** 2)
-    mud = _ramp(6 * patches + 9 * plume + 4 - depth, -4, 9)
-    paint("clear_water", water)
-    paint("muddy_water", water * mud)
-
-    spectra = np.array(list(COVER.values()), dtype="f4")
-    ground = np.einsum("cyx,cb->byx", share, spectra)
-
     # Land is not uniform: patches, streaks of fans, old shorelines, redder and grayer rock.
     fans = _fans(east, n + 250 * patches, seed) * _ramp(across, 0.01, 0.12) * (1 - mountain)
-    wet = 0.3 * _ramp(-(z - spec.level), -3, 0)
     i, j = np.floor(e / spec.step).astype("i4"), np.floor(n / spec.step).astype("i4")
     grain = _uniform(i, j, seed * 100 + 80) - 0.5
-    bright = 1 + 0.25 * lithology + 0.15 * patches + 0.2 * fans + 0.04 * strands - wet
-    bright = bright + 0.07 * grain
-    red = 0.22 * noise(25, 9e3, octaves=5)
+    bright = 1 + 0.25 * lithology + 0.15 * patches + 0.2 * fans + 0.04 * strands + 0.07 * grain
     azimuth, elevation = np.radians(spec.sun)
-    toward = (np.sin(azimuth) / np.tan(elevation), np.cos(azimuth) / np.tan(elevation))
-    light = (1 - slope_e * np.float32(toward[0]) - slope_n * np.float32(toward[1])) / np.sqrt(
-        1 + steep * steep
+    cotangent = np.float32(1 / np.tan(elevation))
+    light = 1 - cotangent * (
+        slope_e * np.float32(np.sin(azimuth)) + slope_n * np.float32(np.cos(azimuth))
     )
-    bright = bright * (0.5 + 0.5 * np.clip(light, 0.25, 2.0))
-    land = 1 - water
-    tint = np.linspace(-1, 1, len(BANDS), dtype="f4")[:, None, None]
-    ground *= 1 + land * (bright * (1 + red * tint) - 1)
-    ground *= 1 + water * (0.10 * patches)
-    cover = share.argmax(axis=0).astype("u1")
-    lake = depth > 0
-    # A pixel is water or land as its center is; among those, the class with the largest share.
-    cover = np.where(lake, share[:2].argmax(axis=0), 2 + share[2:].argmax(axis=0)).astype("u1")
-    return ground, cover, lake.astype("u1")
+    bright = bright * (0.5 + 0.5 * np.clip(light / np.sqrt(1 + steep * steep), 0.25, 2.0))
+    red = 0.22 * noise(25, 9e3, octaves=5) * np.linspace(-1, 1, 6, dtype="f4")[:, None, None]
+    depth = spec.level - z
+    wet = 1 - WET[:, None, None] * _ramp(depth, -4, 0)
+    spectra = np.array(list(COVER.values()), dtype="f4")
+    land = np.einsum("cyx,cb->byx", share, spectra[2:]) * (bright * (1 + red) * wet)
+
+    # A pixel on the shore mixes both, by the part of it that lies below the level of the lake.
+    plume = np.exp(-((east / 2500) ** 2) - ((north - 9e3) / 5000) ** 2)
+    mud = _ramp(6 * patches + 9 * plume + 4 - depth, -4, 9)
+    clear, muddy = spectra[:2, :, None, None]
+    water = (clear + mud * (muddy - clear)) * (1 + 0.1 * patches)
+    part = np.clip(0.5 + depth / (np.maximum(steep, 2e-4) * np.float32(spec.step)), 0, 1)
+    # Its class is that of its center.
+    lake = (depth > 0).astype("u1")
+    cover = np.where(lake == 1, mud > 0.5, 2 + share.argmax(axis=0)).astype("u1")
+    return land + part * (water - land), cover, lake
 
 
 def _clouds(spec: SceneSpec, e: np.ndarray, n: np.ndarray, seed: int) -> np.ndarray:
@@ -309,7 +308,7 @@ def _block(spec: SceneSpec, rows: range, cols: range, seed: int):
     azimuth, elevation = np.radians(spec.sun)
     reach = np.float32(1800 / np.tan(elevation))  # from a cloud 1800 m up to its shadow
     shift = reach * np.float32(np.sin(azimuth)), reach * np.float32(np.cos(azimuth))
-    value *= 1 - 0.42 * _clouds(spec, e + shift[0], n + shift[1], seed)
+    value *= 1 - 0.35 * _clouds(spec, e + shift[0], n + shift[1], seed)
     cloud = _clouds(spec, e, n, seed)
     value += cloud * (CLOUD[:, None, None] - value)
 
