@@ -1,0 +1,507 @@
+"""Figures show the right pixels, in colors that everyone can tell apart, with units and names."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import warnings
+
+import matplotlib
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401  registers the accessor
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from cookbook_utils import plotting
+from cookbook_utils.plotting import (
+    CHANGE_COLORS,
+    LABEL_COLORS,
+    MISSING_COLOR,
+    plot_change,
+    plot_labels,
+    plot_profiles,
+    plot_rgb,
+    view_labels,
+    view_rgb,
+)
+
+matplotlib.use("Agg")
+
+BANDS = ["blue", "green", "red", "nir"]
+UTM = "EPSG:32611"
+
+
+def on_grid(values, dims=("y", "x"), *, crs=UTM, corner=(350_000.0, 4_300_000.0), step=150.0):
+    """Return `values` as a map whose upper-left corner and pixel size are given."""
+    rows, columns = np.shape(values)[-2:]
+    coords = {
+        "y": corner[1] - step * (np.arange(rows) + 0.5),
+        "x": corner[0] + step * (np.arange(columns) + 0.5),
+    }
+    array = xr.DataArray(values, dims=dims, coords=coords)
+    return array if crs is None else array.rio.write_crs(crs)
+
+
+@pytest.fixture
+def scene():
+    values = np.random.default_rng(0).random((4, 12, 10)).astype("float32")
+    values[2, 3, 4] = np.nan  # one band is enough to make the pixel missing
+    return on_grid(values, ("band", "y", "x")).assign_coords(band=BANDS)
+
+
+@pytest.fixture
+def labels():
+    values = np.repeat(np.arange(4, dtype="uint8"), 30).reshape(12, 10)
+    values[0, 0] = 255
+    return on_grid(values)
+
+
+@pytest.fixture
+def change(labels):
+    flags = {"flag_values": [0, 1, 2, 3], "flag_meanings": "land water lost gained"}
+    return labels.assign_attrs(flags)
+
+
+@pytest.fixture
+def profiles():
+    values = np.linspace(0.1, 0.5, 12).reshape(3, 4)
+    mean = xr.DataArray(
+        values,
+        dims=("cluster", "band"),
+        coords={
+            "cluster": [0, 2, 5],
+            "band": BANDS,
+            "wavelength": ("band", [0.48, 0.56, 0.66, 0.83]),
+        },
+        attrs={"units": "1"},
+    )
+    return xr.Dataset({"mean": mean, "std": mean / 10})
+
+
+def new_axes():
+    return Figure().subplots()
+
+
+def legend_of(ax):
+    legend = ax.get_legend()
+    colors = [patch.get_facecolor() for patch in legend.get_patches()]
+    return dict(zip([text.get_text() for text in legend.get_texts()], colors, strict=True))
+
+
+def rgba8(color):
+    return np.round(255 * np.array(to_rgba(color))).astype("uint8")
+
+
+# -- palette ----------------------------------------------------------------------------------
+
+# Machado, Oliveira & Fernandes (2009), doi:10.1109/TVCG.2009.113, severity 1.0, on linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868],
+                   [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968],
+                     [0.280085, 0.672501, 0.047413],
+                     [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779],
+                   [-0.078411, 0.930809, 0.147602],
+                   [0.004733, 0.691367, 0.303900]],
+}  # fmt: skip
+SRGB_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375],
+                        [0.2126729, 0.7151522, 0.0721750],
+                        [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip
+
+
+def seen_difference(a, b):
+    """Return the CIELAB difference (CIE 1976) of two colors for the vision that sees it least."""
+    rgb = np.array([to_rgba(a)[:3], to_rgba(b)[:3]])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    differences = []
+    for matrix in VISION.values():
+        xyz = np.clip(linear @ np.transpose(matrix), 0, 1) @ SRGB_TO_XYZ.T / SRGB_TO_XYZ.sum(1)
+        f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+        lab = np.stack(
+            [116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1
+        )
+        differences.append(np.linalg.norm(lab[0] - lab[1]))
+    return min(differences)
+
+
+def test_seen_difference_knows_the_classic_confusion():
+    assert seen_difference("white", "black") == pytest.approx(100, abs=0.1)
+    assert seen_difference("#2CA02C", "#D62728") < 8  # a green and a red, alike to deuteranopes
+
+
+@pytest.mark.parametrize(
+    ("colors", "least"),
+    [
+        # A just noticeable difference is about 2.3; these are at least six times that.
+        ([*LABEL_COLORS[:8], MISSING_COLOR], 16),
+        ([*LABEL_COLORS, MISSING_COLOR], 16),
+        (LABEL_COLORS[:3], 30),
+        ([*CHANGE_COLORS.values(), MISSING_COLOR], 22),
+    ],
+    ids=["first-eight", "all", "first-three", "change"],
+)
+def test_colors_differ_for_every_vision(colors, least):
+    closest = min(itertools.combinations(colors, 2), key=lambda pair: seen_difference(*pair))
+    assert seen_difference(*closest) >= least, closest
+
+
+def test_neighboring_numbers_contrast():
+    assert min(itertools.starmap(seen_difference, itertools.pairwise(LABEL_COLORS))) >= 25
+
+
+# -- static -----------------------------------------------------------------------------------
+
+
+def test_rgb_stretches_each_band_between_its_percentiles(scene):
+    ax = plot_rgb(scene, ax=new_axes(), title="A scene")
+    picture = ax.images[0].get_array()
+    valid = scene.notnull().all("band").values
+    np.testing.assert_array_equal(picture[..., 3], 255 * valid)
+    for i, band in enumerate(("red", "green", "blue")):
+        values = scene.sel(band=band).values
+        low, high = np.percentile(values[valid], [2, 98])
+        expected = np.clip((values - low) / (high - low), 0, 1)[valid]
+        np.testing.assert_allclose(picture[..., i][valid] / 255, expected, atol=0.003)
+    assert ax.get_title() == "A scene"
+
+
+def test_rgb_does_not_mind_order_chunks_or_direction(scene):
+    expected = plot_rgb(scene, ax=new_axes()).images[0]
+    turned = scene.chunk(y=5).transpose("x", "band", "y").isel(y=slice(None, None, -1))
+    found = plot_rgb(turned, ax=new_axes()).images[0]
+    np.testing.assert_array_equal(found.get_array(), expected.get_array())
+    assert found.get_extent() == expected.get_extent()
+
+
+def test_rgb_of_integers_leaves_out_their_fill_value():
+    values = np.arange(36, dtype="uint16").reshape(3, 3, 4)
+    values[:, 0, 0] = 0
+    scene = on_grid(values, ("band", "y", "x")).assign_coords(band=BANDS[:3])
+    picture = plot_rgb(scene.assign_attrs(_FillValue=0), ax=new_axes()).images[0].get_array()
+    assert picture[0, 0, 3] == 0
+    assert (picture[..., 3] == 255).sum() == 11
+
+
+def test_a_constant_band_is_drawn(scene):
+    scene.loc[{"band": "red"}] = 0.3
+    assert np.ptp(plot_rgb(scene, ax=new_axes()).images[0].get_array()[..., 0]) == 0
+
+
+@pytest.mark.parametrize("draw", [plot_rgb, view_rgb])
+def test_rgb_errors(scene, draw):
+    with pytest.raises(ValueError, match=r"three bands out of .*'nir'.*found \['swir1'"):
+        draw(scene, ("swir1", "nir", "red"))
+    with pytest.raises(ValueError, match="expected three bands"):
+        draw(scene, ("nir", "red"))
+    with pytest.raises(ValueError, match=r"lacks \['band'\]"):
+        draw(scene.isel(band=0))
+    with pytest.raises(ValueError, match="no pixel of the scene is valid"):
+        draw(scene.where(False))
+    with pytest.raises(ValueError, match="two pixels or more"):
+        draw(scene.isel(x=[0]))
+    with pytest.raises(ValueError, match="must have coordinates y and x"):
+        draw(scene.drop_vars(["x", "y"]))
+    with pytest.raises(TypeError, match="scene must be an xarray.DataArray"):
+        draw(scene.values)
+
+
+def test_axes_have_units(labels):
+    ax = plot_labels(labels, ax=new_axes())
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Easting (km)", "Northing (km)")
+    np.testing.assert_allclose(ax.images[0].get_extent(), (350, 351.5, 4298.2, 4300))
+    assert ax.get_aspect() == 1
+
+    feet = labels.drop_vars("spatial_ref").rio.write_crs("EPSG:2225")  # California, US survey foot
+    extent = plot_labels(feet, ax=new_axes()).images[0].get_extent()
+    assert extent[1] - extent[0] == pytest.approx(1.5 * 1200 / 3937)
+
+    plain = plot_labels(labels.drop_vars("spatial_ref"), ax=new_axes())
+    assert (plain.get_xlabel(), plain.get_ylabel()) == ("x", "y")
+
+    degrees = on_grid(labels.values, crs="EPSG:4326", corner=(47.0, 60.06), step=0.01)
+    ax = plot_labels(degrees, ax=new_axes())
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Longitude (°)", "Latitude (°)")
+    assert ax.get_aspect() == pytest.approx(2)  # 1 / cos 60°
+
+
+@given(arrays("uint8", (3, 4), elements=st.sampled_from([*range(len(LABEL_COLORS)), 255])))
+@settings(deadline=None, max_examples=20)
+def test_every_pixel_has_the_color_of_its_number(values):
+    ax = plot_labels(on_grid(values, crs=None), ax=new_axes())
+    colors = dict(enumerate(LABEL_COLORS)) | {255: MISSING_COLOR}
+    expected = [[rgba8(colors[number]) for number in row] for row in values.tolist()]
+    np.testing.assert_array_equal(ax.images[0].get_array(), expected)
+    names = {n: "missing" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
+    assert legend_of(ax) == {name: to_rgba(colors[n]) for n, name in names.items()}
+
+
+def test_label_names_come_from_names_then_flags(labels):
+    flagged = labels.assign_attrs(
+        flag_values=np.array([0, 1, 2, 3]), flag_meanings="clear_water muddy_water shrub crops"
+    )
+    ax = plot_labels(flagged, names={2: "bushes"}, ax=new_axes())
+    assert list(legend_of(ax)) == ["clear water", "muddy water", "bushes", "crops", "missing"]
+    assert legend_of(ax)["muddy water"] == to_rgba(LABEL_COLORS[1])
+
+
+def test_masks_are_colored_by_meaning(labels):
+    mask = labels.where(labels < 2, 255).astype("uint8")
+    mask.attrs = {"flag_values": [0, 1], "flag_meanings": "land water"}
+    assert legend_of(plot_labels(mask, ax=new_axes())) == {
+        "land": to_rgba(CHANGE_COLORS["land"]),
+        "water": to_rgba(CHANGE_COLORS["water"]),
+        "missing": to_rgba(MISSING_COLOR),
+    }
+
+
+@pytest.mark.parametrize("draw", [plot_labels, view_labels])
+def test_label_errors(labels, draw):
+    with pytest.raises(ValueError, match=r"no color for the labels \[12\].*12 distinguishable"):
+        draw(labels.where(labels != 3, 12).astype("uint8"))
+    with pytest.raises(ValueError, match=r"no color for the labels \[-1\]"):
+        draw(labels.astype("int64").where(labels != 3, -1))
+    with pytest.raises(TypeError, match="integers with 255 where missing, found float64"):
+        draw(labels.astype("float64"))
+    with pytest.raises(ValueError, match=r"unexpected \['time'\]"):
+        draw(labels.expand_dims("time"))
+    with pytest.raises(ValueError, match="1 flag_values for 2 flag_meanings"):
+        draw(labels.assign_attrs(flag_values=[0], flag_meanings="land water"))
+
+
+def test_a_figure_is_made_where_no_axes_are_given(labels):
+    import matplotlib.pyplot as plt
+
+    ax = plot_labels(labels)
+    try:
+        ax.figure.canvas.draw()
+        legend = ax.get_legend().get_window_extent()
+        assert legend.x0 > ax.get_window_extent().x1  # beside the map, inside the figure
+        assert legend.x1 <= ax.figure.bbox.x1
+    finally:
+        plt.close(ax.figure)
+
+
+def test_large_maps_are_thinned_out_in_place():
+    labels = on_grid(np.zeros((4500, 42), dtype="uint8"), step=10.0)
+    image = plot_labels(labels, ax=new_axes()).images[0]
+    assert image.get_array().shape[0] <= plotting.FIGURE_PIXELS
+    np.testing.assert_allclose(image.get_extent(), (350, 350.42, 4255, 4300), atol=1e-6)
+
+
+def test_change_lists_every_class_with_its_area(change):
+    change = change.where(change != 3, 0).astype("uint8").assign_attrs(change.attrs)
+    change.attrs.pop("_FillValue", None)
+    legend = legend_of(plot_change(change, ax=new_axes(), title="Change"))
+    # 59, 30 and 30 pixels of 150 m × 150 m
+    assert list(legend) == [
+        "land 1.3 km²",
+        "water 0.7 km²",
+        "lost 0.7 km²",
+        "gained 0.0 km²",
+        "missing",
+    ]
+    assert list(legend.values())[:4] == [to_rgba(color) for color in CHANGE_COLORS.values()]
+
+
+def test_change_refuses_other_maps(labels, change):
+    with pytest.raises(ValueError, match="land water lost gained .*found neither.*change_map"):
+        plot_change(labels)
+    with pytest.raises(ValueError, match="found {0: 'gained', 1: 'lost'"):
+        plot_change(change.assign_attrs(flag_meanings="gained lost water land"))
+    with pytest.raises(ValueError, match="with the numbers 0 to 3"):
+        plot_change(change.assign_attrs(flag_values=[1, 2, 3, 4]))
+
+
+def test_profiles_draw_mean_and_spread(profiles):
+    ax = plot_profiles(profiles, names={2: "playa"}, ax=new_axes(), title="Profiles")
+    assert [line.get_label() for line in ax.lines] == ["cluster 0", "playa", "cluster 5"]
+    assert [line.get_color() for line in ax.lines] == [LABEL_COLORS[n] for n in (0, 2, 5)]
+    assert len({(line.get_marker(), line.get_linestyle()) for line in ax.lines}) == 3
+    for line, shade, number in zip(ax.lines, ax.collections, (0, 2, 5), strict=True):
+        mean, std = (profiles[name].sel(cluster=number).values for name in ("mean", "std"))
+        np.testing.assert_allclose(line.get_xdata(), profiles.wavelength)
+        np.testing.assert_allclose(line.get_ydata(), mean)
+        assert shade.get_paths()[0].get_extents().ymax == pytest.approx((mean + std).max())
+        assert shade.get_paths()[0].get_extents().ymin == pytest.approx((mean - std).min())
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Wavelength (µm)", "Reflectance")
+    assert len(ax.get_legend().get_texts()) == 3
+
+
+def test_every_color_has_its_own_marker():
+    assert len(set(plotting._MARKERS)) == len(plotting._MARKERS) == len(LABEL_COLORS)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "label"),
+    [
+        ({"units": "digital number"}, "Digital number"),
+        ({"units": "1", "scaling": "standardized"}, "Standardized value"),
+        ({}, "Value"),
+    ],
+)
+def test_profiles_without_wavelengths_show_band_names(profiles, attrs, label):
+    profiles["mean"].attrs = attrs
+    ax = plot_profiles(profiles.drop_vars("wavelength"), ax=new_axes())
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == BANDS
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Band", label)
+
+
+def test_profile_errors(profiles):
+    with pytest.raises(ValueError, match=r"profiles lack \['std'\].*cluster_profiles"):
+        plot_profiles(profiles.drop_vars("std"))
+    with pytest.raises(ValueError, match=r"no color for the labels \[40\]"):
+        plot_profiles(profiles.assign_coords(cluster=[0, 1, 40]))
+    with pytest.raises(ValueError, match=r"lacks \['band'\]"):
+        plot_profiles(profiles.isel(band=0))
+
+
+# -- interactive ------------------------------------------------------------------------------
+
+
+def render(view, capfd):
+    """Return the Bokeh figure of `view`; any warning, also one that is only printed, fails.
+
+    No extension is loaded first: that is the notebook's part.
+    """
+    import holoviews as hv
+    from bokeh.embed import json_item
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # affine, inside rasterio
+        figure = hv.render(view, backend="bokeh")
+        json_item(figure)
+    assert capfd.readouterr().err == ""
+    return figure
+
+
+def hover_of(figure):
+    from bokeh.models import HoverTool
+
+    (hover,) = figure.select(HoverTool)
+    for _, field in hover.tooltips:
+        if field.endswith("{custom}"):  # a field without its script would show nonsense
+            assert field.removesuffix("{custom}") in hover.formatters
+    return dict(hover.tooltips), hover.formatters
+
+
+def bokeh_legend(figure):
+    (legend,) = figure.legend
+    return {item.label.value: item.renderers[0].glyph.fill_color for item in legend.items}
+
+
+def test_view_labels_keeps_values_and_names(labels, capfd):
+    view = view_labels(labels, names={1: "O'Neill's \"water\""}, title="Clusters")
+    figure = render(view, capfd)
+    assert figure.title.text == "Clusters"
+    (image,) = (r for r in figure.renderers if r.glyph.__class__.__name__ == "Image")
+    shown = image.data_source.data["image"][0]
+    assert shown.dtype == "uint8"
+    np.testing.assert_array_equal(shown, labels.values[::-1])
+    mapper = image.glyph.color_mapper
+    assert mapper.palette == list(LABEL_COLORS[:4])
+    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, MISSING_COLOR)
+    tooltips, formatters = hover_of(figure)
+    assert list(tooltips) == ["Easting (m)", "Northing (m)", "class"]
+    assert r"O'Neill's \"water\"" in formatters["@image"].code
+    assert list(bokeh_legend(figure)) == [
+        "cluster 0", "O'Neill's \"water\"", "cluster 2", "cluster 3", "missing",
+    ]  # fmt: skip
+
+
+def test_view_draws_twice(labels, scene, capfd):
+    for view in (view_labels(labels), view_rgb(scene)):
+        assert render(view, capfd) is not render(view, capfd)
+        render(view + view, capfd)
+
+
+def test_view_of_a_change_map_has_the_static_colors(change, capfd):
+    colors = CHANGE_COLORS | {"missing": MISSING_COLOR}
+    assert bokeh_legend(render(view_labels(change), capfd)) == colors
+
+
+def test_view_over_tiles_keeps_label_values(capfd):
+    from pyproj import Transformer
+
+    rng = np.random.default_rng(0)
+    blocks = np.kron(rng.integers(0, 5, (6, 5)), np.ones((8, 8))).astype("uint8")
+    labels = on_grid(blocks)
+    view = view_labels(labels, tiles="EsriImagery")
+    image = view.Image.I
+    x, y = (image.dimension_values(i, expanded=False) for i in (0, 1))
+    shown = image.dimension_values(2, flat=False)
+    back = Transformer.from_crs("EPSG:3857", UTM, always_xy=True)
+    easting, northing = back.transform(*np.meshgrid(x, y))
+    at = {"x": xr.DataArray(easting, dims=("i", "j")), "y": xr.DataArray(northing, dims=("i", "j"))}
+    inside = (abs(easting - 353_000) < 2700) & (abs(northing - 4_296_400) < 3300)
+    nearest = labels.sel(at, method="nearest").values
+    assert inside.sum() > 1000
+    assert (shown == nearest)[inside].mean() > 0.98  # GDAL is an eighth of a pixel off at most
+    assert set(np.unique(shown)) <= {*np.unique(blocks), 255}
+
+    figure = render(view, capfd)
+    (source,) = (r.data_source for r in figure.renderers if hasattr(r, "data_source")
+                 and "image" in r.data_source.data)  # fmt: skip
+    np.testing.assert_array_equal(source.data["image"][0], shown)  # not projected again
+    tooltips, _ = hover_of(figure)
+    assert list(tooltips) == ["Longitude (°)", "Latitude (°)", "class"]
+    assert type(figure.renderers[0]).__name__ == "TileRenderer"
+
+
+def test_view_over_tiles_errors(labels):
+    with pytest.raises(ValueError, match="unknown tile source 'Mars': expected one of .*OSM"):
+        view_labels(labels, tiles="Mars")
+    with pytest.raises(ValueError, match="need a CRS to be laid over map tiles"):
+        view_labels(labels.drop_vars("spatial_ref"), tiles="OSM")
+
+
+def test_view_rgb_shows_values_under_the_cursor(scene, capfd):
+    figure = render(view_rgb(scene, ("nir", "red", "green"), title="False color"), capfd)
+    picture, values = (renderer.data_source.data for renderer in figure.renderers)
+    assert picture["image"][0].shape == (12, 10)
+    tooltips, formatters = hover_of(figure)
+    assert list(tooltips)[2:] == ["nir", "red", "green"]
+    for band, column in zip(("nir", "red", "green"), ("image", "second", "third"), strict=True):
+        codes = values[column][0][::-1]
+        assert codes.dtype == "uint16"
+        script = formatters[tooltips[band].removesuffix("{custom}")].code
+        low, step = script.split(": (")[1].split(")")[0].split(" + value * ")
+        expected = scene.sel(band=band).where(scene.notnull().all("band")).values
+        np.testing.assert_array_equal(codes == 65535, np.isnan(expected))
+        found = np.where(codes == 65535, np.nan, float(low) + codes * float(step))
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_views_in_one_layout_move_together(scene, labels, capfd):
+    from bokeh.models import Plot
+
+    first, second = render(view_rgb(scene) + view_labels(labels), capfd).select({"type": Plot})
+    assert first.x_range is second.x_range
+    assert first.y_range is second.y_range
+
+
+def test_views_are_light(capfd):
+    from bokeh.core.json_encoder import serialize_json
+    from bokeh.embed import json_item
+
+    labels = on_grid(np.zeros((1500, 1000), dtype="uint8"))
+    image = view_labels(labels)
+    assert max(image.dimension_values("label", flat=False).shape) <= plotting.VIEW_PIXELS
+    assert len(serialize_json(json_item(render(image, capfd)))) < 250_000
+
+
+def test_importing_loads_no_plotting_library():
+    code = "import sys, cookbook_utils.plotting; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"matplotlib", "holoviews", "geoviews", "bokeh", "rioxarray"}
+    assert "cookbook_utils.plotting" in out.stdout.split()
+    assert not heavy & set(out.stdout.split())
