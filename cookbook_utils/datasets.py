@@ -121,6 +121,13 @@ def fetch(
         If the file is not here and cannot be downloaded or stored.
     ValueError
         If the registry has no such file, or a file does not match its hash.
+
+    Examples
+    --------
+    >>> fetch("pucallpa", "1984.tif")
+    Traceback (most recent call last):
+    ...
+    ValueError: the registry has no file pucallpa/1984.tif; it has: 1985.tif, 1990.tif, ...
     """
     import pooch
     from requests.exceptions import RequestException
