@@ -459,8 +459,8 @@ def _north_up(array: xr.DataArray, what: str) -> xr.DataArray:
 
 def _thin(array: xr.DataArray, limit: int) -> xr.DataArray:
     """Return every n-th pixel, so that at most `limit` rows and columns are left."""
-    step = -(-max(array.sizes["y"], array.sizes["x"]) // limit)
-    return array.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
+    steps = {dim: -(-array.sizes[dim] // limit) for dim in ("y", "x")}
+    return array.isel({dim: slice(step // 2, None, step) for dim, step in steps.items()})
 
 
 def _stretch(picture: xr.DataArray) -> np.ndarray:
