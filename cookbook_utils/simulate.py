@@ -48,14 +48,14 @@ SENSORS = {  # band numbers and center wavelengths (micrometers)
 # They follow the shape of library spectra [2, 3, 4] and the level of the pixels of [5].
 COVER = {
     "clear_water": (0.060, 0.055, 0.026, 0.010, 0.006, 0.004),
-    "muddy_water": (0.115, 0.155, 0.138, 0.055, 0.014, 0.009),
+    "muddy_water": (0.090, 0.125, 0.102, 0.035, 0.012, 0.008),
     "salt_flat": (0.340, 0.410, 0.450, 0.485, 0.490, 0.400),
     "alluvium": (0.140, 0.185, 0.235, 0.290, 0.350, 0.300),
     "dark_rock": (0.090, 0.115, 0.145, 0.195, 0.240, 0.205),
     "shrub": (0.080, 0.110, 0.135, 0.215, 0.270, 0.205),
     "crops": (0.035, 0.070, 0.045, 0.420, 0.200, 0.090),
 }
-WET = np.array((0.42, 0.42, 0.44, 0.50, 0.60, 0.60), dtype="f4")  # lost when soaked [6]
+WET = np.array((0.58, 0.58, 0.59, 0.63, 0.68, 0.68), dtype="f4")  # lost when soaked [6]
 CLOUD = np.array((0.60, 0.60, 0.61, 0.65, 0.62, 0.47), dtype="f4")
 
 
@@ -289,7 +289,7 @@ def _surface(spec: SceneSpec, e: np.ndarray, n: np.ndarray, seed: int):
 
 
 def _clouds(spec: SceneSpec, e: np.ndarray, n: np.ndarray, seed: int) -> np.ndarray:
-    """Opacity, 0 to 1, of scattered cloud, none within 20 km of the center of the lake."""
+    """Opacity, 0 to 1, of scattered cloud, none within 17.5 km of the basin's center."""
     number = seed * 100 + 50 + int(spec.date[:4])
     field = _fractal(e, n, number, scale=5e3, step=spec.step, octaves=6, gain=0.55)
     group = _fractal(e, n, number + 1, scale=20e3, step=spec.step, octaves=2)
@@ -457,7 +457,7 @@ def _as_truth(spec: SceneSpec, layers: np.ndarray, rows: range, cols: range) -> 
     for layer, (key, names) in zip(layers, meanings.items(), strict=True):
         flags = {"flag_values": list(range(len(names.split()))), "flag_meanings": names}
         truth[key] = (("y", "x"), layer, {"_FillValue": MISSING, **flags})
-    area = np.count_nonzero(layers[1] == 1) * spec.step**2 / 1e6
+    area = float(np.count_nonzero(layers[1] == 1) * spec.step**2 / 1e6)
     return truth.assign_attrs(sensor=spec.sensor, date=spec.date, lake_area_km2=area)
 
 
