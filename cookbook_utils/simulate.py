@@ -45,7 +45,8 @@ SENSORS = {  # band numbers and center wavelengths (micrometers)
 }
 
 # Rounded reflectances in the order of BANDS; the same for both sensors, whose bands nearly agree.
-# They follow the shape of library spectra [2, 3, 4] and the level of the pixels of [5].
+# Typical values set by hand, none read off one spectrum: libraries of such covers are [2, 3, 4];
+# water and land keep to the range of the pixels of [5].
 COVER = {
     "clear_water": (0.060, 0.055, 0.026, 0.010, 0.006, 0.004),
     "muddy_water": (0.090, 0.125, 0.102, 0.035, 0.012, 0.008),
@@ -55,7 +56,9 @@ COVER = {
     "shrub": (0.080, 0.110, 0.135, 0.215, 0.270, 0.205),
     "crops": (0.035, 0.070, 0.045, 0.420, 0.200, 0.090),
 }
-WET = np.array((0.58, 0.58, 0.59, 0.63, 0.68, 0.68), dtype="f4")  # lost when soaked [6]
+WET = np.array(
+    (0.58, 0.58, 0.59, 0.63, 0.68, 0.68), dtype="f4"
+)  # lost when soaked: most in SWIR, as in [6]; the size is set by hand
 CLOUD = np.array((0.60, 0.60, 0.61, 0.65, 0.62, 0.47), dtype="f4")
 
 
