@@ -286,6 +286,9 @@ class PointShards:
         self._last = np.array([shard["last"] for shard in shards], np.int64)
         self._remembered_points = functools.lru_cache(2 * WINDOW)(self._shard_points)
 
+    def __reduce__(self) -> tuple:
+        return PointShards, (self.folder,)  # a worker opens the folder itself
+
     def read(self, column: str, rows: slice = slice(None)) -> np.ndarray:
         """Return one column of consecutive points.
 

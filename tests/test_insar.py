@@ -1,0 +1,319 @@
+"""Reading EGMS deliveries, whole and damaged, and filling gaps within the range of the data."""
+
+from __future__ import annotations
+
+import copy
+import zipfile
+
+import dask
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.interpolate import PchipInterpolator
+
+from cookbook_utils import insar
+from cookbook_utils.datasets import DataUnavailableError
+from cookbook_utils.insar import fill_gaps, open_points, read_egms
+from cookbook_utils.shards import PointShards, ShardWriter
+from cookbook_utils.simulate_insar import simulate_site, write_site
+
+CSV = """\
+pid,mp_type,latitude,longitude,easting,height_ortho,mean_velocity,extra,20200115,20200103
+a1,0,38.7,13.1,4598603.43,-46.6,-2.1,7,1.5,0.5
+b2,1,38.8,13.2,4598603.44,12.0,,8,,-0.5
+"""
+
+
+def make_points(displacement, days=None, **extra):
+    displacement = np.asarray(displacement, np.float32)
+    days = np.arange(displacement.shape[1]) * 6 if days is None else days
+    time = pd.Timestamp("2020-01-01") + pd.to_timedelta(days, unit="D")
+    data = {"displacement": (("point", "time"), displacement), **extra}
+    return xr.Dataset(data, {"time": time.to_numpy("datetime64[ns]")}, {"crs": "EPSG:4326"})
+
+
+@pytest.fixture
+def csv(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text(CSV)
+    return path
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "points.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("points.xml", "<BURST/>")
+        file.writestr("points.csv", CSV)
+    return path
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+def test_csv_and_zip_read_alike(csv, archive):
+    one, two = read_egms(csv), read_egms(archive)
+    xr.testing.assert_identical(one, two)
+    assert one.displacement.dims == ("point", "time")
+    assert one.displacement.dtype == np.float32
+    # in order of date, whatever the order in the file
+    assert one.time.dt.strftime("%Y%m%d").values.tolist() == ["20200103", "20200115"]
+    np.testing.assert_array_equal(one.displacement, [[0.5, 1.5], [-0.5, np.nan]])
+    assert one.pid.values.tolist() == ["a1", "b2"]
+    assert one.longitude.values.tolist() == [13.1, 13.2]
+    assert one.easting.values.tolist() == [4598603.43, 4598603.44]  # float32 would round to 0.5 m
+    assert one.height.attrs["units"] == "m"
+    assert one.mean_velocity.attrs["units"] == "mm/yr"
+    assert np.isnan(one.mean_velocity[1])
+    assert one.attrs["static_features"] == ["height", "mean_velocity"]
+    assert "units" not in one.extra.attrs
+
+
+def test_no_file_is_unpacked(archive):
+    read_egms(archive)
+    assert [path.name for path in archive.parent.iterdir()] == ["points.zip"]
+
+
+def test_the_real_island_of_ustica(real_data):
+    path = real_data / "ustica" / "EGMS_L2b_022_0845_IW2_VV_2020_2024_1.zip"
+    if not path.is_file():
+        pytest.skip(f"COOKBOOK_DATA has no {path.name}")
+    points = read_egms(path)
+    assert dict(points.sizes) == {"point": 11590, "time": 210}
+    with zipfile.ZipFile(path) as file, file.open(path.stem + ".csv") as stream:
+        frame = pd.read_csv(stream)
+    dates = points.time.dt.strftime("%Y%m%d").values
+    np.testing.assert_array_equal(points.displacement, frame[dates].to_numpy(np.float32))
+    np.testing.assert_array_equal(points.longitude, frame.longitude)
+    np.testing.assert_array_equal(points.height, frame.height_ortho.astype("f4"))
+    np.testing.assert_array_equal(points.pid, frame.pid)
+    assert {len(points[name].attrs["units"]) > 0 for name in points.data_vars} == {True}
+    steps = np.unique(np.diff(points.time) / np.timedelta64(1, "D"))
+    assert steps.tolist() == [6, 12, 24]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pid,latitude,20200103\na,1,2\n", "lacks the columns longitude; found pid, latitude"),
+        ("latitude,longitude\n", "lacks the columns pid"),
+        ("pid,latitude,longitude,height\na,1,2,3\n", "no columns of dates"),
+        ("pid,latitude,longitude,20201399\na,1,2,3\n", "no dates: 20201399"),
+        ("pid,latitude,longitude,20200103,20200103\na,1,2,3,4\n", "20200103 more than once"),
+        ("pid,latitude,longitude,20200103\n", "holds no points"),
+        ("pid,latitude,longitude,20200103\na,1,2,3\nb,1,2\n", "not whole: .*3"),
+        ("pid,latitude,longitude,20200103\na,1,2,x\n", "not whole: .*x"),
+        ("pid,latitude,longitude,20200103\na,1,,3\n", "1 of 1 points have no valid longitude"),
+        ("pid,latitude,longitude,20200103\na,95,2,3\n", "1 of 1 points have no valid latitude"),
+        ("", "lacks the columns"),
+    ],
+)
+def test_a_csv_that_is_not_one_of_egms_is_refused(csv, text, message):
+    csv.write_text(text)
+    with pytest.raises(ValueError, match=rf"points\.csv.*{message}"):
+        read_egms(csv)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "must hold one CSV, found 0: it holds nothing"),
+        (["a.xml"], "must hold one CSV, found 0: it holds a.xml"),
+        (["a.csv", "b.CSV"], "must hold one CSV, found 2: it holds a.csv, b.CSV"),
+    ],
+)
+def test_a_zip_without_one_csv_is_refused(tmp_path, names, message):
+    path = tmp_path / "points.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(name, CSV)
+    with pytest.raises(ValueError, match=message):
+        read_egms(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, -1, -100])
+def test_a_zip_cut_short_is_refused(archive, keep):
+    archive.write_bytes(archive.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"points\.zip is damaged"):
+        read_egms(archive)
+
+
+def test_a_zip_with_altered_bytes_is_refused(tmp_path):
+    path = tmp_path / "points.zip"
+    lines = "".join(f"p{i},1,2,{i}\n" for i in range(1000))
+    with zipfile.ZipFile(path, "w") as file:  # stored: only the checksum can tell
+        file.writestr("points.csv", "pid,latitude,longitude,20200103\n" + lines)
+    path.write_bytes(path.read_bytes().replace(b"p500,1,2,500", b"p500,1,2,599"))
+    with pytest.raises(ValueError, match="damaged.*CRC"):
+        read_egms(path)
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file .*nothing.zip"):
+        read_egms(tmp_path / "nothing.zip")
+
+
+# -- gaps ---------------------------------------------------------------------------------------
+
+VALUES = st.floats(-100, 100, width=32)
+
+
+@st.composite
+def series(draw):
+    n = draw(st.integers(1, 12))
+    days = np.sort(draw(st.sets(st.integers(0, 60), min_size=n, max_size=n).map(list)))
+    values = draw(hnp.arrays(np.float32, (3, n), elements=VALUES | st.just(np.nan)))
+    return days, values
+
+
+@settings(max_examples=150, deadline=None)
+@given(series(), st.sampled_from(["linear", "pchip"]), st.sampled_from([None, "1D", "7D"]))
+def test_filling_keeps_what_is_there_and_stays_within_its_neighbors(case, method, step):
+    days, values = case
+    filled = fill_gaps(make_points(values, days), method=method, step=step)
+    result = filled.displacement.values
+    at = (filled.time.values - np.datetime64("2020-01-01")) / np.timedelta64(1, "D")
+    for before, after, fraction in zip(values, result, filled.filled_fraction.values, strict=True):
+        there = np.isfinite(before)
+        if not there.any():
+            assert np.isnan(after).all() and np.isnan(fraction)
+            continue
+        known = dict(zip(days[there].tolist(), before[there].tolist(), strict=True))
+        seen = [day in known for day in at]
+        assert fraction == pytest.approx(1 - np.mean(seen))
+        for day, value in zip(at, after, strict=True):
+            earlier = [known[d] for d in known if d <= day]
+            later = [known[d] for d in known if d >= day]
+            if day in known:
+                assert value == pytest.approx(known[day], abs=1e-4)
+            elif not earlier:
+                assert value == later[0]
+            elif not later:
+                assert value == earlier[-1]
+            else:
+                low, high = sorted([earlier[-1], later[0]])
+                assert low - 1e-4 <= value <= high + 1e-4
+
+
+@settings(max_examples=100, deadline=None)
+@given(series())
+def test_the_cubic_is_that_of_scipy_and_the_line_that_of_numpy(case):
+    days, values = case
+    points = make_points(values, days)
+    curves = {method: fill_gaps(points, method=method, step="1D") for method in ("linear", "pchip")}
+    at = (curves["linear"].time.values - np.datetime64("2020-01-01")) / np.timedelta64(1, "D")
+    for i, row in enumerate(values):
+        there = np.isfinite(row)
+        if there.any():
+            known, inside = days[there], at.clip(days[there][0], days[there][-1])
+            line = np.interp(inside, known, row[there])
+            np.testing.assert_allclose(curves["linear"].displacement[i], line, atol=1e-4)
+        if there.sum() > 1:
+            curve = PchipInterpolator(known, row[there].astype(float))(inside)
+            np.testing.assert_allclose(curves["pchip"].displacement[i], curve, atol=1e-4)
+
+
+def test_observations_come_back_bit_for_bit():
+    values = np.random.default_rng(0).normal(size=(50, 40)).astype("f4")
+    values[:, ::7] = np.nan
+    for method in ("linear", "pchip"):
+        filled = fill_gaps(make_points(values), method=method).displacement.values
+        np.testing.assert_array_equal(filled[np.isfinite(values)], values[np.isfinite(values)])
+
+
+@pytest.mark.parametrize("method", ["linear", "pchip"])
+@pytest.mark.parametrize("step", [None, "6D"])
+def test_lazy_and_in_memory_agree(method, step):
+    values = np.random.default_rng(0).normal(size=(23, 40)).astype("f4")
+    values[np.random.default_rng(1).random(values.shape) < 0.3] = np.nan
+    points = make_points(values, np.arange(40) * 6 + np.arange(40) % 3)
+    lazy = points.chunk(point=5, time=11)
+    with dask.config.set(scheduler=lambda *_: pytest.fail("computed while being set up")):
+        filled = fill_gaps(lazy, method=method, step=step)
+    assert isinstance(filled.displacement.data, da.Array)
+    expected = fill_gaps(points, method=method, step=step)
+    xr.testing.assert_equal(filled.compute(), expected)
+    assert expected.displacement.dims == ("point", "time")
+
+
+def test_how_much_was_filled_is_reported(monkeypatch):
+    monkeypatch.setattr(insar, "_POINTS", 2)  # several pieces
+    values = [[1, np.nan, 3, 4], [np.nan] * 4, [1, 2, 3, 4]]
+    height = ("point", [1.0, 2.0, 3.0])
+    points = make_points(values, height=height)
+    filled = fill_gaps(points)
+    np.testing.assert_array_equal(filled.filled_fraction, [0.25, np.nan, 0])
+    assert filled.attrs == {
+        "crs": "EPSG:4326",
+        "fill_method": "linear",
+        "filled_fraction": 0.125,
+        "n_missing_points": 1,
+    }
+    np.testing.assert_array_equal(filled.height, [1, 2, 3])
+    assert np.isnan(points.displacement[0, 1])  # the input is as it was
+
+
+@pytest.mark.parametrize(
+    ("points", "options", "message"),
+    [
+        (make_points([[1, 2]]), {"method": "cubic"}, "method must be 'linear' or 'pchip'"),
+        (make_points([[1, 2]]), {"step": "0D"}, "step must be longer than 0"),
+        (make_points([[1, 2]]), {"step": "-6D"}, "step must be longer than 0"),
+        (make_points([[1, 2]], [6, 0]), {}, "must rise"),
+        (make_points([[1, 2]], [6, 6]), {}, "must rise"),
+        (xr.Dataset({"x": 1}), {}, r"needs displacement \(point, time\), found \['x'\]"),
+        (make_points([[1, 2]]).rename(point="row"), {}, "found {'row': 1, 'time': 2}"),
+    ],
+)
+def test_filling_refuses_what_it_cannot_do(points, options, message):
+    with pytest.raises(ValueError, match=message):
+        fill_gaps(points, **options)
+
+
+# -- shards and the catalog -----------------------------------------------------------------------
+
+
+def test_points_come_back_from_shards_lazily(tmp_path):
+    folder = write_site("insar_nordnes", tmp_path, n_points=300, shard_size=128)
+    points = open_points(folder, chunk=70)
+    expected = simulate_site("insar_nordnes", n_points=300)
+    assert points.displacement.chunks[0] == (70, 70, 70, 70, 20)
+    xr.testing.assert_equal(points.compute(), expected)
+    assert points.attrs["static_features"] == expected.attrs["static_features"]
+    for name in expected.data_vars:
+        assert points[name].attrs == expected[name].attrs
+    # as dask sends it to a worker
+    again = copy.copy(PointShards(folder))
+    np.testing.assert_array_equal(again.read("point"), np.arange(300))
+
+
+def test_shards_without_series_are_refused(tmp_path):
+    with ShardWriter(tmp_path, {"dynamic": ["a"]}) as writer:
+        writer.append([0], [0], [0], dynamic=[[1]])
+    with pytest.raises(ValueError, match="no features displacement, static: it has dynamic"):
+        open_points(tmp_path)
+
+
+def read(reader, **options):
+    return insar.__dict__[reader](**options).read()
+
+
+def test_the_reader_of_simulated_points_says_how_to_make_them(tmp_path):
+    options = {"name": "insar_nordnes", "folder": tmp_path.as_uri(), "made_by": "make it"}
+    with pytest.raises(DataUnavailableError, match="no points in .*insar_nordnes; run `make it`"):
+        read("PointsReader", **options)
+    write_site("insar_nordnes", tmp_path / "simulated", n_points=50)
+    assert read("PointsReader", **options).sizes["point"] == 50
+
+
+def test_the_reader_of_real_points_goes_by_the_registry(tmp_path, archive, monkeypatch):
+    monkeypatch.setattr(insar, "fetch", lambda dataset, file, folder: folder / dataset / file)
+    (tmp_path / "ustica").mkdir()
+    archive.rename(tmp_path / "ustica" / "a.zip")
+    options = {"dataset": "ustica", "file": "a.zip", "folder": tmp_path.as_uri()}
+    assert read("EGMSReader", **options).sizes["point"] == 2
