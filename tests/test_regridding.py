@@ -75,7 +75,7 @@ def test_linear_is_exact_on_a_plane(order, chunks, dx, dy, step, up):
     scene = plane(chunks=chunks)
     scene = scene.isel(y=slice(None, None, -1)) if up else scene
     scene = scene.transpose(*order)
-    grid = make_grid(left=330_060 + dx, top=4_299_930 + dy, step=step)
+    grid = make_grid(left=330_057 + dx, top=4_299_955 + dy, step=step)
     result = regrid(scene, grid)
     inside = (
         (grid.x >= scene.x.min()) & (grid.x <= scene.x.max())
