@@ -161,17 +161,26 @@ def test_neighboring_numbers_contrast():
 # -- static -----------------------------------------------------------------------------------
 
 
-def test_rgb_stretches_each_band_between_its_percentiles(scene):
+def test_rgb_has_one_stretch_for_its_bands(scene):
+    scene.loc[{"band": "blue"}] *= 0.3  # bands that differ in level stay so
     ax = plot_rgb(scene, ax=new_axes(), title="A scene")
     picture = ax.images[0].get_array()
     valid = scene.notnull().all("band").values
     np.testing.assert_array_equal(picture[..., 3], 255 * valid)
-    for i, band in enumerate(("red", "green", "blue")):
-        values = scene.sel(band=band).values
-        low, high = np.percentile(values[valid], [2, 98])
-        expected = np.clip((values - low) / (high - low), 0, 1)[valid]
-        np.testing.assert_allclose(picture[..., i][valid] / 255, expected, atol=0.003)
+    values = scene.sel(band=["red", "green", "blue"]).values[:, valid].T
+    expected = np.clip(values / np.percentile(values, 98), 0, 1)
+    np.testing.assert_allclose(picture[valid][:, :3] / 255, expected, atol=0.003)
     assert ax.get_title() == "A scene"
+
+
+def test_rgb_starts_at_zero_whatever_the_scale(scene):
+    """A factor on all bands changes no color; a value below 0 is black."""
+    expected = plot_rgb(scene, ax=new_axes()).images[0].get_array()
+    found = plot_rgb(10_000 * scene, ax=new_axes()).images[0].get_array()
+    np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
+    scene[:, 5, 5] = -0.1
+    assert plot_rgb(scene, ax=new_axes()).images[0].get_array()[5, 5].tolist() == [0, 0, 0, 255]
+    assert not plot_rgb(-1 - scene, ax=new_axes()).images[0].get_array()[..., :3].any()
 
 
 def test_rgb_does_not_mind_order_chunks_or_direction(scene):
