@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 BOOK := _build/html/.complete
 
 PACKAGE := $(shell find cookbook_utils -name '*.py')
-PAGES := intro.md reference.md colophon.md $(wildcard notebooks/*.ipynb)
-LOOKS := _config.yml _toc.yml $(shell find _ext _static -type f -not -name '*.pyc')
+PAGES := intro.md reference.rst colophon.md $(wildcard notebooks/*.ipynb)
+LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test lab data links lock clean FORCE
+.PHONY: help book test lab data bench links lock clean FORCE
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-6s %s\n", $$1, $$2}'
@@ -27,6 +27,10 @@ lab: $(VENV)/.project data/simulated/.complete  ## Open the chapters in JupyterL
 
 data: $(VENV)/.project  ## Download the real images once, each checked against its hash
 	$(BIN)/python -m cookbook_utils.datasets
+
+bench: $(VENV)/.project  ## Measure the package beside its peers
+	for name in $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))); do \
+		$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 links: data/simulated/.complete  ## Check every link to another site (needs a network)
 	$(BIN)/jupyter-book build . --builder linkcheck --path-output .build/links

@@ -26,7 +26,7 @@ MODULES = sorted(
 # A module imports only from floors below its own; the parts of one subpackage from each other too.
 FLOORS = [
     {"_checks"},
-    {"stacking", "scaling", "indices", "metrics", "simulate"},
+    {"stacking", "scaling", "indices", "metrics", "simulate", "simulate_insar"},
     {
         "datasets",
         "regridding",

@@ -1,0 +1,348 @@
+"""The built book, opened from disk in a real browser without network; and what fails its build."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "_build" / "html"
+PAGES = sorted(
+    path.relative_to(BOOK).as_posix()
+    for path in BOOK.rglob("*.html")
+    if not {"_static", "_sources"} & set(path.relative_to(BOOK).parts)
+    and path != BOOK / "index.html"  # only sends on to the first page
+)
+BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+# The only hosts that a page may ask, and for images only.
+TILE_HOSTS = re.compile(
+    r"(server|services)\.arcgisonline\.com|([abc]\.)?tile\.openstreetmap\.org"
+    r"|([abcd]\.)?basemaps\.cartocdn\.com"
+)
+
+page_of_the_book = pytest.mark.parametrize("name", PAGES)
+
+
+def test_the_book_is_built():
+    assert (BOOK / ".complete").is_file(), "the tests of the book need the book: run `make book`"
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    chapters = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    assert {f"{file}.html" for file in [toc["root"], *chapters]} <= set(PAGES)
+    on_disk = {f"notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert on_disk <= set(chapters), "a notebook that the book does not show"
+
+
+# --- In the browser ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without network. Only for this module: its event loop would get in others' way."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        message = f"no browser found: none of {', '.join(BROWSERS)} is on the path"
+        if os.environ.get("COOKBOOK_REQUIRE_BROWSER"):
+            pytest.fail(message)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--host-resolver-rules=MAP * ~NOTFOUND"]
+    if os.geteuid() == 0:
+        flags.append("--no-sandbox")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=flags)
+        yield chromium
+        chromium.close()
+
+
+# Walks into the shadow roots that Bokeh draws its figures in.
+DEEP = """
+const deep = (node, test) => [
+  ...(test(node) ? [node] : []),
+  ...(node.shadowRoot ? [...node.shadowRoot.children] : []).flatMap(child => deep(child, test)),
+  ...[...node.children].flatMap(child => deep(child, test)),
+];
+const shown = node => {
+  const box = node.getBoundingClientRect();
+  return box.width > 0 && box.height > 0;
+};
+"""
+READY = f"""ids => {{ {DEEP}
+  const drawn = id => {{
+    const root = document.querySelector(`[data-root-id="${{id}}"]`);
+    return root && deep(root, n => n.tagName === 'CANVAS').length > 0;
+  }};
+  return ids.every(drawn) && document.readyState === 'complete'
+    && [...document.querySelectorAll('.math')].every(m => m.querySelector('mjx-container'));
+}}"""
+# Every figure that the page's documents hold, and what of it is on the screen.
+FIGURES = f"""() => {{ {DEEP}
+  const colors = canvas => {{
+    const [w, h] = [canvas.width, canvas.height];
+    const data = canvas.getContext('2d')?.getImageData(0, 0, w, h).data ?? [];
+    const seen = new Set();
+    for (let i = 0; i < data.length && seen.size < 5; i += 4)
+      seen.add((data[i] << 24) | (data[i + 1] << 16) | (data[i + 2] << 8) | data[i + 3]);
+    return seen.size;
+  }};
+  return (window.Bokeh?.documents ?? []).flatMap(doc =>
+    [...doc._all_models.values()].filter(m => m.type === 'Figure').map(model => {{
+      const view = Bokeh.index.find_one(model);
+      const canvases = view ? deep(view.el, n => n.tagName === 'CANVAS').filter(shown) : [];
+      return {{
+        canvases: canvases.length,
+        colors: Math.max(0, ...canvases.map(colors)),
+        hover: model.toolbar.tools.some(tool => tool.type === 'HoverTool'),
+        frame: view ? (box => {{
+          const r = view.el.getBoundingClientRect();
+          return [r.x + scrollX + box.left, r.y + scrollY + box.top, box.width, box.height];
+        }})(view.frame.bbox) : null,
+      }};
+    }}));
+}}"""
+TOOLTIPS = f"""() => {{ {DEEP}
+  return deep(document.body, n => n.classList.contains('bk-Tooltip')).filter(shown)
+    .map(n => (n.shadowRoot ?? n).textContent).join(' ');
+}}"""
+# A widget without its values in the page (Panel's State) asks Python, which is not there.
+DEAD_WIDGETS = """() => (window.Bokeh?.documents ?? []).flatMap(doc => {
+  const models = [...doc._all_models.values()];
+  const has = name => models.some(model => model.type.endsWith(name));
+  const widgets = models.filter(
+    model => model instanceof Bokeh.Models.get('Widget') && 'value' in model.attributes);
+  return has('CommManager') && !has('state.State') ? widgets.map(widget => widget.type) : [];
+})"""
+
+
+class Visit:
+    """One page, opened from disk: what it asked for, complained of and shows."""
+
+    def __init__(self, browser: Any, address: str, roots: list[str]) -> None:
+        from playwright.sync_api import TimeoutError
+
+        self.context = browser.new_context(viewport={"width": 1400, "height": 1000})
+        self.context.route(re.compile("^(?!file:|data:|blob:)"), lambda route: route.abort())
+        self.page = self.context.new_page()
+        self.requests: list[tuple[str, str]] = []
+        self.missing: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("request", lambda r: self.requests.append((r.resource_type, r.url)))
+        self.page.on("requestfailed", self._failed)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._console)
+        self.page.goto(address)
+        self.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        try:
+            self.page.wait_for_function(READY, arg=roots, timeout=30_000)
+        except TimeoutError:
+            self.errors.append("after 30 s not every plot and formula was drawn")
+        self.page.wait_for_timeout(500)
+
+    def _failed(self, request: Any) -> None:
+        if request.url.startswith("file:"):
+            self.missing.append(request.url)
+
+    def _console(self, message: Any) -> None:
+        host = urlsplit(message.location.get("url", "")).netloc
+        if message.type == "error" and not TILE_HOSTS.fullmatch(host):
+            self.errors.append(message.text)
+
+
+def roots_in(html: str) -> list[str]:
+    """Return the ids of the Bokeh roots embedded in a page that have something to draw."""
+    ids = []
+    for items in re.findall(r"render_items = (\[.*?\]);", html):
+        for item in json.loads(items):
+            ids.extend(item.get("root_ids", item["roots"]))
+    silent = re.findall(
+        r'"name":"panel\.models\.(?:browser\.BrowserInfo|comm_manager\.CommManager)","id":"([^"]+)"',
+        html,
+    )
+    return [id for id in ids if id not in silent]
+
+
+@pytest.fixture(scope="module")
+def visit(browser) -> Iterator[Any]:
+    opened: dict[str, Visit] = {}
+
+    def open_page(name: str) -> Visit:
+        if name not in opened:
+            path = BOOK / name
+            opened[name] = Visit(browser, path.as_uri(), roots_in(path.read_text()))
+        return opened[name]
+
+    yield open_page
+    for view in opened.values():
+        view.context.close()
+
+
+def test_index_opens_the_first_page(browser):
+    page = browser.new_page()
+    page.goto((BOOK / "index.html").as_uri())
+    page.wait_for_url("**/intro.html", timeout=10_000)
+    page.close()
+
+
+@page_of_the_book
+def test_page_logs_no_error(visit, name):
+    assert visit(name).errors == []
+
+
+@page_of_the_book
+def test_page_asks_nothing_but_tiles_from_elsewhere(visit, name):
+    elsewhere = [
+        (kind, url)
+        for kind, url in visit(name).requests
+        if urlsplit(url).scheme not in ("file", "data", "blob")
+    ]
+    assert [
+        (kind, url)
+        for kind, url in elsewhere
+        if kind != "image" or not TILE_HOSTS.fullmatch(urlsplit(url).netloc)
+    ] == []
+
+
+@page_of_the_book
+def test_page_finds_its_files(visit, name):
+    assert visit(name).missing == []
+
+
+@page_of_the_book
+def test_every_plot_is_drawn(visit, name):
+    html = (BOOK / name).read_text()
+    figures = visit(name).page.evaluate(FIGURES)
+    assert len(figures) >= len(roots_in(html))
+    assert len(figures) == html.count('"name":"Figure"')
+    assert [figure for figure in figures if not figure["canvases"] or figure["colors"] < 3] == []
+
+
+def test_the_book_has_plots():
+    assert sum((BOOK / name).read_text().count('"name":"Figure"') for name in PAGES) >= 6
+
+
+@page_of_the_book
+def test_hover_shows_a_value(visit, name):
+    page = visit(name).page
+    for figure in page.evaluate(FIGURES):
+        if not figure["hover"]:
+            continue
+        left, top, width, height = figure["frame"]
+        page.evaluate("top => window.scrollTo(0, top - 300)", top)
+        scrolled = page.evaluate("window.scrollY")
+        shown = ""
+        for across, down in [(0.5, 0.5), (0.3, 0.4), (0.7, 0.6), (0.4, 0.7), (0.6, 0.3)]:
+            page.mouse.move(left + across * width, top - scrolled + down * height, steps=4)
+            page.wait_for_timeout(150)
+            if shown := page.evaluate(TOOLTIPS):
+                break
+        assert re.search(r"\d", shown), f"no value shown over the figure at {figure['frame']}"
+        page.mouse.move(0, 0)
+
+
+@page_of_the_book
+def test_no_widget_waits_for_python(visit, name):
+    assert visit(name).page.evaluate(DEAD_WIDGETS) == []
+
+
+@page_of_the_book
+def test_every_image_has_alt_text_and_is_there(visit, name):
+    images = visit(name).page.evaluate(
+        "[...document.images].filter(i => !i.closest('.bk-Figure'))"
+        ".map(i => [i.getAttribute('alt'), i.naturalWidth, i.src.slice(0, 100)])"
+    )
+    assert [image for image in images if not (image[0] or "").strip() or image[1] == 0] == []
+
+
+@page_of_the_book
+def test_formulas_are_set(visit, name):
+    assert visit(name).page.locator("mjx-merror").count() == 0
+
+
+@functools.cache
+def anchors(path: Path) -> set[str]:
+    return set(re.findall(r'\b(?:id|name)="([^"]+)"', path.read_text()))
+
+
+@page_of_the_book
+def test_links_resolve(visit, name):
+    links = visit(name).page.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.href)")
+    broken = []
+    for link in sorted(set(links)):
+        parts = urlsplit(link)
+        if parts.scheme == "file":
+            path = Path(unquote(parts.path))
+            fragment = unquote(parts.fragment)
+            if not path.is_file() or (
+                fragment and path.suffix == ".html" and fragment not in anchors(path)
+            ):
+                broken.append(link)
+        elif parts.scheme in ("http", "https"):
+            if not re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", parts.netloc):
+                broken.append(link)
+        elif parts.scheme != "mailto":
+            broken.append(link)
+    assert broken == []
+
+
+def test_search_works_from_disk(browser):
+    view = Visit(browser, (BOOK / "search.html").as_uri() + "?q=water", [])
+    view.page.wait_for_selector("#search-results li a", timeout=10_000)
+    assert view.errors == []
+    view.context.close()
+
+
+def test_reference_lists_every_module():
+    names = {path.stem for path in (ROOT / "cookbook_utils").glob("[a-z]*.py")}
+    text = (ROOT / "reference.rst").read_text()
+    assert set(re.findall(r"automodule:: cookbook_utils\.(\w+)", text)) == names
+
+
+# --- What fails the build ------------------------------------------------------------------------
+
+
+def build(folder: Path, *, code: str = "1 + 1", text: str = "Text.") -> subprocess.CompletedProcess:
+    """Build a book of one notebook with the settings and extensions of the real one."""
+    shutil.copytree(ROOT / "_ext", folder / "_ext")
+    shutil.copy(ROOT / "_config.yml", folder)
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: chapter\n")
+    cells = [nbformat.v4.new_markdown_cell(f"# Title\n\n{text}"), nbformat.v4.new_code_cell(code)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "chapter.ipynb")
+    makefile = (ROOT / "Makefile").read_text()
+    flags = re.search(r"jupyter-book build \. (--all .*)", makefile)[1].split()
+    program = Path(sys.executable).with_name("jupyter-book")
+    return subprocess.run(
+        [program, "build", ".", *flags],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def test_sound_chapter_builds(tmp_path):
+    done = build(tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "_build/html/chapter.html").is_file()
+
+
+def test_broken_cell_fails_the_build(tmp_path):
+    done = build(tmp_path, code="raise RuntimeError('this cell is broken')")
+    assert done.returncode != 0
+    assert "RuntimeError: this cell is broken" in re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+
+
+def test_warning_fails_the_build(tmp_path):
+    done = build(tmp_path, text="A [link](nowhere.md) to a page that is not there.")
+    assert done.returncode != 0
+    assert "nowhere.md" in done.stdout
