@@ -129,9 +129,9 @@ def regrid(
     result = mask_and_float(scene).interp(x=grid["x"], y=grid["y"], method=method)
     result = result.transpose(*scene.dims)
     result = (result.fillna(fill) if integers else result).astype(scene.dtype)
-    # The scene's own spatial_ref may carry its GeoTransform, which no longer holds.
-    result = result.assign_coords({name: grid[name] for name in ("y", "x", "spatial_ref")})
     result.attrs = scene.attrs
+    # The scene's own spatial_ref may carry its GeoTransform, which no longer holds.
+    result = result.drop_vars(scene.rio.grid_mapping).rio.write_crs(scene.rio.crs)
     return result.rename(scene.name)
 
 

@@ -159,6 +159,7 @@ def test_the_geotransform_of_the_scene_does_not_stay():
     grid = make_grid(step=20, left=330_020, top=4_299_990)
     result = regrid(scene, grid)
     assert result.rio.transform() == grid.rio.transform()
+    assert "GeoTransform" not in result.spatial_ref.attrs
 
 
 def test_regrid_refuses():
