@@ -1,11 +1,6 @@
-"""Figures show the right pixels, in colors that everyone can tell apart, with units and names."""
+"""Figures show the right pixels, in the colors of their classes, with units and names."""
 
 from __future__ import annotations
-
-import itertools
-import subprocess
-import sys
-import warnings
 
 import matplotlib
 import numpy as np
@@ -27,8 +22,6 @@ from cookbook_utils.plotting import (
     plot_labels,
     plot_profiles,
     plot_rgb,
-    view_labels,
-    view_rgb,
 )
 
 matplotlib.use("Agg")
@@ -98,69 +91,6 @@ def rgba8(color):
     return np.round(255 * np.array(to_rgba(color))).astype("uint8")
 
 
-# -- palette ----------------------------------------------------------------------------------
-
-# Machado, Oliveira & Fernandes (2009), doi:10.1109/TVCG.2009.113, severity 1.0, on linear RGB.
-VISION = {
-    "normal": np.eye(3),
-    "protanopia": [[0.152286, 1.052583, -0.204868],
-                   [0.114503, 0.786281, 0.099216],
-                   [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968],
-                     [0.280085, 0.672501, 0.047413],
-                     [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779],
-                   [-0.078411, 0.930809, 0.147602],
-                   [0.004733, 0.691367, 0.303900]],
-}  # fmt: skip
-SRGB_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375],
-                        [0.2126729, 0.7151522, 0.0721750],
-                        [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip
-
-
-def seen_difference(a, b):
-    """Return the CIELAB difference (CIE 1976) of two colors for the vision that sees it least."""
-    rgb = np.array([to_rgba(a)[:3], to_rgba(b)[:3]])
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    differences = []
-    for matrix in VISION.values():
-        xyz = np.clip(linear @ np.transpose(matrix), 0, 1) @ SRGB_TO_XYZ.T / SRGB_TO_XYZ.sum(1)
-        f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
-        lab = np.stack(
-            [116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1
-        )
-        differences.append(np.linalg.norm(lab[0] - lab[1]))
-    return min(differences)
-
-
-def test_seen_difference_knows_the_classic_confusion():
-    assert seen_difference("white", "black") == pytest.approx(100, abs=0.1)
-    assert seen_difference("#2CA02C", "#D62728") < 8  # a green and a red, alike to deuteranopes
-
-
-@pytest.mark.parametrize(
-    ("colors", "least"),
-    [
-        # A just noticeable difference is about 2.3; these are at least six times that.
-        ([*LABEL_COLORS[:8], MISSING_COLOR], 16),
-        ([*LABEL_COLORS, MISSING_COLOR], 16),
-        (LABEL_COLORS[:3], 30),
-        ([*CHANGE_COLORS.values(), MISSING_COLOR], 22),
-    ],
-    ids=["first-eight", "all", "first-three", "change"],
-)
-def test_colors_differ_for_every_vision(colors, least):
-    closest = min(itertools.combinations(colors, 2), key=lambda pair: seen_difference(*pair))
-    assert seen_difference(*closest) >= least, closest
-
-
-def test_neighboring_numbers_contrast():
-    assert min(itertools.starmap(seen_difference, itertools.pairwise(LABEL_COLORS))) >= 25
-
-
-# -- static -----------------------------------------------------------------------------------
-
-
 def test_rgb_has_one_stretch_for_its_bands(scene):
     scene.loc[{"band": "blue"}] *= 0.3  # bands that differ in level stay so
     ax = plot_rgb(scene, ax=new_axes(), title="A scene")
@@ -203,24 +133,6 @@ def test_rgb_of_integers_leaves_out_their_fill_value():
 def test_a_constant_band_is_drawn(scene):
     scene.loc[{"band": "red"}] = 0.3
     assert np.ptp(plot_rgb(scene, ax=new_axes()).images[0].get_array()[..., 0]) == 0
-
-
-@pytest.mark.parametrize("draw", [plot_rgb, view_rgb])
-def test_rgb_errors(scene, draw):
-    with pytest.raises(ValueError, match=r"three bands out of .*'nir'.*found \['swir1'"):
-        draw(scene, ("swir1", "nir", "red"))
-    with pytest.raises(ValueError, match="expected three bands"):
-        draw(scene, ("nir", "red"))
-    with pytest.raises(ValueError, match=r"lacks \['band'\]"):
-        draw(scene.isel(band=0))
-    with pytest.raises(ValueError, match="no pixel of the scene is valid"):
-        draw(scene.where(False))
-    with pytest.raises(ValueError, match="two pixels or more"):
-        draw(scene.isel(x=[0]))
-    with pytest.raises(ValueError, match="must have coordinates y and x"):
-        draw(scene.drop_vars(["x", "y"]))
-    with pytest.raises(TypeError, match="scene must be an xarray.DataArray"):
-        draw(scene.values)
 
 
 def test_axes_have_units(labels):
@@ -270,20 +182,6 @@ def test_masks_are_colored_by_meaning(labels):
         "water": to_rgba(CHANGE_COLORS["water"]),
         "missing": to_rgba(MISSING_COLOR),
     }
-
-
-@pytest.mark.parametrize("draw", [plot_labels, view_labels])
-def test_label_errors(labels, draw):
-    with pytest.raises(ValueError, match=r"no color for the labels \[12\].*12 distinguishable"):
-        draw(labels.where(labels != 3, 12).astype("uint8"))
-    with pytest.raises(ValueError, match=r"no color for the labels \[-1\]"):
-        draw(labels.astype("int64").where(labels != 3, -1))
-    with pytest.raises(TypeError, match="integers with 255 where missing, found float64"):
-        draw(labels.astype("float64"))
-    with pytest.raises(ValueError, match=r"unexpected \['time'\]"):
-        draw(labels.expand_dims("time"))
-    with pytest.raises(ValueError, match="1 flag_values for 2 flag_meanings"):
-        draw(labels.assign_attrs(flag_values=[0], flag_meanings="land water"))
 
 
 def test_a_figure_is_made_where_no_axes_are_given(labels):
@@ -371,146 +269,3 @@ def test_profile_errors(profiles):
         plot_profiles(profiles.assign_coords(cluster=[0, 1, 40]))
     with pytest.raises(ValueError, match=r"lacks \['band'\]"):
         plot_profiles(profiles.isel(band=0))
-
-
-# -- interactive ------------------------------------------------------------------------------
-
-
-def render(view, capfd):
-    """Return the Bokeh figure of `view`; any warning, also one that is only printed, fails.
-
-    No extension is loaded first: that is the notebook's part.
-    """
-    import holoviews as hv
-    from bokeh.embed import json_item
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.simplefilter("ignore", PendingDeprecationWarning)  # affine, inside rasterio
-        figure = hv.render(view, backend="bokeh")
-        json_item(figure)
-    assert capfd.readouterr().err == ""
-    return figure
-
-
-def hover_of(figure):
-    from bokeh.models import HoverTool
-
-    (hover,) = figure.select(HoverTool)
-    for _, field in hover.tooltips:
-        if field.endswith("{custom}"):  # a field without its script would show nonsense
-            assert field.removesuffix("{custom}") in hover.formatters
-    return dict(hover.tooltips), hover.formatters
-
-
-def bokeh_legend(figure):
-    (legend,) = figure.legend
-    return {item.label.value: item.renderers[0].glyph.fill_color for item in legend.items}
-
-
-def test_view_labels_keeps_values_and_names(labels, capfd):
-    view = view_labels(labels, names={1: "O'Neill's \"water\""}, title="Clusters")
-    figure = render(view, capfd)
-    assert figure.title.text == "Clusters"
-    (image,) = (r for r in figure.renderers if r.glyph.__class__.__name__ == "Image")
-    shown = image.data_source.data["image"][0]
-    assert shown.dtype == "uint8"
-    np.testing.assert_array_equal(shown, labels.values[::-1])
-    mapper = image.glyph.color_mapper
-    assert mapper.palette == list(LABEL_COLORS[:4])
-    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, MISSING_COLOR)
-    tooltips, formatters = hover_of(figure)
-    assert list(tooltips) == ["Easting (m)", "Northing (m)", "class"]
-    assert r"O'Neill's \"water\"" in formatters["@image"].code
-    assert list(bokeh_legend(figure)) == [
-        "cluster 0", "O'Neill's \"water\"", "cluster 2", "cluster 3", "missing",
-    ]  # fmt: skip
-
-
-def test_view_draws_twice(labels, scene, capfd):
-    for view in (view_labels(labels), view_rgb(scene)):
-        assert render(view, capfd) is not render(view, capfd)
-        render(view + view, capfd)
-
-
-def test_view_of_a_change_map_has_the_static_colors(change, capfd):
-    colors = CHANGE_COLORS | {"missing": MISSING_COLOR}
-    assert bokeh_legend(render(view_labels(change), capfd)) == colors
-
-
-def test_view_over_tiles_keeps_label_values(capfd):
-    from pyproj import Transformer
-
-    rng = np.random.default_rng(0)
-    blocks = np.kron(rng.integers(0, 5, (6, 5)), np.ones((8, 8))).astype("uint8")
-    labels = on_grid(blocks)
-    view = view_labels(labels, tiles="EsriImagery")
-    image = view.Image.I
-    x, y = (image.dimension_values(i, expanded=False) for i in (0, 1))
-    shown = image.dimension_values(2, flat=False)
-    back = Transformer.from_crs("EPSG:3857", UTM, always_xy=True)
-    easting, northing = back.transform(*np.meshgrid(x, y))
-    at = {"x": xr.DataArray(easting, dims=("i", "j")), "y": xr.DataArray(northing, dims=("i", "j"))}
-    inside = (abs(easting - 353_000) < 2700) & (abs(northing - 4_296_400) < 3300)
-    nearest = labels.sel(at, method="nearest").values
-    assert inside.sum() > 1000
-    assert (shown == nearest)[inside].mean() > 0.98  # GDAL is an eighth of a pixel off at most
-    assert set(np.unique(shown)) <= {*np.unique(blocks), 255}
-
-    figure = render(view, capfd)
-    (source,) = (r.data_source for r in figure.renderers if hasattr(r, "data_source")
-                 and "image" in r.data_source.data)  # fmt: skip
-    np.testing.assert_array_equal(source.data["image"][0], shown)  # not projected again
-    tooltips, _ = hover_of(figure)
-    assert list(tooltips) == ["Longitude (°)", "Latitude (°)", "class"]
-    assert type(figure.renderers[0]).__name__ == "TileRenderer"
-
-
-def test_view_over_tiles_errors(labels):
-    with pytest.raises(ValueError, match="unknown tile source 'Mars': expected one of .*OSM"):
-        view_labels(labels, tiles="Mars")
-    with pytest.raises(ValueError, match="need a CRS to be laid over map tiles"):
-        view_labels(labels.drop_vars("spatial_ref"), tiles="OSM")
-
-
-def test_view_rgb_shows_values_under_the_cursor(scene, capfd):
-    figure = render(view_rgb(scene, ("nir", "red", "green"), title="False color"), capfd)
-    picture, values = (renderer.data_source.data for renderer in figure.renderers)
-    assert picture["image"][0].shape == (12, 10)
-    tooltips, formatters = hover_of(figure)
-    assert list(tooltips)[2:] == ["nir", "red", "green"]
-    for band, column in zip(("nir", "red", "green"), ("image", "second", "third"), strict=True):
-        codes = values[column][0][::-1]
-        assert codes.dtype == "uint16"
-        script = formatters[tooltips[band].removesuffix("{custom}")].code
-        low, step = script.split(": (")[1].split(")")[0].split(" + value * ")
-        expected = scene.sel(band=band).where(scene.notnull().all("band")).values
-        np.testing.assert_array_equal(codes == 65535, np.isnan(expected))
-        found = np.where(codes == 65535, np.nan, float(low) + codes * float(step))
-        np.testing.assert_allclose(found, expected, atol=2e-5)
-
-
-def test_views_in_one_layout_move_together(scene, labels, capfd):
-    from bokeh.models import Plot
-
-    first, second = render(view_rgb(scene) + view_labels(labels), capfd).select({"type": Plot})
-    assert first.x_range is second.x_range
-    assert first.y_range is second.y_range
-
-
-def test_views_are_light(capfd):
-    from bokeh.core.json_encoder import serialize_json
-    from bokeh.embed import json_item
-
-    labels = on_grid(np.zeros((1500, 1000), dtype="uint8"))
-    image = view_labels(labels)
-    assert max(image.dimension_values("label", flat=False).shape) <= plotting.VIEW_PIXELS
-    assert len(serialize_json(json_item(render(image, capfd)))) < 250_000
-
-
-def test_importing_loads_no_plotting_library():
-    code = "import sys, cookbook_utils.plotting; print(*sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"matplotlib", "holoviews", "geoviews", "bokeh", "rioxarray"}
-    assert "cookbook_utils.plotting" in out.stdout.split()
-    assert not heavy & set(out.stdout.split())

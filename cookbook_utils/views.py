@@ -1,0 +1,264 @@
+"""Interactive views of scenes and label maps, which a web page shows without a running server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from cookbook_utils._checks import MISSING_LABEL, crs_of
+from cookbook_utils._maps import (
+    MISSING_COLOR,
+    MapAxes,
+    axes_of,
+    bounds_of,
+    check_labels,
+    classes_of,
+    pick_bands,
+    stretch,
+    thin,
+)
+
+if TYPE_CHECKING:
+    import holoviews as hv
+
+VIEW_PIXELS = 400  # an interactive view carries its pixels in the page, so it carries fewer
+
+# GeoViews writes the coordinates of Web Mercator as degrees by itself.
+_TILE_AXES = MapAxes("Longitude", "Latitude", " (°)", view_unit=" (°)", format="")
+
+
+def view_rgb(
+    scene: xr.DataArray,
+    bands: Sequence[str] = ("red", "green", "blue"),
+    *,
+    title: str | None = None,
+) -> hv.Overlay:
+    """Show three bands of a scene as an interactive color image.
+
+    Stretched as in `plotting.plot_rgb`; the cursor shows coordinates and the values of the three
+    bands. Views of the same CRS in one layout zoom and pan together. At most 400 rows and columns
+    are shown.
+
+    Parameters
+    ----------
+    scene
+        Shape (band, y, x); missing pixels are left transparent.
+    bands
+        Names of the bands shown as red, green and blue.
+    title
+        Title of the view.
+
+    Returns
+    -------
+    holoviews.Overlay
+        The image, and an invisible layer with the values that the cursor shows.
+
+    Raises
+    ------
+    ValueError
+        If a band is absent, a dimension is wrong, or no pixel is valid.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> scene = xr.DataArray(
+    ...     np.random.default_rng(0).random((3, 4, 5)), dims=("band", "y", "x"),
+    ...     coords={"band": ["red", "green", "blue"], "y": [3, 2, 1, 0], "x": range(5)})
+    >>> view_rgb(scene).RGB.I.dimension_values("R", flat=False).shape
+    (4, 5)
+    """
+    import holoviews as hv
+    import holoviews.plotting.bokeh  # noqa: F401  registers the options
+
+    picture = pick_bands(scene, bands, VIEW_PIXELS)
+    place = {"bounds": bounds_of(picture), "kdims": ["x", "y"]}
+    image = hv.RGB(stretch(picture), vdims=[*"RGBA"], **place)
+
+    # Two bytes a value: 65535 is missing, the rest count steps from the minimum to the maximum.
+    low = picture.min(("y", "x")).values
+    step = np.maximum((picture.max(("y", "x")).values - low) / 65534, np.finfo("float32").tiny)
+    codes = ((picture.values - low[:, None, None]) / step[:, None, None]).round()
+    codes = np.where(np.isnan(codes), 65535, codes).astype("uint16")
+    fields = {"first": "@image", "second": "@{second}", "third": "@{third}"}  # as Bokeh calls them
+    values = hv.Image(np.dstack(codes), vdims=list(fields), **place)
+    scripts = {
+        field: f"return value == 65535 ? 'missing' : ({lo} + value * {st}).toPrecision(4)"
+        for field, lo, st in zip(fields.values(), low.tolist(), step.tolist(), strict=True)
+    }
+    tooltips = [(b, field + "{custom}") for b, field in zip(bands, fields.values(), strict=True)]
+    axes = axes_of(picture)
+    hooks = [_hover_hook(scripts), _axis_hook(axes)]
+    values = values.opts(alpha=0, hooks=hooks, **_hover(axes, tooltips), backend="bokeh")
+    return (image * values).opts(**_frame(axes, title), backend="bokeh")
+
+
+def view_labels(
+    labels: xr.DataArray,
+    *,
+    names: Mapping[int, str] | None = None,
+    title: str | None = None,
+    tiles: str | None = None,
+) -> hv.Image | hv.Overlay:
+    """Show a label map, water mask or change map as an interactive map.
+
+    Colors and names are those of `plotting.plot_labels`; the cursor shows the coordinates and the
+    name of the class. At most 400 rows and columns are shown.
+
+    Parameters
+    ----------
+    labels
+        Shape (y, x), integers; 255 is missing.
+    names
+        Name of each label number, as in `plotting.plot_labels`.
+    title
+        Title of the view.
+    tiles
+        Name of a GeoViews tile source to lay the map over, such as ``"EsriImagery"``. The labels
+        are then brought to Web Mercator once, each pixel keeping the label nearest to it, and
+        drawn a little transparent; they need a CRS. Without a network the background is plain.
+
+    Returns
+    -------
+    holoviews.Image or holoviews.Overlay
+        An overlay where `tiles` is given.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If a dimension is wrong, a label has no color, or the tile source is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> labels = xr.DataArray(np.uint8([[0, 1], [1, 255]]), dims=("y", "x"),
+    ...                       coords={"y": [30, 0], "x": [0, 30]})
+    >>> view_labels(labels).dimension_values("label").tolist()
+    [1, 0, 255, 1]
+    """
+    import holoviews as hv
+    import holoviews.plotting.bokeh  # noqa: F401  registers the options
+
+    labels = check_labels(labels)
+    classes = classes_of(labels, names)
+    shown = thin(labels, VIEW_PIXELS).astype("uint8")
+    if tiles is None:
+        axes = axes_of(shown)
+        image = hv.Image(shown.values, bounds=bounds_of(shown), vdims="label")
+        beyond = {"clipping_colors": {"max": MISSING_COLOR}}
+    else:
+        axes = _TILE_AXES
+        background = _tiles(tiles)
+        image = _web_mercator_image(shown)
+        beyond = {"clipping_colors": {"max": "transparent"}, "alpha": 0.75}
+        classes.pop(MISSING_LABEL, None)
+
+    called = {number: name for number, (name, _) in classes.items()}
+    scripts = {"@image": f"return {json.dumps(called)}[value] ?? 'missing'"}
+    # Bokeh draws the numbers above those with a color, which are the missing, as "max".
+    top = max((n for n in classes if n != MISSING_LABEL), default=0)
+    colors = [classes[n][1] if n in classes else MISSING_COLOR for n in range(top + 1)]
+    image = image.opts(
+        cmap=colors,
+        clim=(-0.5, top + 0.5),
+        hooks=[_hover_hook(scripts), _legend_hook(classes.values()), _axis_hook(axes)],
+        **beyond,
+        **_hover(axes, [("class", "@image{custom}")]),
+        backend="bokeh",
+    )
+    view = image if tiles is None else background * image
+    return view.opts(**_frame(axes, title), backend="bokeh")
+
+
+def _tiles(name: str) -> hv.Element:
+    """Return a GeoViews tile source by its name."""
+    import geoviews as gv
+
+    sources = gv.tile_sources.tile_sources
+    if name not in sources:
+        raise ValueError(f"unknown tile source {name!r}: expected one of {', '.join(sources)}")
+    return sources[name]
+
+
+def _web_mercator_image(labels: xr.DataArray) -> hv.Image:
+    """Return `labels` reprojected to Web Mercator by nearest neighbor, 255 outside."""
+    import geoviews as gv
+    from cartopy.crs import GOOGLE_MERCATOR
+    from rasterio.enums import Resampling
+
+    if crs_of(labels) is None:
+        raise ValueError("labels need a CRS to be laid over map tiles, found none: "
+                         "set it with labels.rio.write_crs")  # fmt: skip
+    labels = labels.rio.reproject("EPSG:3857", resampling=Resampling.nearest, nodata=MISSING_LABEL)
+    return gv.Image(labels.values, bounds=bounds_of(labels), vdims="label", crs=GOOGLE_MERCATOR)
+
+
+# The hooks below run at each drawing and make new models: Bokeh lets no two documents share one.
+
+
+def _hover_hook(scripts: Mapping[str, str]) -> Callable:
+    """Return the hook that formats fields under the cursor by JavaScript."""
+
+    def hook(plot, element):
+        from bokeh.models import CustomJSHover
+
+        hover = plot.handles["hover"]
+        custom = {field: CustomJSHover(code=code) for field, code in scripts.items()}
+        hover.formatters = hover.formatters | custom
+
+    return hook
+
+
+def _legend_hook(entries: Iterable[tuple[str, str]]) -> Callable:
+    """Return the hook that puts a legend of names and colors to the right of a view."""
+    entries = list(entries)
+
+    def hook(plot, element):
+        from bokeh.models import Legend
+
+        def patch(color):
+            return plot.state.scatter([np.nan], [np.nan], marker="square", size=14, color=color)
+
+        items = [(name, [patch(color)]) for name, color in entries]
+        plot.state.add_layout(Legend(items=items, border_line_color=None, padding=0), "right")
+
+    return hook
+
+
+def _axis_hook(axes: MapAxes) -> Callable:
+    """Return the hook that writes ticks in the units of the static figures."""
+
+    def hook(plot, element):
+        from bokeh.models import CustomJSTickFormatter
+
+        code = f"return +(tick * {axes.scale}).toPrecision(6)"
+        for axis in plot.state.axis if axes.scale != 1 else ():
+            axis.formatter = CustomJSTickFormatter(code=code)
+
+    return hook
+
+
+def _hover(axes: MapAxes, tooltips: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return the options that show the coordinates and `tooltips` under the cursor."""
+    place = [
+        (axes.x + axes.view_unit, f"$x{axes.format}"),
+        (axes.y + axes.view_unit, f"$y{axes.format}"),
+    ]
+    return {"tools": ["hover"], "hover_tooltips": place + tooltips}
+
+
+def _frame(axes: MapAxes, title: str | None) -> dict[str, Any]:
+    """Return the options for the size, shape and axes of an interactive map."""
+    return {
+        "frame_width": 300,
+        "data_aspect": axes.aspect,
+        "xlabel": axes.x + axes.unit,
+        "ylabel": axes.y + axes.unit,
+        "xticks": 4,
+        "title": title or "",
+    }

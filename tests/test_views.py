@@ -1,0 +1,169 @@
+"""Interactive views show the right pixels, names and values, and need no server."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from cookbook_utils import views
+from cookbook_utils.plotting import CHANGE_COLORS, LABEL_COLORS, MISSING_COLOR
+from cookbook_utils.views import view_labels, view_rgb
+
+from .factories import make_labels, make_scene
+
+UTM = "EPSG:32611"
+
+
+@pytest.fixture
+def scene():
+    scene = make_scene(bands=("blue", "green", "red", "nir"), ny=12, nx=10)
+    scene[2, 3, 4] = np.nan  # one band is enough to make the pixel missing
+    return scene
+
+
+@pytest.fixture
+def labels():
+    values = np.repeat(np.arange(4), 30).reshape(12, 10)
+    values[0, 0] = 255
+    return make_labels(values)
+
+
+@pytest.fixture
+def change(labels):
+    flags = {"flag_values": [0, 1, 2, 3], "flag_meanings": "land water lost gained"}
+    return labels.assign_attrs(flags)
+
+
+def render(view, capfd):
+    """Return the Bokeh figure of `view`; any warning, also one that is only printed, fails.
+
+    No extension is loaded first: that is the notebook's part.
+    """
+    import holoviews as hv
+    from bokeh.embed import json_item
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # affine, inside rasterio
+        figure = hv.render(view, backend="bokeh")
+        json_item(figure)
+    assert capfd.readouterr().err == ""
+    return figure
+
+
+def hover_of(figure):
+    from bokeh.models import HoverTool
+
+    (hover,) = figure.select(HoverTool)
+    for _, field in hover.tooltips:
+        if field.endswith("{custom}"):  # a field without its script would show nonsense
+            assert field.removesuffix("{custom}") in hover.formatters
+    return dict(hover.tooltips), hover.formatters
+
+
+def bokeh_legend(figure):
+    (legend,) = figure.legend
+    return {item.label.value: item.renderers[0].glyph.fill_color for item in legend.items}
+
+
+def test_view_labels_keeps_values_and_names(labels, capfd):
+    view = view_labels(labels, names={1: "O'Neill's \"water\""}, title="Clusters")
+    figure = render(view, capfd)
+    assert figure.title.text == "Clusters"
+    (image,) = (r for r in figure.renderers if r.glyph.__class__.__name__ == "Image")
+    shown = image.data_source.data["image"][0]
+    assert shown.dtype == "uint8"
+    np.testing.assert_array_equal(shown, labels.values[::-1])
+    mapper = image.glyph.color_mapper
+    assert mapper.palette == list(LABEL_COLORS[:4])
+    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, MISSING_COLOR)
+    tooltips, formatters = hover_of(figure)
+    assert list(tooltips) == ["Easting (m)", "Northing (m)", "class"]
+    assert r"O'Neill's \"water\"" in formatters["@image"].code
+    assert list(bokeh_legend(figure)) == [
+        "cluster 0", "O'Neill's \"water\"", "cluster 2", "cluster 3", "missing",
+    ]  # fmt: skip
+
+
+def test_view_draws_twice(labels, scene, capfd):
+    for view in (view_labels(labels), view_rgb(scene)):
+        assert render(view, capfd) is not render(view, capfd)
+        render(view + view, capfd)
+
+
+def test_view_of_a_change_map_has_the_static_colors(change, capfd):
+    colors = CHANGE_COLORS | {"missing": MISSING_COLOR}
+    assert bokeh_legend(render(view_labels(change), capfd)) == colors
+
+
+def test_view_over_tiles_keeps_label_values(capfd):
+    from pyproj import Transformer
+
+    rng = np.random.default_rng(0)
+    blocks = np.kron(rng.integers(0, 5, (6, 5)), np.ones((8, 8))).astype("uint8")
+    labels = make_labels(blocks, step=150, left=350_000)
+    view = view_labels(labels, tiles="EsriImagery")
+    image = view.Image.I
+    x, y = (image.dimension_values(i, expanded=False) for i in (0, 1))
+    shown = image.dimension_values(2, flat=False)
+    back = Transformer.from_crs("EPSG:3857", UTM, always_xy=True)
+    easting, northing = back.transform(*np.meshgrid(x, y))
+    at = {"x": xr.DataArray(easting, dims=("i", "j")), "y": xr.DataArray(northing, dims=("i", "j"))}
+    inside = (abs(easting - 353_000) < 2700) & (abs(northing - 4_296_400) < 3300)
+    nearest = labels.sel(at, method="nearest").values
+    assert inside.sum() > 1000
+    assert (shown == nearest)[inside].mean() > 0.98  # GDAL is an eighth of a pixel off at most
+    assert set(np.unique(shown)) <= {*np.unique(blocks), 255}
+
+    figure = render(view, capfd)
+    (source,) = (r.data_source for r in figure.renderers if hasattr(r, "data_source")
+                 and "image" in r.data_source.data)  # fmt: skip
+    np.testing.assert_array_equal(source.data["image"][0], shown)  # not projected again
+    tooltips, _ = hover_of(figure)
+    assert list(tooltips) == ["Longitude (°)", "Latitude (°)", "class"]
+    assert type(figure.renderers[0]).__name__ == "TileRenderer"
+
+
+def test_view_over_tiles_errors(labels):
+    with pytest.raises(ValueError, match="unknown tile source 'Mars': expected one of .*OSM"):
+        view_labels(labels, tiles="Mars")
+    with pytest.raises(ValueError, match="need a CRS to be laid over map tiles"):
+        view_labels(labels.drop_vars("spatial_ref"), tiles="OSM")
+
+
+def test_view_rgb_shows_values_under_the_cursor(scene, capfd):
+    figure = render(view_rgb(scene, ("nir", "red", "green"), title="False color"), capfd)
+    picture, values = (renderer.data_source.data for renderer in figure.renderers)
+    assert picture["image"][0].shape == (12, 10)
+    tooltips, formatters = hover_of(figure)
+    assert list(tooltips)[2:] == ["nir", "red", "green"]
+    for band, column in zip(("nir", "red", "green"), ("image", "second", "third"), strict=True):
+        codes = values[column][0][::-1]
+        assert codes.dtype == "uint16"
+        script = formatters[tooltips[band].removesuffix("{custom}")].code
+        low, step = script.split(": (")[1].split(")")[0].split(" + value * ")
+        expected = scene.sel(band=band).where(scene.notnull().all("band")).values
+        np.testing.assert_array_equal(codes == 65535, np.isnan(expected))
+        found = np.where(codes == 65535, np.nan, float(low) + codes * float(step))
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_views_in_one_layout_move_together(scene, labels, capfd):
+    from bokeh.models import Plot
+
+    first, second = render(view_rgb(scene) + view_labels(labels), capfd).select({"type": Plot})
+    assert first.x_range is second.x_range
+    assert first.y_range is second.y_range
+
+
+def test_views_are_light(capfd):
+    from bokeh.core.json_encoder import serialize_json
+    from bokeh.embed import json_item
+
+    labels = make_labels(np.zeros((1500, 1000)))
+    image = view_labels(labels)
+    assert max(image.dimension_values("label", flat=False).shape) <= views.VIEW_PIXELS
+    assert len(serialize_json(json_item(render(image, capfd)))) < 250_000
