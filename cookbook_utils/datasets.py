@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import os
 import sys
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,9 +131,6 @@ def fetch(
     ...
     ValueError: the registry has no file pucallpa/1984.tif; it has: 1985.tif, 1990.tif, ...
     """
-    import pooch
-    from requests.exceptions import RequestException
-
     folder = DATA_FOLDER if folder is None else Path(folder)
     registry = _registry(folder)
     if (dataset, file) not in registry:
@@ -152,6 +151,20 @@ def fetch(
     if path.is_file() and _sha256(path) == sha256:
         return path
 
+    _download(url, sha256, path, progressbar)
+    return path
+
+
+def _download(url: str, sha256: str, path: Path, progressbar: bool) -> None:
+    """Bring the file from `url` to `path`, where its last two parts are data set and file."""
+    from requests.exceptions import RequestException
+
+    with warnings.catch_warnings():
+        # tqdm, which pooch imports, warns in a notebook without ipywidgets.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        import pooch
+
+    dataset, file = path.parts[-2:]
     advice = (
         "run `make data` with a network, or set COOKBOOK_DATA to a folder that holds "
         f"{dataset}/{file}"
@@ -169,7 +182,6 @@ def fetch(
             f"{dataset}/{file} is not on this machine and {path.parent} cannot be written "
             f"({error}); make that folder writable, or {advice}"
         ) from None
-    return path
 
 
 def _registry(folder: Path) -> dict[tuple[str, str], tuple[str, str]]:
@@ -186,9 +198,8 @@ def _sha256(path: Path) -> str:
 @functools.cache
 def _sha256_once(path: Path, size: int, mtime_ns: int) -> str:
     """Hash a file once in a process; a changed size or time makes it another file."""
-    import pooch
-
-    return pooch.file_hash(str(path))
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class SceneReader(BaseReader):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
 
 import numpy as np
-import pooch
 import pytest
 import rasterio
 import xarray as xr
@@ -368,7 +370,7 @@ def server(data):
         rows = ["dataset,file,bytes,sha256,url"]
         for name in ("a.tif", "b.tif"):
             (offered / name).write_bytes(name.encode() * 1000)
-            sha256 = pooch.file_hash(offered / name)
+            sha256 = hashlib.sha256(name.encode() * 1000).hexdigest()
             rows.append(f"lake,{name},5000,{sha256},http://127.0.0.1:{server.server_port}/{name}")
         (data / "registry.csv").write_text("\n".join(rows))
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -422,14 +424,34 @@ def test_fetch_refuses_a_file_of_another_hash_in_the_given_folder(server, data, 
 def test_file_is_hashed_once_until_it_changes(server, data, monkeypatch):
     path = fetch("lake", "a.tif")
     hashed = []
-    original = pooch.file_hash
-    monkeypatch.setattr(pooch, "file_hash", lambda p: hashed.append(p) or original(p))
+    original = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: hashed.append(a) or original(*a))
     for _ in range(3):
         fetch("lake", "a.tif")
     assert len(hashed) == 1
     os.utime(path, ns=(0, 0))
     fetch("lake", "a.tif")
     assert len(hashed) == 2
+
+
+def run_in_notebook(code):
+    """Run code where tqdm takes the process for a notebook kernel without ipywidgets."""
+    kernel = "import sys, ipykernel.zmqshell; sys.modules['ipywidgets'] = None\n"
+    command = [sys.executable, "-W", "default", "-c", kernel + code]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def test_fetch_is_silent_in_a_notebook(server, data):
+    assert "IProgress not found" in run_in_notebook("import pooch").stderr
+    code = f"""
+from pathlib import Path
+from cookbook_utils.datasets import fetch
+fetch("lake", "a.tif", folder=Path({str(data)!r}))
+print("pooch" in sys.modules)
+"""
+    downloaded, found = run_in_notebook(code), run_in_notebook(code)
+    assert (downloaded.stdout, downloaded.stderr) == ("True\n", "")
+    assert (found.stdout, found.stderr) == ("False\n", "")  # reads no more than it needs
 
 
 def test_fetch_offline(server, data):
