@@ -16,7 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cookbook_utils import simulate
+from cookbook_utils.datasets import open_catalog
+from cookbook_utils.scaling import to_reflectance
 from cookbook_utils.simulate import BANDS, COVER, SCENES, simulate_scene, write_scene
+from cookbook_utils.stacking import stack_pixels
 
 SMALL = ("landsat_5_small", "landsat_8_small")
 
@@ -78,6 +81,20 @@ def test_footprint_leaves_a_border_without_data_and_keeps_the_region(pair, name)
     x, y = simulate.CENTER
     region = missing.sel(x=slice(x - 15e3, x + 15e3), y=slice(y + 15e3, y - 15e3))
     assert not region.any()
+
+
+def test_covers_follow_pixels_of_the_real_place(real_data):
+    """What the source says of COVER, against both published scenes of Walker Lake."""
+    reader = open_catalog().walker_lake
+    pixels = np.concatenate(
+        [
+            stack_pixels(to_reflectance(reader.read(year=year)).sel(band=list(BANDS)))
+            for year in (1988, 2017)
+        ]
+    )
+    for cover, spectrum in COVER.items():
+        distances = np.sqrt(((pixels - np.array(spectrum)) ** 2).mean(axis=1))
+        assert distances.min() <= 0.02, cover
 
 
 # -- one world ------------------------------------------------------------------------------------
