@@ -1,0 +1,267 @@
+"""Time and memory of `smooth_features`, `neighbor_graph` and `smooth_shards` beside their peers.
+
+Smoothing runs on points in random order, the worst for any memory cache, and on points in the order
+of the ground. All calls run in one process, in turn, on the same points; what the peers need
+before the first hop, such as weights that sum to 1, is made for them beforehand. Peak memory is
+measured once more, each call in a fresh process. From the project's root:
+
+    python -m benchmarks.graph
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_array, diags_array, eye_array
+
+from cookbook_utils.graph import neighbor_graph, smooth_features, smooth_shards
+from cookbook_utils.shards import PointShards, ShardWriter
+
+RESULT = Path(__file__).parent / "results" / "graph.json"
+N_FEATURES, K, HOPS, ALPHA, SEED = 64, 8, 3, np.float32(0.5), 0
+ORDERS = ("random", "along the ground")
+
+
+def make_points(n: int, order: str) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude of points scattered over a degree of latitude in northern Norway."""
+    longitude, latitude = np.random.default_rng(SEED).random((2, n)) * [[3], [1]] + [[19], [69]]
+    if order == "along the ground":  # strips of 0.01 degrees, each from west to east
+        first = np.lexsort((longitude, np.floor(latitude * 100)))
+        longitude, latitude = longitude[first], latitude[first]
+    return longitude, latitude
+
+
+def make_features(n: int) -> np.ndarray:
+    return np.random.default_rng(SEED + 1).random((n, N_FEATURES), dtype=np.float32)
+
+
+def make_inputs(n: int, order: str) -> dict:
+    graph = neighbor_graph(*make_points(n, order), k=K)
+    total = graph @ np.ones(n)
+    mean = csr_array(diags_array(1 / np.where(total, total, 1)) @ graph).astype(np.float32)
+    mean.sort_indices()
+    inputs = {"graph": graph, "mean": mean, "features": make_features(n)}
+    inputs["folded"] = (ALPHA * eye_array(n, dtype=np.float32) + (1 - ALPHA) * mean).tocsr()
+    return inputs
+
+
+def ours(features, graph, **_):
+    return smooth_features(features, graph, alpha=float(ALPHA), hops=HOPS)
+
+
+def csr_formula(features, mean, **_):
+    for _ in range(HOPS):
+        features = ALPHA * features + (1 - ALPHA) * (mean @ features)
+    return features
+
+
+def csr_folded(features, folded, **_):
+    for _ in range(HOPS):
+        features = folded @ features
+    return features
+
+
+def csr_product_alone(features, mean, **_):
+    for _ in range(HOPS):
+        features = mean @ features
+    return features
+
+
+def numpy_gather(features, mean, **_):
+    neighbors, weights = mean.indices.reshape(-1, K), mean.data.reshape(-1, K)
+    for _ in range(HOPS):
+        total = np.zeros_like(features)
+        for j in range(K):
+            total += weights[:, j, np.newaxis] * features[neighbors[:, j]]
+        features = ALPHA * features + (1 - ALPHA) * total
+    return features
+
+
+CALLS = {
+    "smooth_features": ours,
+    "scipy, alpha x + (1 - alpha) W @ x": csr_formula,
+    "scipy, (alpha I + (1 - alpha) W) @ x": csr_folded,
+    "scipy, W @ x alone, which is not the formula": csr_product_alone,
+    "NumPy, gather neighbor by neighbor": numpy_gather,
+}
+
+
+def in_turn(calls: dict, repeats: int) -> tuple[dict[str, list[float]], dict]:
+    """Seconds of every call in every round, and what each returned last."""
+    seconds, results = {name: [] for name in calls}, {}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            results.pop(name, None)
+            start = time.perf_counter()
+            results[name] = call()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds, results
+
+
+def row(name: str, seconds: list[float], **more) -> dict:
+    spent = {"seconds": [round(s, 3) for s in seconds]}
+    return {"call": name} | spent | {"median_seconds": round(statistics.median(seconds), 3)} | more
+
+
+def memory(call) -> tuple[float, float]:
+    """Memory of this process in MB before a call, and its high-water mark in it (Linux only)."""
+    # The mark of getrusage would hold what came before the call, even in the parent process.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    call()
+    return before, resident("VmHWM")
+
+
+def resident(mark: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(mark)) / 1e3
+
+
+def memory_of_smoothing(name: str, n: int) -> tuple[float, float]:
+    CALLS[name](**make_inputs(1000, "random"))
+    inputs = make_inputs(n, "random")
+    needed = "graph" if name == "smooth_features" else "folded" if "I" in name else "mean"
+    inputs = {key: inputs[key] for key in ("features", needed)}
+    return memory(lambda: CALLS[name](**inputs))
+
+
+def memory_of_graph(n: int) -> tuple[float, float]:
+    points = make_points(n, "random")
+    return memory(lambda: neighbor_graph(*points, k=K))
+
+
+def memory_of_shards(folder: str) -> tuple[float, float]:
+    ours(**make_inputs(1000, "random"))
+    return memory(lambda: smooth(folder, "again"))
+
+
+def in_fresh_process(function, *args) -> dict:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        before, peak = pool.apply(function, args)
+    return {"peak_memory_mb": round(peak), "of_which_before_the_call_mb": round(before)}
+
+
+def measure_smoothing(n: int, repeats: int, order: str) -> list[dict]:
+    inputs = make_inputs(n, order)
+    calls = {name: lambda call=call: call(**inputs) for name, call in CALLS.items()}
+    seconds, results = in_turn(calls, repeats)
+    formula = results["scipy, alpha x + (1 - alpha) W @ x"]
+    own = statistics.median(seconds["smooth_features"])
+    rows = []
+    for name in CALLS:
+        times = statistics.median(seconds[name]) / own
+        more = {"order": order, "times_as_long_as_smooth_features": round(times, 2)}
+        if "alone" not in name:
+            more["largest_difference_from_formula"] = float(np.abs(results[name] - formula).max())
+        rows.append(row(name, seconds[name], **more))
+    return rows
+
+
+def measure_graph(n: int, repeats: int) -> list[dict]:
+    from sklearn.neighbors import BallTree
+
+    longitude, latitude = make_points(n, "random")
+
+    def ball_tree():
+        place = np.radians(np.stack([latitude, longitude], axis=1))
+        return BallTree(place, metric="haversine").query(place, K + 1)
+
+    calls = {"neighbor_graph": lambda: neighbor_graph(longitude, latitude, k=K)}
+    calls["scikit-learn, BallTree with haversine"] = ball_tree
+    seconds, _ = in_turn(calls, repeats)
+    return [row(name, seconds[name], points=n) for name in calls]
+
+
+def write_source(folder: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+    points, names = make_points(n, "random"), [f"f{i}" for i in range(N_FEATURES)]
+    features = make_features(n)
+    with ShardWriter(f"{folder}/source", {"dynamic": names}) as writer:
+        for start in range(0, n, 2**16):
+            at = np.arange(start, min(start + 2**16, n))
+            writer.append(at, points[0][at], points[1][at], dynamic=features[at])
+    return points
+
+
+def smooth(folder: str, name: str) -> None:
+    smooth_shards(f"{folder}/source", f"{folder}/{name}", alpha=float(ALPHA), hops=HOPS, k=K)
+
+
+def measure_shards(n: int) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        points = write_source(folder, n)
+        start = time.perf_counter()
+        smooth(folder, "target")
+        seconds = time.perf_counter() - start
+        peak = in_fresh_process(memory_of_shards, folder)
+        found = PointShards(f"{folder}/target").read("dynamic")
+        expected = ours(make_features(n), neighbor_graph(*points, k=K))
+        same = bool(np.array_equal(found, expected))
+    return row("smooth_shards", [seconds], points=n, same_bits_as_in_memory=same, **peak)
+
+
+def measure(n: int, repeats: int) -> dict:
+    load = os.getloadavg()[0]
+    small = make_inputs(1000, "random")
+    for call in CALLS.values():  # imports and compilation are nobody's
+        call(**small)
+    smoothing = [r for order in ORDERS for r in measure_smoothing(n, repeats, order)]
+    for r in smoothing[: len(CALLS)]:
+        r.update(in_fresh_process(memory_of_smoothing, r["call"], n))
+    graph = measure_graph(n // 10, repeats)
+    points = make_points(n, "random")
+    seconds, _ = in_turn({"neighbor_graph": lambda: neighbor_graph(*points, k=K)}, repeats)
+    peak = in_fresh_process(memory_of_graph, n)
+    graph += [row("neighbor_graph", *seconds.values(), points=n, **peak)]
+    packages = ("numba", "numpy", "pyarrow", "scikit-learn", "scipy")
+    return {
+        "command": " ".join(["python -m benchmarks.graph", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "device": f"{cpu_model()}, {os.cpu_count()} cores",
+        "load_at_start": round(load, 2),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "samples": f"{n} points, {N_FEATURES} features float32, k={K}, {HOPS} hops, seed {SEED}",
+        "smoothing": smoothing,
+        "graph": graph,
+        "shards": [measure_shards(n)],
+    }
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of all calls (default 5)")
+    parser.add_argument("--points", type=int, default=1_000_000, help="default 1 000 000")
+    options = parser.parse_args()
+    result = measure(options.points, options.repeats)
+    RESULT.parent.mkdir(exist_ok=True)
+    unfinished = RESULT.with_suffix(".partial")
+    unfinished.write_text(json.dumps(result, indent=2) + "\n")
+    unfinished.replace(RESULT)
+    for part in ("smoothing", "graph", "shards"):
+        for r in result[part]:
+            print(f"{r['median_seconds']:8.2f} s  {r['call']} {r.get('order', '')}")
+
+
+if __name__ == "__main__":
+    main()
