@@ -32,7 +32,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .simulate import _fractal, _ramp
+from cookbook_utils._world import fractal as _fractal
+from cookbook_utils._world import ramp as _ramp
 
 GENERATOR = 1  # raised when the world changes, so that points written before are made again
 WAVELENGTH = 55.466  # mm, of Sentinel-1

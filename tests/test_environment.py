@@ -25,7 +25,7 @@ MODULES = sorted(
 
 # A module imports only from floors below its own; the parts of one subpackage from each other too.
 FLOORS = [
-    {"_checks"},
+    {"_checks", "_world"},
     {"_maps", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
     {"datasets", "regridding", "spectral", "labels", "simulate_insar", "graph"},
     {"insar", "plotting", "views"},
