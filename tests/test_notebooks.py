@@ -133,7 +133,9 @@ def test_prerequisites_are_a_table_with_the_time_to_learn(name):
         "Concepts", "Importance", "Notes",
     ]  # fmt: skip
     assert all(row.split("|")[2].strip() in ("Necessary", "Helpful") for row in rows)
-    assert re.search(r"\*\*Time to learn\*\*: \d+ minutes", text)
+    minutes = re.search(r"\*\*Time to learn\*\*: (\d+) minutes", text)[1]
+    front_page = (ROOT / "intro.md").read_text()
+    assert re.search(rf"\(notebooks/{name}\.ipynb\) \|.*\| {minutes} \|", front_page)
 
 
 @chapter
