@@ -26,7 +26,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from cookbook_utils._world import CLOUD, COVER, clouds, surface, uniform
@@ -190,22 +189,29 @@ def simulate_scene(
         ]
         values[at] = np.where(numbers == NODATA, np.float32(np.nan), numbers)
         truth[at] = layers
-    return _as_scene(spec, values, rows, cols), _as_truth(spec, truth, rows, cols)
+    grid = _grid(spec, rows, cols)
+    return _as_scene(spec, values, grid).rename(name), _as_truth(spec, truth, grid)
 
 
-def _grid(spec: SceneSpec, rows: range, cols: range) -> dict:
-    from rasterio.crs import CRS as RasterioCRS
+def _grid(spec: SceneSpec, rows: range, cols: range) -> xr.Dataset:
+    """Return the coordinates of pixel centers, the date and the CRS."""
+    import rioxarray  # noqa: F401  registers the accessor
+    from rasterio import Affine
 
-    wkt = RasterioCRS.from_string(CRS).to_wkt()
-    return {
-        "y": ("y", spec.corner[1] - spec.step * (np.array(rows) + 0.5), {"units": "m"}),
-        "x": ("x", spec.corner[0] + spec.step * (np.array(cols) + 0.5), {"units": "m"}),
-        "time": pd.Timestamp(spec.date).to_datetime64().astype("M8[ns]"),
-        "spatial_ref": ((), 0, {"crs_wkt": wkt, "spatial_ref": wkt}),
-    }
+    left, top = spec.corner[0] + spec.step * cols.start, spec.corner[1] - spec.step * rows.start
+    grid = xr.Dataset(
+        coords={
+            "y": spec.corner[1] - spec.step * (np.array(rows) + 0.5),
+            "x": spec.corner[0] + spec.step * (np.array(cols) + 0.5),
+            "time": np.datetime64(spec.date, "ns"),
+        }
+    )
+    return grid.rio.write_crs(CRS).rio.write_transform(
+        Affine(spec.step, 0, left, 0, -spec.step, top)
+    )
 
 
-def _as_scene(spec: SceneSpec, values: np.ndarray, rows: range, cols: range) -> xr.DataArray:
+def _as_scene(spec: SceneSpec, values: np.ndarray, grid: xr.Dataset) -> xr.DataArray:
     numbers, wavelengths = SENSORS[spec.sensor]
     return xr.DataArray(
         values,
@@ -213,11 +219,16 @@ def _as_scene(spec: SceneSpec, values: np.ndarray, rows: range, cols: range) -> 
         coords={
             "band": list(BANDS),
             "number": ("band", list(numbers)),
-            "wavelength": ("band", list(wavelengths), {"units": "um"}),
-            **_grid(spec, rows, cols),
+            "wavelength": (
+                "band",
+                list(wavelengths),
+                {"long_name": "center wavelength", "units": "um"},
+            ),
+            **grid.coords,
         },
         attrs={
-            "long_name": "surface reflectance (simulated)",
+            "long_name": "surface reflectance",
+            "quantity": "surface reflectance",
             "units": "digital number",
             "scale_factor": 1e-4,
             "add_offset": 0.0,
@@ -227,14 +238,27 @@ def _as_scene(spec: SceneSpec, values: np.ndarray, rows: range, cols: range) -> 
     )
 
 
-def _as_truth(spec: SceneSpec, layers: np.ndarray, rows: range, cols: range) -> xr.Dataset:
-    meanings = {"cover": " ".join(COVER), "water": "land water", "cloud": "clear cloud"}
-    truth = xr.Dataset(coords=_grid(spec, rows, cols))
-    for layer, (key, names) in zip(layers, meanings.items(), strict=True):
-        flags = {"flag_values": list(range(len(names.split()))), "flag_meanings": names}
-        truth[key] = (("y", "x"), layer, {"_FillValue": MISSING, **flags})
+def _as_truth(spec: SceneSpec, layers: np.ndarray, grid: xr.Dataset) -> xr.Dataset:
+    maps = {
+        "cover": ("land cover", list(COVER)),
+        "water": ("water", ["land", "water"]),
+        "cloud": ("cloud", ["clear", "cloud"]),
+    }
+    truth = {
+        key: (
+            ("y", "x"),
+            layer,
+            {
+                "long_name": long_name,
+                "_FillValue": MISSING,
+                "flag_values": list(range(len(names))),
+                "flag_meanings": " ".join(names),
+            },
+        )
+        for layer, (key, (long_name, names)) in zip(layers, maps.items(), strict=True)
+    }
     area = float(np.count_nonzero(layers[1] == 1) * spec.step**2 / 1e6)
-    return truth.assign_attrs(sensor=spec.sensor, date=spec.date, lake_area_km2=area)
+    return grid.assign(truth).assign_attrs(sensor=spec.sensor, date=spec.date, lake_area_km2=area)
 
 
 def write_scene(
