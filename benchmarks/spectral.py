@@ -1,0 +1,136 @@
+"""Time, memory and agreement of `spectral_clustering` beside dask-ml's own SpectralClustering.
+
+All calls run in one process, in turn, without a client, on the same pixels; peak memory is
+measured once more, each call in a fresh process. From the project's root:
+
+    python -m benchmarks.spectral
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+from dask_ml.cluster import SpectralClustering
+from sklearn.metrics import adjusted_rand_score
+
+from cookbook_utils.spectral import spectral_clustering
+
+RESULT = Path(__file__).parent / "results" / "spectral.json"
+N_PIXELS, N_BANDS, N_CLASSES, SEED = 90_000, 6, 3, 0
+
+
+def make_samples() -> tuple[da.Array, np.ndarray]:
+    """Pixels of three classes (pixel, band), standardized per band, and their true classes."""
+    rng = np.random.default_rng(SEED)
+    truth = rng.integers(N_CLASSES, size=N_PIXELS)
+    spectra = rng.uniform(0.05, 0.45, size=(N_CLASSES, N_BANDS))
+    pixels = spectra[truth] + 0.03 * rng.normal(size=(N_PIXELS, N_BANDS))
+    pixels = (pixels - pixels.mean(axis=0)) / pixels.std(axis=0)
+    return da.from_array(pixels, chunks=(N_PIXELS // 3, N_BANDS)), truth
+
+
+def plain(samples, **options):
+    model = SpectralClustering(n_clusters=N_CLASSES, random_state=SEED, **options)
+    return model.fit(samples).labels_.compute()
+
+
+def ours(samples, **options):
+    return spectral_clustering(samples, N_CLASSES, random_state=SEED, **options)
+
+
+# The first is what the others are held against.
+CALLS = {
+    "dask-ml": (plain, {}),
+    "dask-ml, persist_embedding=True": (plain, {"persist_embedding": True}),
+    "spectral_clustering": (ours, {}),
+    "spectral_clustering, gamma=1 as in dask-ml": (ours, {"gamma": 1.0}),
+}
+
+
+def peak_memory(name: str) -> tuple[float, float]:
+    """High-water mark of this process before and after one call, in MB."""
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
+    samples, _ = make_samples()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    function, options = CALLS[name]
+    function(samples, **options)
+    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def measure(repeats: int) -> dict:
+    samples, truth = make_samples()
+    ours(samples[:1000])  # imports and first-call costs are nobody's
+    load = os.getloadavg()[0]
+    seconds, labels = {name: [] for name in CALLS}, {}
+    for _ in range(repeats):
+        for name, (function, options) in CALLS.items():
+            start = time.perf_counter()
+            labels[name] = function(samples, **options)
+            seconds[name].append(time.perf_counter() - start)
+    reference = next(iter(CALLS))
+    rows = []
+    for name in CALLS:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            before, peak = pool.apply(peak_memory, (name,))
+        median = statistics.median(seconds[name])
+        rows.append(
+            {
+                "call": name,
+                "seconds": [round(value, 3) for value in seconds[name]],
+                "median_seconds": round(median, 3),
+                "times_faster": round(statistics.median(seconds[reference]) / median, 1),
+                "ari_with_dask_ml": round(adjusted_rand_score(labels[reference], labels[name]), 4),
+                "ari_with_truth": round(adjusted_rand_score(truth, labels[name]), 4),
+                "peak_memory_mb": round(peak),
+                "of_which_before_the_call_mb": round(before),
+            }
+        )
+    packages = ("dask", "dask-ml", "numpy", "scikit-learn", "scipy")
+    return {
+        "command": "python -m benchmarks.spectral",
+        "date": datetime.date.today().isoformat(),
+        "device": f"{cpu_model()}, {os.cpu_count()} cores",
+        "load_at_start": round(load, 2),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "samples": f"{N_PIXELS} pixels, {N_BANDS} bands, {N_CLASSES} classes, seed {SEED}",
+        "rows": rows,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of all calls (default 5)")
+    result = measure(parser.parse_args().repeats)
+    RESULT.parent.mkdir(exist_ok=True)
+    unfinished = RESULT.with_suffix(".partial")
+    unfinished.write_text(json.dumps(result, indent=2) + "\n")
+    unfinished.replace(RESULT)
+    for row in result["rows"]:
+        print("{median_seconds:8.2f} s {times_faster:6.1f} × {call}".format_map(row))
+
+
+if __name__ == "__main__":
+    main()

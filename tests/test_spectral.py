@@ -1,0 +1,285 @@
+import gc
+import io
+import time
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from dask.callbacks import Callback
+from dask.diagnostics import ProgressBar
+from dask_ml.cluster import SpectralClustering
+from distributed import Client, LocalCluster, get_task_stream
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from sklearn.metrics import adjusted_rand_score
+
+from cookbook_utils.scaling import standardize
+from cookbook_utils.spectral import spectral_clustering
+from cookbook_utils.stacking import stack_pixels, unstack_labels
+
+
+def make_classes(n_pixels, n_bands, n_classes, *, spread=0.4, seed=0):
+    """Pixels of well-separated classes in random order, band by band around 0, and the classes."""
+    rng = np.random.default_rng(seed)
+    # Corners of a cube of side 2: no two centers are nearer than that, whatever the seed.
+    corners = rng.choice(2**n_bands, n_classes, replace=False)
+    centers = 2.0 * (corners[:, np.newaxis] >> np.arange(n_bands) & 1)
+    truth = rng.permutation(np.arange(n_pixels) % n_classes)
+    pixels = centers[truth] + spread * rng.normal(size=(n_pixels, n_bands))
+    return pixels - pixels.mean(axis=0), truth
+
+
+@pytest.fixture(scope="module")
+def classes():
+    return make_classes(20_000, 6, 4)
+
+
+@pytest.fixture(scope="module")
+def labels(classes):
+    return spectral_clustering(classes[0], 4)
+
+
+@pytest.fixture(scope="module")
+def samples(classes):
+    return xr.DataArray(
+        classes[0],
+        dims=("pixel", "band"),
+        coords={"band": ["blue", "green", "red", "nir", "swir1", "swir2"]},
+    )
+
+
+@pytest.fixture(params=["threads", "processes"])
+def client(request):
+    processes = request.param == "processes"
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=processes,
+            host="127.0.0.1" if processes else None,
+            # Worker threads count the memory of this whole process, and would pause at the limit.
+            memory_limit="700MiB" if processes else 0,
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def test_finds_the_classes(classes, labels):
+    assert labels.shape == (20_000,)
+    assert labels.dtype == np.int32
+    assert adjusted_rand_score(classes[1], labels) > 0.99
+
+
+def test_agrees_with_dask_ml(classes, labels):
+    model = SpectralClustering(n_clusters=4, random_state=0)
+    plain = model.fit(da.from_array(classes[0], chunks=(5000, 6))).labels_.compute()
+    assert adjusted_rand_score(plain, labels) >= 0.99
+    same_gamma = spectral_clustering(classes[0], 4, gamma=model.gamma)
+    assert adjusted_rand_score(plain, same_gamma) >= 0.99
+
+
+@pytest.mark.parametrize("chunks", [(20_000, 6), (3000, 6), (7000, 2), ((1, 12_345, 7654), 1)])
+def test_chunks_make_no_difference(samples, labels, chunks):
+    assert_array_equal(spectral_clustering(da.from_array(samples.values, chunks), 4), labels)
+
+
+def test_any_two_dimensional_input(samples, labels):
+    lazy = samples.chunk(pixel=4096)
+    flipped = lazy.transpose("band", "pixel")
+    for same in (samples, lazy, flipped):
+        assert_array_equal(spectral_clustering(same, 4), labels)
+
+
+def test_with_a_client(client, samples):
+    with dask.config.set(scheduler="threads"):
+        expected = spectral_clustering(samples, 4, n_components=40)
+    with get_task_stream(client) as stream:
+        for same in (samples.values, samples.chunk(pixel=9000, band=2).persist()):
+            found = spectral_clustering(same, 4, n_components=40)
+            gc.collect()
+            time.sleep(0.5)  # until released futures, were there any, are forgotten
+            assert_array_equal(found, expected)
+    ran = {str(task["key"]) for task in stream.data}
+    assert any("rbf" in key or "exp" in key for key in ran), "the kernel did not run on the client"
+
+
+def test_errors_reach_the_caller_through_a_client(client, samples):
+    with pytest.raises(ValueError, match="constant in band.s. red"):
+        spectral_clustering(samples.where(samples.band != "red", 1).chunk(pixel=5000), 4)
+    with pytest.raises(ValueError, match="gamma=300 leaves"):
+        spectral_clustering(samples.chunk(pixel=5000), 4, gamma=300, n_components=40)
+
+
+def test_progress_bar_shows_the_work(samples):
+    shown, tasks = io.StringIO(), []
+    with ProgressBar(out=shown), Callback(posttask=lambda key, *_: tasks.append(key)):
+        spectral_clustering(samples.chunk(pixel=5000), 4)
+    assert "100% Completed" in shown.getvalue()
+    assert len(tasks) > 100
+
+
+def test_seed_decides(samples, labels):
+    overlapping, _ = make_classes(2000, 3, 3, spread=3)
+    one, again, other = (
+        spectral_clustering(overlapping, 3, random_state=seed) for seed in (1, 1, 2)
+    )
+    assert_array_equal(one, again)
+    assert (one != other).any()
+
+
+def test_input_is_left_alone(samples):
+    before = samples.copy(deep=True)
+    spectral_clustering(samples, 4)
+    xr.testing.assert_identical(samples, before)
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    n_pixels=st.integers(60, 200),
+    n_bands=st.integers(2, 5),
+    n_classes=st.integers(2, 4),
+    chunk=st.integers(1, 200),
+    seed=st.integers(0, 1000),
+)
+def test_order_of_pixels_and_bands_makes_no_difference(n_pixels, n_bands, n_classes, chunk, seed):
+    pixels, truth = make_classes(n_pixels, n_bands, n_classes, spread=0.05, seed=seed)
+    order = np.random.default_rng(seed).permutation(n_pixels)
+    shuffled = da.from_array(pixels[order][:, ::-1], chunks=(chunk, 1))
+    for found in (
+        spectral_clustering(pixels, n_classes, n_components=40)[order],
+        spectral_clustering(shuffled, n_classes, n_components=40),
+    ):
+        assert found.shape == (n_pixels,)
+        assert_array_equal(np.unique(found), np.arange(n_classes))
+        assert adjusted_rand_score(truth[order], found) == 1
+
+
+def test_from_scene_to_label_map():
+    pixels, truth = make_classes(30 * 20, 4, 3, spread=0.1)
+    scene = xr.DataArray(
+        pixels.T.reshape(4, 30, 20),
+        dims=("band", "y", "x"),
+        coords={"band": list("abcd"), "y": np.arange(30.0)[::-1], "x": np.arange(20.0)},
+    ).chunk(y=7)
+    scene = scene.where((scene.x > 0) | (scene.band != "c"))  # a column with one band missing
+    stacked = stack_pixels(scene)
+    found = spectral_clustering(standardize(stacked, per_band=False), 3)
+    label_map = unstack_labels(found, stacked, scene)
+    assert (label_map.isel(x=0) == 255).all()
+    seen = label_map.isel(x=slice(1, None)).values.ravel()
+    assert adjusted_rand_score(truth.reshape(30, 20)[:, 1:].ravel(), seen) == 1
+
+
+def spoil(samples, value, pixels=slice(None), band=slice(None)):
+    samples = samples.copy(deep=True)
+    samples[{"pixel": pixels, "band": band}] = value
+    return samples
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(value=np.nan, pixels=[5, 17, 900], band=2), "3 of 20000 pixels have NaN or inf"),
+        (dict(value=-np.inf, pixels=[5], band=2), "1 of 20000 pixels have NaN or inf"),
+        (dict(value=np.nan, band=[1, 3]), r"no finite value in band\(s\) green, nir"),
+        (dict(value=0.25, band=[4]), r"constant in band\(s\) swir1"),
+    ],
+)
+def test_bad_values(samples, change, message, lazy):
+    bad = spoil(samples, **change)
+    with pytest.raises(ValueError, match=message):
+        spectral_clustering(bad.chunk(pixel=3000) if lazy else bad, 4)
+
+
+def test_bands_without_names_are_numbered(samples):
+    with pytest.raises(ValueError, match=r"constant in band\(s\) 4, which"):
+        spectral_clustering(spoil(samples, 0.25, band=4).values, 4)
+
+
+@pytest.mark.parametrize("gamma", [0, -1.0, np.nan, np.inf])
+def test_gamma_must_be_positive(samples, gamma):
+    with pytest.raises(ValueError, match="gamma is .*; expected a finite number above 0"):
+        spectral_clustering(samples, 4, gamma=gamma)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("gamma", "message"),
+    [
+        (1e6, "gamma=1e.06 makes the affinity of every two pixels 0; expected a smaller gamma"),
+        (300.0, r"gamma=300 leaves \d+ of 20000 pixels without affinity .* a smaller gamma"),
+        (1e-18, "gamma=1e-18 makes the affinity of every two pixels 1; expected a larger gamma"),
+    ],
+)
+def test_gamma_that_tells_nothing(samples, gamma, message):
+    with pytest.raises(ValueError, match=message):
+        spectral_clustering(samples, 4, gamma=gamma)
+
+
+def test_scale_that_zeroes_the_default_kernel(samples):
+    with pytest.raises(ValueError, match=r"scaling\.standardize"):
+        spectral_clustering((10_000 * samples).astype("int16"), 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (dict(n_clusters=1), ValueError, "n_clusters is 1; expected 2 or more"),
+        (dict(n_clusters=2.0), TypeError, r"n_clusters is 2\.0; expected an integer"),
+        (dict(n_clusters=True), TypeError, "n_clusters is True; expected an integer"),
+        (dict(n_clusters=51), ValueError, "50 pixels cannot be put in n_clusters=51 clusters"),
+        (dict(n_clusters=4), ValueError, r"n_components is 100; expected from 4 .* to 49 "),
+        (dict(n_clusters=4, n_components=50), ValueError, "n_components is 50; expected from 4"),
+        (dict(n_clusters=4, n_components=3), ValueError, "n_components is 3; expected from 4"),
+        (dict(n_clusters=4, n_components="9"), TypeError, "n_components is '9'; expected an int"),
+        (dict(n_clusters=4, n_components=9, gamma="1"), TypeError, "gamma is '1'; expected a num"),
+    ],
+)
+def test_bad_options(samples, options, error, message):
+    with pytest.raises(error, match=message):
+        spectral_clustering(samples[:50], **options)
+
+
+def test_as_many_clusters_as_components():
+    pixels, truth = make_classes(60, 3, 3, spread=0.01)
+    for n_components in (3, 59):
+        assert len(spectral_clustering(pixels, 3, n_components=n_components)) == 60
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros(10), r"samples have 1 dimension\(s\); expected two"),
+        (da.zeros((6, 10, 10)), r"samples have 3 dimension\(s\); expected two"),
+        (xr.DataArray(np.zeros((2, 3, 4)), dims=("band", "y", "x")), r"samples lacks \['pixel'\]"),
+        (np.zeros((0, 6)), r"samples have shape \(0, 6\)"),
+        (da.ones((9, 2))[da.ones(9) > 0], r"samples have an unknown .* compute_chunk_sizes\(\)"),
+        (np.full((9, 2), "a"), "samples have dtype <U1; expected real numbers"),
+    ],
+)
+def test_bad_shapes(samples, message):
+    with pytest.raises(ValueError, match=message):
+        spectral_clustering(samples, 2)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_too_few_distinct_pixels():
+    pixels = np.repeat([[0.0, 1.0], [1.0, 0.0]], 100, axis=0)
+    with pytest.raises(ValueError, match="only 2 clusters found where n_clusters=3"):
+        spectral_clustering(pixels, 3, n_components=20)
+
+
+def test_checks_come_before_the_long_work(samples, monkeypatch):
+    def fit(*_):
+        raise AssertionError("the long work has begun")
+
+    monkeypatch.setattr(SpectralClustering, "fit", fit)
+    for bad, gamma in ((spoil(samples, np.nan, pixels=3), None), (samples, 1e6)):
+        with pytest.raises(ValueError, match="expected"), dask.config.set(scheduler="sync"):
+            spectral_clustering(bad, 4, gamma=gamma)
