@@ -65,7 +65,7 @@ $(VENV)/.project: $(VENV)/.packages pyproject.toml
 		--no-build-isolation --editable .
 	@touch $@
 
-data/simulated/.complete: $(VENV)/.packages cookbook_utils/simulate.py | $(VENV)/.project
+data/simulated/.complete: $(VENV)/.packages cookbook_utils/simulate.py cookbook_utils/_world.py | $(VENV)/.project
 	$(BIN)/python -m cookbook_utils.simulate
 	@touch $@
 

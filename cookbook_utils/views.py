@@ -255,7 +255,7 @@ def _hover(axes: MapAxes, tooltips: list[tuple[str, str]]) -> dict[str, Any]:
 def _frame(axes: MapAxes, title: str | None) -> dict[str, Any]:
     """Return the options for the size, shape and axes of an interactive map."""
     return {
-        "frame_width": 300,
+        "frame_width": 240,
         "data_aspect": axes.aspect,
         "xlabel": axes.x + axes.unit,
         "ylabel": axes.y + axes.unit,
