@@ -65,8 +65,10 @@ $(VENV)/.project: $(VENV)/.packages pyproject.toml
 		--no-build-isolation --editable .
 	@touch $@
 
-data/simulated/.complete: $(VENV)/.packages cookbook_utils/simulate.py cookbook_utils/_world.py | $(VENV)/.project
+SIMULATION := $(addprefix cookbook_utils/,simulate.py simulate_insar.py shards.py _world.py)
+data/simulated/.complete: $(VENV)/.packages $(SIMULATION) | $(VENV)/.project
 	$(BIN)/python -m cookbook_utils.simulate
+	$(BIN)/python -m cookbook_utils.simulate_insar
 	@touch $@
 
 # The chapters show the real images where they are at hand: remember which there were.
