@@ -1,9 +1,9 @@
-"""What static figures and interactive views of maps share: colors, pixels, class names, axes."""
+"""What static figures and interactive views share: colors, pixels, points, class names, axes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,11 +35,44 @@ MISSING_COLOR = "#D9D9D9"
 def check_labels(labels: xr.DataArray) -> xr.DataArray:
     """Return a label map in memory, north up, or raise."""
     require_dims(labels, ["y", "x"], "labels")
+    require_integers(labels)
+    return north_up(labels, "labels").compute()
+
+
+def require_integers(labels: xr.DataArray) -> None:
+    """Raise unless labels are integers."""
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(
             f"labels must be integers with {MISSING_LABEL} where missing, found {labels.dtype}"
         )
-    return north_up(labels, "labels").compute()
+
+
+def degrees_of(points: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the longitude and latitude of one point or more, or raise."""
+    found = {str(name): coord.dims for name, coord in points.coords.items()}
+    for name, limit in (("longitude", 180), ("latitude", 90)):
+        if found.get(name) != ("point",):
+            raise ValueError(f"points need the coordinate {name} (point), found {found}")
+        bad = int((~(abs(points[name]) <= limit)).sum())
+        if bad or not points.sizes["point"]:
+            raise ValueError(
+                f"expected one point or more with {name} from {-limit} to {limit} degrees, found "
+                f"{points.sizes['point']} points, {bad} of them without"
+            )
+    return points["longitude"], points["latitude"]
+
+
+def match_points(values: Any, points: xr.Dataset, what: str) -> xr.DataArray:
+    """Return `values`, one for each of `points`, in memory, or raise."""
+    if not isinstance(values, xr.DataArray):
+        values = np.asarray(values)
+        values = xr.DataArray(values, dims=("point", *range(1, values.ndim))[: values.ndim])
+    require_dims(values, ["point"], what)
+    if values.size != points.sizes["point"]:
+        raise ValueError(
+            f"expected {what} for {points.sizes['point']} points, found {values.size} of them"
+        )
+    return values.compute()
 
 
 def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.DataArray:
@@ -137,12 +170,17 @@ def axes_of(array: xr.DataArray) -> MapAxes:
     if crs is None:
         return MapAxes()
     if crs.is_geographic:
-        aspect = 1 / np.cos(np.deg2rad(array["y"].mean().item()))
-        return MapAxes("Longitude", "Latitude", " (°)", 1, aspect, " (°)", "{0.0000}")
+        return degree_axes(array["y"])
     unit = crs.axis_info[0]
     symbol = {"metre": "m"}.get(unit.unit_name, unit.unit_name)
     km = unit.unit_conversion_factor / 1000
     return MapAxes("Easting", "Northing", " (km)", km, 1, f" ({symbol})", "{0,0}")
+
+
+def degree_axes(latitude: xr.DataArray) -> MapAxes:
+    """Return the axes of a map in degrees, to scale at its mean latitude."""
+    aspect = 1 / np.cos(np.deg2rad(latitude.mean().item()))
+    return MapAxes("Longitude", "Latitude", " (°)", 1, aspect, " (°)", "{0.0000}")
 
 
 def bounds_of(array: xr.DataArray) -> tuple[float, float, float, float]:

@@ -1,4 +1,4 @@
-"""Small scenes and label maps that several test modules build on."""
+"""Small scenes, label maps and points that several test modules build on."""
 
 from __future__ import annotations
 
@@ -53,4 +53,15 @@ def make_labels(values, **grid):
     template = make_grid(ny=values.shape[0], nx=values.shape[1], **grid)
     return xr.DataArray(
         values, coords=template.coords, dims=("y", "x"), name="label", attrs={"_FillValue": 255}
+    )
+
+
+def make_points(n_points=50, *, seed=0):
+    """Return points with coordinates around Lyngen, without series."""
+    rng = np.random.default_rng(seed)
+    return xr.Dataset(
+        coords={
+            "longitude": ("point", rng.uniform(20.1, 20.3, n_points)),
+            "latitude": ("point", rng.uniform(69.5, 69.7, n_points)),
+        }
     )

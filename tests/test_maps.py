@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.colors import to_rgba
 
 from cookbook_utils.plotting import (
@@ -13,11 +14,12 @@ from cookbook_utils.plotting import (
     LABEL_COLORS,
     MISSING_COLOR,
     plot_labels,
+    plot_points,
     plot_rgb,
 )
 from cookbook_utils.views import view_labels, view_rgb
 
-from .factories import make_labels, make_scene
+from .factories import make_labels, make_points, make_scene
 
 # -- palette ----------------------------------------------------------------------------------
 
@@ -122,3 +124,26 @@ def test_label_errors(labels, draw):
         draw(labels.expand_dims("time"))
     with pytest.raises(ValueError, match="1 flag_values for 2 flag_meanings"):
         draw(labels.assign_attrs(flag_values=[0], flag_meanings="land water"))
+
+
+@pytest.mark.parametrize("draw", [plot_points])
+def test_point_errors(draw):
+    points, labels = make_points(4), np.uint8([0, 1, 2, 255])
+    with pytest.raises(ValueError, match=r"for 4 points, found 3 of them"):
+        draw(points, labels[:3])
+    with pytest.raises(ValueError, match=r"lacks \['point'\] and has unexpected \['x'\]"):
+        draw(points, xr.DataArray(labels, dims="x"))
+    with pytest.raises(ValueError, match="has unexpected"):
+        draw(points, np.stack([labels, labels], axis=1))
+    with pytest.raises(TypeError, match="integers .* found <U1"):
+        draw(points, np.array(list("abcd")))
+    with pytest.raises(ValueError, match=r"no color for the labels \[-1\]"):
+        draw(points, np.array([0, 1, 2, -1]))
+    with pytest.raises(ValueError, match=r"need the coordinate latitude \(point\), found"):
+        draw(points.drop_vars("latitude"), labels)
+    with pytest.raises(ValueError, match="longitude from -180 to 180 degrees.*4 points, 1 of"):
+        draw(points.assign_coords(longitude=("point", [20, 21, np.nan, 22])), labels)
+    with pytest.raises(ValueError, match="latitude from -90 to 90 degrees.*4 points, 4 of"):
+        draw(points.assign_coords(latitude=points.latitude * 1e5), labels)
+    with pytest.raises(ValueError, match="expected one point or more .*found 0 points"):
+        draw(points.isel(point=[]), labels[:0])

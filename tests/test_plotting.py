@@ -14,15 +14,20 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from cookbook_utils import plotting
+from cookbook_utils.metrics import cluster_profiles
 from cookbook_utils.plotting import (
     CHANGE_COLORS,
     LABEL_COLORS,
     MISSING_COLOR,
     plot_change,
     plot_labels,
+    plot_points,
     plot_profiles,
     plot_rgb,
+    plot_series,
 )
+
+from .factories import make_points
 
 matplotlib.use("Agg")
 
@@ -75,6 +80,28 @@ def profiles():
         attrs={"units": "1"},
     )
     return xr.Dataset({"mean": mean, "std": mean / 10})
+
+
+@pytest.fixture
+def points():
+    return make_points()
+
+
+@pytest.fixture
+def series():
+    """Two summers of dates with a winter between them; cluster 3 creeps."""
+    time = np.concatenate([
+        np.arange("2019-05-01", "2019-11-01", 12, dtype="datetime64[D]"),
+        np.arange("2020-05-01", "2020-11-01", 12, dtype="datetime64[D]"),
+    ]).astype("datetime64[ns]")  # fmt: skip
+    days = (time - time[0]) / np.timedelta64(1, "D")
+    mean = xr.DataArray(
+        np.stack([0 * days, -days / 10]),
+        dims=("cluster", "time"),
+        coords={"cluster": [0, 3], "time": time},
+        attrs={"units": "mm"},
+    )
+    return xr.Dataset({"mean": mean, "std": 1 + abs(mean) / 8, "count": ("cluster", [1500, 12])})
 
 
 def new_axes():
@@ -269,3 +296,177 @@ def test_profile_errors(profiles):
         plot_profiles(profiles.assign_coords(cluster=[0, 1, 40]))
     with pytest.raises(ValueError, match=r"lacks \['band'\]"):
         plot_profiles(profiles.isel(band=0))
+
+
+# -- points -----------------------------------------------------------------------------------
+
+
+def drawn_points(ax):
+    """Return the colors of the points by their place."""
+    (collection,) = ax.collections
+    places = np.asarray(collection.get_offsets()).tolist()
+    colors = collection.get_facecolors()
+    colors = np.broadcast_to(colors, (len(places), 4))
+    return {tuple(place): tuple(color) for place, color in zip(places, colors, strict=True)}
+
+
+def places_of(points):
+    return list(zip(points.longitude.values.tolist(), points.latitude.values.tolist(), strict=True))
+
+
+@given(arrays("uint8", 50, elements=st.sampled_from([*range(len(LABEL_COLORS)), 255])))
+@settings(deadline=None, max_examples=20)
+def test_every_point_has_the_color_of_its_number(values):
+    points = make_points()
+    ax = plot_points(points, values, ax=new_axes())
+    colors = dict(enumerate(LABEL_COLORS)) | {255: MISSING_COLOR}
+    expected = [to_rgba(colors[number]) for number in values.tolist()]
+    assert drawn_points(ax) == dict(zip(places_of(points), expected, strict=True))
+    names = {n: "missing" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
+    assert legend_of(ax) == {name: to_rgba(colors[n]) for n, name in names.items()}
+
+
+def test_points_are_named_by_their_flags_and_lie_in_degrees(points):
+    flags = {"flag_values": [0, 1, 2], "flag_meanings": "stable creep snow_gaps"}
+    regime = xr.DataArray(np.arange(50) % 3, dims="point", attrs=flags)
+    ax = plot_points(points, regime, names={1: "slide"}, ax=new_axes(), title="Regimes")
+    assert list(legend_of(ax)) == ["stable", "slide", "snow gaps"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Longitude (°)", "Latitude (°)")
+    assert ax.get_title() == "Regimes"
+    assert ax.get_aspect() == pytest.approx(1 / np.cos(np.deg2rad(points.latitude.values.mean())))
+    assert ax.collections[0].get_rasterized()
+
+
+def test_missing_points_lie_below_the_others(points):
+    labels = np.tile(np.uint8([4, 255]), 25)
+    for values in (labels, np.where(labels == 255, np.nan, 0.5)):
+        colors = plot_points(points, values, ax=new_axes()).collections[0].get_facecolors()
+        gray = (colors == to_rgba(MISSING_COLOR)).all(axis=1)
+        assert gray[:25].all() and not gray[25:].any()
+
+
+def test_points_without_values_have_one_color_and_no_legend(points):
+    ax = plot_points(points, ax=new_axes())
+    assert len(drawn_points(ax)) == 50
+    assert len(set(drawn_points(ax).values())) == 1
+    assert ax.get_legend() is None
+
+
+def test_many_points_are_drawn_smaller():
+    few, more, many = (
+        plot_points(make_points(n), ax=new_axes()).collections[0].get_sizes()[0]
+        for n in (3, 8000, 100_000)
+    )
+    assert few > more > many > 0
+
+
+def color_bar(ax):
+    (inset,) = ax.child_axes
+    return inset
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "name", "limits"),
+    [(-30, 10, "managua", (-30, 30)), (-5, 8, "managua", (-8, 8)), (200, 900, "cividis", None)],
+)
+def test_a_quantity_has_a_color_bar(points, low, high, name, limits):
+    attrs = {"units": "mm/yr", "long_name": "mean velocity of the LOS"}
+    velocity = xr.DataArray(np.linspace(low, high, 50), dims="point", attrs=attrs)
+    velocity[0], velocity[-1] = low, high
+    velocity[1:4], velocity[-4:-1] = low, high  # the percentiles are then the limits
+    ax = plot_points(points, velocity, ax=new_axes())
+    bar = color_bar(ax)
+    assert bar.get_ylabel() == "Mean velocity of the LOS (mm/yr)"
+    limits = limits or (low, high)
+    np.testing.assert_allclose(bar.get_ylim(), limits)
+    share = (velocity.values - limits[0]) / (limits[1] - limits[0])
+    expected = dict(zip(places_of(points), matplotlib.colormaps[name](share), strict=True))
+    found = drawn_points(ax)
+    np.testing.assert_allclose([found[key] for key in expected], list(expected.values()), atol=0.02)
+    assert ax.get_legend() is None
+
+
+def test_outliers_and_missing_points_leave_the_color_bar_alone():
+    points = make_points(1000)
+    height = np.linspace(0, 100, 1000, dtype="float32")
+    height[[0, 500, 999]] = -4000, np.nan, 1e6
+    ax = plot_points(points, xr.DataArray(height, dims="point", name="height"), ax=new_axes())
+    bar = color_bar(ax)
+    assert bar.get_ylabel() == "Height\ngray: missing"
+    np.testing.assert_allclose(bar.get_ylim(), (2, 98), atol=0.3)
+    assert drawn_points(ax)[places_of(points)[500]] == to_rgba(MISSING_COLOR)
+
+
+def test_point_values_errors(points):
+    with pytest.raises(TypeError, match=r"integers \(labels\) or floats, found bool"):
+        plot_points(points, np.ones(50, bool))
+    with pytest.raises(ValueError, match="all 50 values are missing"):
+        plot_points(points, np.full(50, np.nan))
+
+
+# -- series -----------------------------------------------------------------------------------
+
+
+def test_series_break_at_winters(series):
+    ax = plot_series(series, names={3: "creep"}, ax=new_axes(), title="Series")
+    assert len(ax.lines) == len(ax.collections) == 4  # two clusters, two summers
+    for number in (0, 3):
+        lines = [line for line in ax.lines if line.get_color() == LABEL_COLORS[number]]
+        dates = [line.get_xdata() for line in lines]
+        assert all(np.diff(d).max() <= np.timedelta64(60, "D") for d in dates)
+        np.testing.assert_array_equal(np.concatenate(dates), series.time)
+        mean = series["mean"].sel(cluster=number)
+        np.testing.assert_array_equal(np.concatenate([x.get_ydata() for x in lines]), mean)
+    assert len({(line.get_marker(), line.get_linestyle()) for line in ax.lines}) == 2
+    lowest = min(shade.get_paths()[0].get_extents().ymin for shade in ax.collections)
+    assert lowest == pytest.approx((series["mean"] - series["std"]).min().item())
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["cluster 0, 1,500 points", "creep, 12 points"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Date", "Displacement (mm)")
+
+
+def test_series_cross_a_short_gap_but_no_long_one(series):
+    series["mean"][0, 3] = np.nan  # one date: the line goes on
+    series["mean"][1, 2:10] = np.nan  # 108 days
+    ax = plot_series(series, ax=new_axes())
+    sizes = [line.get_xdata().size for line in ax.lines]
+    assert sizes == [15, 16, 2, 6, 16]
+    assert not any(np.isnan(line.get_ydata()).any() for line in ax.lines)
+
+
+def test_series_do_not_mind_the_order_of_dates(series):
+    expected = plot_series(series, ax=new_axes()).lines
+    turned = series.isel(time=slice(None, None, -1)).transpose("time", "cluster")
+    for found, line in zip(plot_series(turned, ax=new_axes()).lines, expected, strict=True):
+        np.testing.assert_array_equal(found.get_xydata(), line.get_xydata())
+
+
+def test_series_of_cluster_profiles(series):
+    """The mean and deviation of displacements are drawn as `metrics` finds them."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    samples = xr.DataArray(
+        rng.normal(10 * labels[:, None], 2, (40, series.sizes["time"])).astype("float32"),
+        dims=("pixel", "band"),
+        coords={"band": series.time.values},
+        attrs={"units": "mm"},
+    )
+    profiles = cluster_profiles(samples, labels).rename(band="time")
+    profiles["cluster"].attrs = {"flag_values": [0, 1], "flag_meanings": "stable snow_gaps"}
+    ax = plot_series(profiles, ax=new_axes())
+    expected = samples.values[labels == 1].mean(axis=0)
+    found = np.concatenate([line.get_ydata() for line in ax.lines[2:]])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["stable, 20 points", "snow gaps, 20 points"]
+
+
+def test_series_errors(series):
+    with pytest.raises(ValueError, match=r"profiles lack \['count'\].*cluster_profiles"):
+        plot_series(series.drop_vars("count"))
+    with pytest.raises(ValueError, match=r"lacks \['time'\]"):
+        plot_series(series.rename(time="band"))
+    with pytest.raises(ValueError, match="expected dates .* found int64"):
+        plot_series(series.drop_vars("time"))
+    with pytest.raises(ValueError, match=r"no color for the labels \[12\]"):
+        plot_series(series.assign_coords(cluster=[0, 12]))
