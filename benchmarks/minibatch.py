@@ -1,0 +1,268 @@
+"""Streamed mini-batch k-means beside scikit-learn's on an array in memory.
+
+`fit_minibatch` and `sweep` read standardize, fit, label and store; the peers get the array already
+standardized in memory and fit and label only. All make the same number of steps of the same size
+from centers for the same number of clusters. Each call runs in a fresh process, in turn, so that
+its peak memory is its own. From the project's root:
+
+    python -m benchmarks.minibatch
+    python -m benchmarks.minibatch --points 10000000 --memory
+
+The second command adds a run of that many points, without peers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+RESULT = Path(__file__).parent / "results" / "minibatch.json"
+N_FEATURES, N_CLUSTERS, BATCH, EPOCHS, SEED, BLOCK = 64, 8, 256, 2, 0, 65536
+SITES = ("insar_lyngen", "insar_nordnes", "insar_svalbard")
+
+
+def make_features(n: int):
+    """Yield clusters that overlap, block by block."""
+    centers = np.random.default_rng(SEED).normal(0, 0.6, (N_CLUSTERS, N_FEATURES))
+    for start in range(0, n, BLOCK):
+        random = np.random.default_rng([SEED, start])
+        size = min(BLOCK, n - start)
+        truth = random.integers(N_CLUSTERS, size=size)
+        noise = random.standard_normal((size, N_FEATURES), dtype=np.float32)
+        yield start, noise + centers[truth].astype(np.float32)
+
+
+def write_source(folder: str, n: int) -> None:
+    from cookbook_utils.shards import ShardWriter
+
+    with ShardWriter(folder, {"dynamic": [f"f{i}" for i in range(N_FEATURES)]}) as writer:
+        for start, features in make_features(n):
+            at = np.arange(start, start + len(features))
+            writer.append(at, at * 0.0, at * 0.0, dynamic=features)
+
+
+def make_array(n: int) -> np.ndarray:
+    x = np.empty((n, N_FEATURES), np.float32)
+    for start, features in make_features(n):
+        x[start : start + len(features)] = features
+    mean = x.mean(axis=0, dtype=np.float64)
+    blocks = [x[start : start + BLOCK] for start in range(0, n, BLOCK)]  # no copy of it all
+    squares = sum(((block - mean) ** 2).sum(axis=0) for block in blocks)
+    for block in blocks:
+        block -= mean.astype(np.float32)
+        block /= np.sqrt(squares / n).astype(np.float32)
+    return x
+
+
+def ours(folder: str, n: int) -> dict:
+    import sklearn.cluster  # noqa: F401  imports are nobody's
+
+    from cookbook_utils.minibatch import fit_minibatch, sweep
+    from cookbook_utils.shards import PointShards
+
+    shards = PointShards(folder)
+    before, start = peak_memory(), time.perf_counter()
+    options = {"batch_size": BATCH, "max_epochs": EPOCHS, "tol": 0, "test_fraction": 0}
+    result = fit_minibatch(shards, N_CLUSTERS, seed=SEED, **options)
+    fitted = time.perf_counter()
+    counted = sweep(shards, result, "benchmark")
+    seconds = time.perf_counter() - start
+    fit = {"fit_seconds": round(fitted - start, 2)}
+    return measured(seconds, before, float(counted.inertia.sum()) / n) | fit
+
+
+def in_memory(folder: str, n: int, threads: int | None = None) -> dict:
+    from sklearn.cluster import MiniBatchKMeans
+
+    x = make_array(n)
+    before, start = peak_memory(), time.perf_counter()
+    options = {"max_no_improvement": None, "compute_labels": False, "random_state": SEED}
+    model = MiniBatchKMeans(N_CLUSTERS, batch_size=BATCH, max_iter=EPOCHS, **options)
+    with threadpool_limits(threads):
+        labels = model.fit(x).predict(x)
+    return measured(time.perf_counter() - start, before, inertia(x, labels, model))
+
+
+def in_memory_one_thread(folder: str, n: int) -> dict:
+    return in_memory(folder, n, threads=1)
+
+
+def in_memory_steps(folder: str, n: int) -> dict:
+    from sklearn.cluster import MiniBatchKMeans
+
+    x = make_array(n)
+    before, start = peak_memory(), time.perf_counter()
+    model = MiniBatchKMeans(N_CLUSTERS, compute_labels=False, random_state=SEED)
+    with threadpool_limits(1):
+        model.fit(x[:25_600])
+        for _ in range(EPOCHS):
+            for i in range(0, n, BATCH):
+                model.partial_fit(x[i : i + BATCH])
+        labels = model.predict(x)
+    return measured(time.perf_counter() - start, before, inertia(x, labels, model))
+
+
+AS_IT_COMES = "scikit-learn, MiniBatchKMeans.fit and predict, as many threads as cores"
+CALLS = {
+    "fit_minibatch and sweep, from shards": ours,
+    "scikit-learn, MiniBatchKMeans.fit and predict, one thread": in_memory_one_thread,
+    "scikit-learn, MiniBatchKMeans.partial_fit in a loop and predict, one thread": in_memory_steps,
+    AS_IT_COMES: in_memory,
+}
+
+
+def inertia(x, labels, model) -> float:
+    pieces = range(0, len(x), BLOCK)
+    centers = model.cluster_centers_
+    return sum(
+        float(((x[i : i + BLOCK] - centers[labels[i : i + BLOCK]]) ** 2).sum()) for i in pieces
+    ) / len(x)
+
+
+def measured(seconds: float, before: float, inertia: float) -> dict:
+    return {
+        "seconds": round(seconds, 2),
+        "inertia_per_point": round(inertia, 4),
+        "peak_memory_mb": round(peak_memory()),
+        "of_which_before_the_call_mb": round(before),
+    }
+
+
+def peak_memory() -> float:
+    """High-water mark of this process in MB."""
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def in_fresh_process(name: str, folder: str, n: int) -> dict:
+    command = [sys.executable, "-m", "benchmarks.minibatch", "--call", name, folder, str(n)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def measure_speed(n: int, repeats: int) -> list[dict]:
+    rounds: dict[str, list[dict]] = {name: [] for name in CALLS}
+    with tempfile.TemporaryDirectory() as folder:
+        write_source(folder, n)
+        for number in range(repeats):
+            for name in CALLS:
+                if number and name == AS_IT_COMES:
+                    continue  # its threads wait for each other: by far the slowest, seen once
+                rounds[name].append(in_fresh_process(name, folder, n))
+    own = statistics.median(r["seconds"] for r in rounds[next(iter(CALLS))])
+    rows = []
+    for name, found in rounds.items():
+        median = statistics.median(r["seconds"] for r in found)
+        spent = {"seconds": [r["seconds"] for r in found], "median_seconds": median}
+        ratio = {"time_of_ours_over_its": round(own / median, 3)}
+        memory = {"peak_memory_mb": max(r["peak_memory_mb"] for r in found)}
+        rows.append({"call": name, "points": n} | found[0] | spent | ratio | memory)
+    return rows
+
+
+def measure_memory(n: int) -> dict:
+    name = next(iter(CALLS))
+    with tempfile.TemporaryDirectory() as folder:
+        write_source(folder, n)
+        disk = sum(p.stat().st_size for p in Path(folder).iterdir())
+        found = in_fresh_process(name, folder, n)
+    return {"call": name, "points": n} | found | {"shards_mb": round(disk / 1e6)}
+
+
+def measure_quality() -> list[dict]:
+    """Agreement with the known regimes, beside full-batch k-means on the same features."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score
+
+    from cookbook_utils.minibatch import fit_minibatch, sweep
+    from cookbook_utils.reservoir import embed_shards
+    from cookbook_utils.shards import PointShards, read_labels
+    from cookbook_utils.simulate_insar import write_site
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for site in SITES:
+            raw = write_site(site, folder)
+            truth = read_labels(raw, "regime").values
+            shards = PointShards(embed_shards(raw, f"{folder}/{site}-features"))
+            for features in ("dynamic", "dynamic+static"):
+                x = np.concatenate([shards.read(kind) for kind in features.split("+")], axis=1)
+                x = (x - x.mean(axis=0)) / x.std(axis=0)
+                full = KMeans(6, n_init=10, random_state=SEED).fit_predict(x)
+                result = fit_minibatch(shards, 6, features=features, seed=SEED)
+                sweep(shards, result, "batched")
+                found = read_labels(shards.folder, "batched").values
+                row = {"site": site, "points": len(x), "features": features}
+                row["ari_full_batch"] = round(adjusted_rand_score(truth, full), 3)
+                row["ari_mini_batch"] = round(adjusted_rand_score(truth, found), 3)
+                row["ari_of_both_with_each_other"] = round(adjusted_rand_score(full, found), 3)
+                rows.append(row | {"epochs": result.n_epochs})
+    return rows
+
+
+def about() -> dict:
+    packages = ("numpy", "pyarrow", "reservoir-computing", "scikit-learn")
+    return {
+        "command": " ".join(["python -m benchmarks.minibatch", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "device": f"{cpu_model()}, {os.cpu_count()} cores",
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "samples": f"{N_FEATURES} features float32, {N_CLUSTERS} clusters, batches of {BATCH}, "
+        f"{EPOCHS} epochs, seed {SEED}",
+    }
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of all calls (default 3)")
+    parser.add_argument("--points", type=int, default=1_000_000, help="default 1 000 000")
+    parser.add_argument("--memory", action="store_true", help="only the memory of ours")
+    parser.add_argument("--call", nargs=3, metavar=("NAME", "FOLDER", "POINTS"))
+    options = parser.parse_args()
+    if options.call:
+        name, folder, n = options.call
+        print(json.dumps(CALLS[name](folder, int(n))))
+        return
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    header = about()
+    if options.memory:
+        result["memory"] = header | measure_memory(options.points)
+        print(json.dumps(result["memory"], indent=2))
+    else:
+        speed = measure_speed(options.points, options.repeats)
+        kept = {"memory": result["memory"]} if "memory" in result else {}
+        result = header | {"speed": speed, "quality": measure_quality()} | kept
+        print(json.dumps(result, indent=2))
+    RESULT.parent.mkdir(exist_ok=True)
+    unfinished = RESULT.with_suffix(".partial")
+    unfinished.write_text(json.dumps(result, indent=2) + "\n")
+    unfinished.replace(RESULT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,441 @@
+"""The same labels for a seed whatever the shards, as good as full-batch k-means, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.metrics import adjusted_rand_score
+
+from cookbook_utils import minibatch as module
+from cookbook_utils.minibatch import displacement_profiles, fit_minibatch, sweep
+from cookbook_utils.shards import PointShards, ShardWriter, is_test, read_labels, write_labels
+
+CENTERS = np.random.default_rng(5).normal(0, 2, (4, 3))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_waiting_for_the_disk():
+    """The many small folders of these tests need not survive a loss of power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+def make_clusters(n, *, seed=0, spread=0.7):
+    """Points around four centers, one rare; features of very different scale."""
+    random = np.random.default_rng(seed)
+    truth = random.choice(4, n, p=[0.5, 0.3, 0.17, 0.03])
+    x = CENTERS[truth] + random.normal(0, spread, (n, 3))
+    return truth, (x * [1, 1000, 0.01] + [0, 500, 7]).astype(np.float32)
+
+
+def write(folder, x, *, shard_size=65536, points=None):
+    at = np.arange(len(x)) if points is None else points
+    with ShardWriter(folder, {"dynamic": ["a", "b"], "static": ["c"]}, shard_size=shard_size) as w:
+        w.append(at, at * 0.0, at * 0.0, dynamic=x[:, :2], static=x[:, 2:])
+    return PointShards(folder)
+
+
+def fit(shards, n_clusters=4, **options):
+    return fit_minibatch(shards, n_clusters, **({"features": "dynamic+static"} | options))
+
+
+def labeled(shards, result, name="found"):
+    counted = sweep(shards, result, name)
+    return read_labels(shards.folder, name).values, counted
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    return make_clusters(6000)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory, clusters):
+    return write(tmp_path_factory.mktemp("points") / "a", clusters[1])
+
+
+# -- the same whatever the storage ------------------------------------------------------------
+
+
+def test_seed_decides(shards):
+    one, same, other = (fit(shards, seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.centers, same.centers)
+    assert one.history.equals(same.history)
+    assert not np.array_equal(one.mean, other.mean)  # another split
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    shard_size=st.integers(1, 800).map(lambda n: max(n, 37)),
+    batch_size=st.sampled_from([1, 50, 256, 9000]),
+    test_fraction=st.sampled_from([0.0, 0.3]),
+)
+def test_same_bits_whatever_the_shards(shard_size, batch_size, test_fraction):
+    _, x = make_clusters(700, seed=1)
+    options = {"batch_size": batch_size, "test_fraction": test_fraction, "max_epochs": 2}
+    with tempfile.TemporaryDirectory() as folder:
+        one = write(Path(folder) / "one", x)
+        many = write(Path(folder) / "many", x, shard_size=shard_size)
+        results = fit(one, **options), fit(many, **options)
+        np.testing.assert_array_equal(results[0].centers, results[1].centers)
+        labels = [labeled(*pair)[0] for pair in zip((one, many), results, strict=True)]
+        np.testing.assert_array_equal(*labels)
+
+
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(0, 3000), max_size=4).map(sorted), seed=st.integers(0, 9))
+def test_label_does_not_depend_on_the_batch(cuts, seed):
+    """Nor on its order; half of the points lie on the borders between centers."""
+    random = np.random.default_rng(seed)
+    centers = random.normal(0, 1, (5, 8))
+    pairs = random.integers(5, size=(3000, 2))
+    x = centers[pairs].mean(axis=1) + random.normal(0, 1e-8, (3000, 8))
+    x[::2] += random.normal(0, 1, (1500, 8))
+    x = x.astype(np.float32)
+    result = make_result(centers)
+    expected = result.predict(x)
+    order = random.permutation(3000)
+    found = np.empty(3000, np.uint8)
+    for rows in np.split(order, cuts):
+        found[rows] = result.predict(x[rows])
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(expected)) == 5
+
+
+def make_result(centers):
+    k, width = centers.shape
+    nothing = dict(history=None, converged=True, n_train=0, n_missing=0, test_fraction=0, seed=0)
+    return module.MiniBatchResult("dynamic", centers, np.zeros(width), np.ones(width), **nothing)
+
+
+def test_batches_of_the_sweep_may_have_any_size(shards, monkeypatch):
+    result = fit(shards, max_epochs=1)
+    expected, counted = labeled(shards, result)
+    for size in (1000, 6000, 77):
+        monkeypatch.setattr(module, "BLOCK", size)
+        found, again = labeled(shards, result)
+        np.testing.assert_array_equal(found, expected)
+        assert again.counts.equals(counted.counts)
+        np.testing.assert_allclose(again.inertia, counted.inertia)
+
+
+def test_batches_of_the_sweep_may_come_in_any_order(shards):
+    result = fit(shards, max_epochs=1)
+    expected, _ = labeled(shards, result)
+    stream = shards.batches("dynamic+static", batch_size=100, shuffle=3)
+    write_labels(shards.folder, "mixed", ((b.points, result.predict(b.features)) for b in stream))
+    np.testing.assert_array_equal(read_labels(shards.folder, "mixed"), expected)
+
+
+def test_number_of_threads_does_not_matter(shards):
+    from threadpoolctl import threadpool_limits
+
+    expected = fit(shards)
+    with threadpool_limits(1):
+        np.testing.assert_array_equal(fit(shards).centers, expected.centers)
+    found = []
+    worker = threading.Thread(target=lambda: found.append(fit(shards)))
+    worker.start()
+    worker.join()
+    np.testing.assert_array_equal(found[0].centers, expected.centers)
+
+
+# -- as good as k-means -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("warm_start", [25_600, 600])
+def test_as_good_as_full_batch(shards, clusters, warm_start):
+    truth, x = clusters
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    full = KMeans(4, n_init=10, random_state=0).fit(scaled)
+    result = fit(shards, warm_start=warm_start)
+    found, counted = labeled(shards, result)
+    expected = adjusted_rand_score(truth, full.labels_)
+    assert 0.5 < expected < 0.99  # neither hopeless nor trivial
+    assert abs(adjusted_rand_score(truth, found) - expected) < 0.02
+    ours = KMeans(4, init=(result.centers - x.mean(axis=0)) / x.std(axis=0), n_init=1, max_iter=1)
+    assert -ours.fit(scaled).score(scaled) < 1.01 * full.inertia_
+    assert counted.inertia.sum() < 1.02 * full.inertia_
+
+
+def test_centers_are_in_the_units_of_the_features(shards, clusters):
+    truth, x = clusters
+    found, _ = labeled(shards, result := fit(shards))
+    for cluster, center in enumerate(result.centers):
+        members = x[found == cluster]
+        assert np.all(np.abs(center - members.mean(axis=0)) < 0.1 * members.std(axis=0))
+
+
+def test_stops_when_labels_stand_still(shards):
+    result = fit(shards, warm_start=300, tol=0.02, max_epochs=30)
+    change = result.history.label_change
+    assert result.converged and result.n_epochs == len(change) < 30
+    assert change.iloc[-1] < 0.02 and (change.iloc[:-1] >= 0.02).all()
+    assert result.history.index.tolist() == list(range(1, result.n_epochs + 1))
+    never = fit(shards, tol=0, max_epochs=3)
+    assert not never.converged and never.n_epochs == 3
+
+
+def test_one_epoch_is_partial_fit_over_the_stream(shards):
+    """Written out by hand, all points being the sample."""
+    result = fit(shards, max_epochs=1, tol=0, batch_size=100, test_fraction=0)
+    x = np.concatenate([shards.read("dynamic"), shards.read("static")], axis=1)
+    mean, scale = x.mean(axis=0, dtype=float), x.std(axis=0, dtype=float)
+    np.testing.assert_allclose(result.mean, mean)
+    np.testing.assert_allclose(result.scale, scale)
+    random = np.random.default_rng(0)
+    random.random(len(x))  # the keys of the sample
+    stream = shards.batches("dynamic+static", batch_size=100, shuffle=int(random.integers(2**32)))
+    scaled = ((x - mean) / scale).astype(np.float32)
+    warm = KMeans(4, n_init=10, random_state=0).fit(scaled)
+    model = MiniBatchKMeans(4, init=warm.cluster_centers_, n_init=1, reassignment_ratio=0)
+    model.partial_fit(scaled)
+    for batch in stream:
+        model.partial_fit(((batch.features - mean) / scale).astype(np.float32))
+    np.testing.assert_allclose(
+        result.centers, model.cluster_centers_ * scale + mean, rtol=1e-3, atol=1e-3
+    )
+
+
+# -- scale and sample -------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    blocks=st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(any),
+    size=st.integers(1, 60),
+    offset=st.sampled_from([0.0, 1000.0]),
+)
+def test_measures_as_of_all_at_once(blocks, size, offset):
+    n = sum(blocks)
+    x = np.random.default_rng(n).normal(offset, [1, 30], (n, 2)).astype(np.float32)
+    parts = np.split(x, np.cumsum(blocks)[:-1])
+    stream = [module.Batch(np.arange(len(part)), part) for part in parts]
+    found = module._measure(stream, size, np.random.default_rng(0))
+    assert found[:2] == (n, 0)
+    np.testing.assert_allclose(found[2], x.mean(axis=0, dtype=float), rtol=1e-12)
+    np.testing.assert_allclose(found[3], x.std(axis=0, dtype=float), rtol=1e-9, atol=1e-12)
+    chosen = np.sort(np.argsort(np.random.default_rng(0).random(n))[:size])
+    np.testing.assert_array_equal(found[4], x[chosen])
+
+
+def test_scale_and_centers_come_from_train_points_alone(tmp_path, clusters):
+    x = clusters[1].copy()
+    test = is_test(np.arange(len(x)), test_fraction=0.2, seed=0)
+    x[test] += 1e6
+    spoilt = fit(write(tmp_path / "a", x))
+    np.testing.assert_allclose(spoilt.mean, x[~test].mean(axis=0, dtype=float))
+    assert spoilt.n_train == np.count_nonzero(~test)
+    assert np.abs(spoilt.centers).max() < 1e5
+
+
+def test_constant_feature_is_named(tmp_path, clusters):
+    x = clusters[1].copy()
+    x[:, 2] = 0.1
+    shards = write(tmp_path / "a", x)
+    with pytest.raises(ValueError, match=r"are constant .* c = 0.1 \(1 of 3\); leave them out"):
+        fit(shards)
+    assert fit(shards, features="dynamic").centers.shape == (4, 2)
+
+
+# -- the sweep --------------------------------------------------------------------------------
+
+
+def test_every_point_of_train_and_test_has_a_label(tmp_path, clusters):
+    """With point numbers that leave gaps and a tail shorter than a batch."""
+    points = np.arange(777) * 3 + 5
+    shards = write(tmp_path / "a", clusters[1][:777], shard_size=100, points=points)
+    result = fit(shards, test_fraction=0.3)
+    found, counted = labeled(shards, result)
+    assert found.shape == (777,) and found.max() == 3
+    test = is_test(points, test_fraction=0.3, seed=0)
+    for side, chosen in {"train": ~test, "test": test}.items():
+        np.testing.assert_array_equal(counted.counts[side], np.bincount(found[chosen]))
+    x = np.concatenate([shards.read("dynamic"), shards.read("static")], axis=1)
+    squared = (((x - result.centers[found]) / result.scale) ** 2).sum(axis=1)
+    np.testing.assert_allclose(counted.inertia["test"], squared[test].sum(), rtol=1e-4)
+    np.testing.assert_allclose(counted.inertia["train"], squared[~test].sum(), rtol=1e-4)
+    assert counted.empty == [] and counted.n_missing == 0
+
+
+def test_labels_say_what_they_are(shards):
+    sweep(shards, fit(shards, max_epochs=1, seed=2), "found")
+    attrs = read_labels(shards.folder, "found").attrs
+    assert attrs["features"] == "dynamic+static" and attrs["n_clusters"] == 4 and attrs["seed"] == 2
+
+
+def test_missing_features_come_back_as_missing(tmp_path, clusters):
+    x = clusters[1].copy()
+    x[100:120, 1] = np.nan
+    x[300, 2] = np.inf
+    shards = write(tmp_path / "a", x)
+    result = fit(shards)
+    found, counted = labeled(shards, result)
+    missing = ~np.isfinite(x).all(axis=1)
+    np.testing.assert_array_equal(found == 255, missing)
+    train = ~is_test(np.arange(len(x)), seed=0)
+    assert result.n_missing == np.count_nonzero(missing & train)
+    assert counted.n_missing == 21 and counted.counts.to_numpy().sum() == len(x) - 21
+    np.testing.assert_allclose(result.mean, x[train & ~missing].mean(axis=0, dtype=float))
+    alone = fit(write(tmp_path / "b", x[~missing], points=np.flatnonzero(~missing)))
+    np.testing.assert_allclose(result.scale, alone.scale)
+
+
+def test_points_elsewhere_are_labeled_by_the_same_centers(tmp_path, shards):
+    result = fit(shards)
+    truth, x = make_clusters(500, seed=9)
+    found, _ = labeled(write(tmp_path / "a", x), result)
+    np.testing.assert_array_equal(found, result.predict(x))
+    assert adjusted_rand_score(truth, found) > 0.5
+    other = write(tmp_path / "b", x)
+    with pytest.raises(ValueError, match=r"has \[2\] features of the kinds dynamic, expected 3"):
+        sweep(other, module.MiniBatchResult(**(vars(result) | {"features": "dynamic"})), "found")
+    with pytest.raises(ValueError, match=r"needs shape \(points, 3\), found \(5, 2\)"):
+        result.predict(np.zeros((5, 2)))
+
+
+# -- empty clusters ---------------------------------------------------------------------------
+
+
+def test_lost_cluster_is_started_anew(shards, clusters, monkeypatch):
+    step, calls = MiniBatchKMeans.partial_fit, []
+
+    def lose(self, x, *args):
+        step(self, x, *args)
+        calls.append(len(x))
+        if len(calls) == 3:  # a batch of the first epoch
+            self.cluster_centers_[1] = 1e4
+        return self
+
+    monkeypatch.setattr(MiniBatchKMeans, "partial_fit", lose)
+    result = fit(shards)
+    assert result.history.n_reseeded.tolist()[0] == 1 and result.history.n_reseeded.sum() == 1
+    assert result.n_epochs > 1 and result.converged
+    found, counted = labeled(shards, result)
+    assert counted.empty == []
+    assert adjusted_rand_score(clusters[0], found) > 0.5
+
+
+def test_rare_cluster_is_kept(tmp_path):
+    """With less than 1 % of the largest; scikit-learn itself would move its center away."""
+    random = np.random.default_rng(0)
+    x = random.normal(0, 1, (8000, 3))
+    x[4000:] += 8
+    x[::400] = random.normal([50, -50, 50], 1, (20, 3))
+    result = fit(write(tmp_path / "a", x), 3, max_epochs=5, tol=0)
+    counts = sweep(PointShards(tmp_path / "a"), result, "found").counts.sum(axis=1)
+    assert counts.min() == 20
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_clusters_that_cannot_be_are_reported(tmp_path):
+    x = np.repeat([[0, 0, 0], [1, 5, 2], [9, 1, 1]], 40, axis=0)
+    shards = write(tmp_path / "a", x)
+    result = fit(shards, 5)
+    _, counted = labeled(shards, result)
+    assert len(counted.empty) == 2
+    assert result.converged and result.history.n_reseeded.sum() == 0
+
+
+# -- streaming --------------------------------------------------------------------------------
+
+
+def test_no_more_than_a_window_is_read_at_a_time(tmp_path, monkeypatch):
+    from cookbook_utils import shards as storage
+
+    monkeypatch.setattr(storage, "BLOCK", 64)
+    monkeypatch.setattr(module, "BLOCK", 128)
+    _, x = make_clusters(5000)
+    folder = write(tmp_path / "a", x, shard_size=700)
+    read, sizes = PointShards._read, []
+
+    def counting(self, columns, rows):
+        found = read(self, columns, rows)
+        sizes.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(PointShards, "_read", counting)
+    result = fit(folder, max_epochs=2, tol=0, warm_start=200, batch_size=32)
+    features = sum(sizes)
+    sweep(folder, result, "found")
+    assert features == 5000 * 3  # the scale and two epochs
+    assert max(sizes) <= 700  # a shard's numbers; 512 with features
+
+
+def test_progress_bars_are_the_callers(shards):
+    seen = []
+
+    def bar(iterable, *, desc, total=None):
+        count = 0
+        for item in iterable:
+            count += 1
+            yield item
+        seen.append((desc, total, count))
+
+    result = fit(shards, max_epochs=2, tol=0, progress=bar)
+    sweep(shards, result, "found", progress=bar)
+    assert [desc for desc, *_ in seen] == ["scale", "epoch 1", "epoch 2", "sweep"]
+    assert all(total in (None, count) for _, total, count in seen)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"n_clusters": 0}, "n_clusters must be an integer, 1 to 255, found 0"),
+        ({"n_clusters": 256}, "1 to 255, found 256"),
+        ({"n_clusters": 2.5}, "found 2.5"),
+        ({"batch_size": 0}, "batch_size must be an integer, at least 1, found 0"),
+        ({"warm_start": 3}, "warm_start must be an integer, at least 4, found 3"),
+        ({"max_epochs": 0}, "max_epochs must be an integer, at least 1"),
+        ({"features": "velocity"}, "has no features velocity"),
+        ({"test_fraction": 2}, "test_fraction must be 0 to 1"),
+        ({"test_fraction": 1.0}, "4 clusters need as many train points, found 0"),
+    ],
+)
+def test_bad_options(shards, options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(shards, **options)
+
+
+# -- profiles ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_profiles_are_mean_and_deviation_over_time(lazy):
+    values = np.random.default_rng(0).normal(0, 5, (50, 7)).astype(np.float32)
+    labels = np.random.default_rng(1).choice([0, 2, 255], 50).astype(np.uint8)
+    dates = np.arange("2020-01-01", "2020-02-12", 6, dtype="M8[D]").astype("M8[ns]")
+    displacement = da.from_array(values, (13, 3)) if lazy else values
+    points = xr.Dataset(
+        {"displacement": (("point", "time"), displacement, {"units": "mm"})}, {"time": dates}
+    )
+    profiles = displacement_profiles(points, xr.DataArray(labels, dims="point"))
+    assert profiles["mean"].dims == ("cluster", "time") and profiles["mean"].units == "mm"
+    assert profiles.cluster.values.tolist() == [0, 2]
+    np.testing.assert_array_equal(profiles.time, dates)
+    for cluster in (0, 2):
+        members = values[labels == cluster].astype(float)
+        profile = profiles.sel(cluster=cluster)
+        np.testing.assert_allclose(profile["mean"], members.mean(axis=0))
+        np.testing.assert_allclose(profile["std"], members.std(axis=0))
+        assert profile["count"] == len(members)
+
+
+def test_profiles_need_filled_series():
+    values = np.ones((4, 3))
+    values[1, 2] = np.nan
+    points = xr.Dataset({"displacement": (("point", "time"), values)})
+    with pytest.raises(ValueError, match="1 of 4 labeled points have gaps.*insar.fill_gaps"):
+        displacement_profiles(points, [0, 0, 1, 1])
+    assert displacement_profiles(points, [0, 255, 1, 1])["count"].values.tolist() == [1, 2]
