@@ -1,4 +1,4 @@
-"""Interactive views of scenes and label maps, which a web page shows without a running server."""
+"""Interactive views of scenes, label maps and points, which a web page shows without a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from cookbook_utils._maps import (
     bounds_of,
     check_labels,
     classes_of,
+    degree_axes,
+    degrees_of,
+    match_points,
     pick_bands,
+    require_integers,
     stretch,
     thin,
 )
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     import holoviews as hv
 
 VIEW_PIXELS = 400  # an interactive view carries its pixels in the page, so it carries fewer
+VIEW_POINTS = 5000
 
 # GeoViews writes the coordinates of Web Mercator as degrees by itself.
 _TILE_AXES = MapAxes("Longitude", "Latitude", " (°)", view_unit=" (°)", format="")
@@ -158,21 +163,116 @@ def view_labels(
         beyond = {"clipping_colors": {"max": "transparent"}, "alpha": 0.75}
         classes.pop(MISSING_LABEL, None)
 
-    called = {number: name for number, (name, _) in classes.items()}
-    scripts = {"@image": f"return {json.dumps(called)}[value] ?? 'missing'"}
-    # Bokeh draws the numbers above those with a color, which are the missing, as "max".
-    top = max((n for n in classes if n != MISSING_LABEL), default=0)
-    colors = [classes[n][1] if n in classes else MISSING_COLOR for n in range(top + 1)]
     image = image.opts(
-        cmap=colors,
-        clim=(-0.5, top + 0.5),
-        hooks=[_hover_hook(scripts), _legend_hook(classes.values()), _axis_hook(axes)],
+        **_classes("@image", classes, axes),
         **beyond,
         **_hover(axes, [("class", "@image{custom}")]),
         backend="bokeh",
     )
     view = image if tiles is None else background * image
     return view.opts(**_frame(axes, title), backend="bokeh")
+
+
+def view_points(
+    points: xr.Dataset,
+    labels: xr.DataArray | np.ndarray,
+    *,
+    names: Mapping[int, str] | None = None,
+    title: str | None = None,
+    tiles: str | None = None,
+) -> hv.Points | hv.Overlay:
+    """Show points, colored by cluster or regime, as an interactive map.
+
+    Colors and names are those of `plotting.plot_points`; the cursor shows longitude, latitude and
+    the name of the class. Of more than 5000 points, 5000 are shown, picked at even steps through
+    their order.
+
+    Parameters
+    ----------
+    points
+        Coordinates ``longitude`` and ``latitude`` (point), degrees.
+    labels
+        Shape (point), integers; 255 is missing.
+    names
+        Name of each label number, as in `plotting.plot_points`.
+    title
+        Title of the view.
+    tiles
+        Name of a GeoViews tile source to lay the points over, such as ``"EsriImagery"``. Without a
+        network the background is plain.
+
+    Returns
+    -------
+    holoviews.Points or holoviews.Overlay
+        An overlay where `tiles` is given.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If the labels do not match the points, a coordinate is missing, a label has no color, or
+        the tile source is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> points = xr.Dataset(coords={"longitude": ("point", [20.1, 20.2, 20.3]),
+    ...                             "latitude": ("point", [69.5, 69.6, 69.5])})
+    >>> view_points(points, np.uint8([0, 2, 1])).dimension_values("label").tolist()
+    [0, 2, 1]
+    """
+    import holoviews as hv
+    import holoviews.plotting.bokeh  # noqa: F401  registers the options
+
+    longitude, latitude = degrees_of(points)
+    labels = match_points(labels, points, "labels")
+    require_integers(labels)
+    classes = classes_of(labels, names)
+    count = min(labels.size, VIEW_POINTS)
+    chosen = np.arange(count) * labels.size // count
+    chosen = chosen[np.argsort(labels.values[chosen] != MISSING_LABEL, kind="stable")]
+    place = {"longitude": longitude.values[chosen], "latitude": latitude.values[chosen]}
+    degrees = degree_axes(latitude)
+    if tiles is None:
+        axes, element, kdims, options = degrees, hv.Points, list(place), {}
+    else:
+        import geoviews as gv
+        from cartopy.crs import GOOGLE_MERCATOR
+        from pyproj import Transformer
+
+        background = _tiles(tiles)
+        mercator = Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
+        place["x"], place["y"] = mercator.transform(*place.values())
+        axes, element, kdims = _TILE_AXES, gv.Points, ["x", "y"]
+        options = {"crs": GOOGLE_MERCATOR}
+    columns = {name: values.astype("float32") for name, values in place.items()}
+    columns["label"] = labels.values[chosen].astype("uint8")
+    shown = element(columns, kdims, [name for name in columns if name not in kdims], **options)
+    shown = shown.opts(
+        # As integers, the labels of a single class would be taken for one color code.
+        color=hv.dim("label").astype("float32"),
+        size=float(np.clip(150 / np.sqrt(count), 2, 8)),
+        **_classes("@{label}", classes, axes),
+        clipping_colors={"max": MISSING_COLOR},
+        **_hover(degrees, [("class", "@{label}{custom}")], "@longitude", "@latitude"),
+        backend="bokeh",
+    )
+    view = shown if tiles is None else background * shown
+    return view.opts(**_frame(axes, title), backend="bokeh")
+
+
+def _classes(field: str, classes: Mapping[int, tuple[str, str]], axes: MapAxes) -> dict[str, Any]:
+    """Return the options that color the label numbers in `field` and say their names."""
+    called = {number: name for number, (name, _) in classes.items()}
+    scripts = {field: f"return {json.dumps(called)}[value] ?? 'missing'"}
+    # Bokeh draws the numbers above those with a color, which are the missing, as "max".
+    top = max((n for n in classes if n != MISSING_LABEL), default=0)
+    return {
+        "cmap": [classes[n][1] if n in classes else MISSING_COLOR for n in range(top + 1)],
+        "clim": (-0.5, top + 0.5),
+        "hooks": [_hover_hook(scripts), _legend_hook(classes.values()), _axis_hook(axes)],
+    }
 
 
 def _tiles(name: str) -> hv.Element:
@@ -243,11 +343,13 @@ def _axis_hook(axes: MapAxes) -> Callable:
     return hook
 
 
-def _hover(axes: MapAxes, tooltips: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return the options that show the coordinates and `tooltips` under the cursor."""
+def _hover(
+    axes: MapAxes, tooltips: list[tuple[str, str]], x: str = "$x", y: str = "$y"
+) -> dict[str, Any]:
+    """Return the options that show the fields `x` and `y` and `tooltips` under the cursor."""
     place = [
-        (axes.x + axes.view_unit, f"$x{axes.format}"),
-        (axes.y + axes.view_unit, f"$y{axes.format}"),
+        (axes.x + axes.view_unit, x + axes.format),
+        (axes.y + axes.view_unit, y + axes.format),
     ]
     return {"tools": ["hover"], "hover_tooltips": place + tooltips}
 

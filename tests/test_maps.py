@@ -17,7 +17,7 @@ from cookbook_utils.plotting import (
     plot_points,
     plot_rgb,
 )
-from cookbook_utils.views import view_labels, view_rgb
+from cookbook_utils.views import view_labels, view_points, view_rgb
 
 from .factories import make_labels, make_points, make_scene
 
@@ -126,7 +126,7 @@ def test_label_errors(labels, draw):
         draw(labels.assign_attrs(flag_values=[0], flag_meanings="land water"))
 
 
-@pytest.mark.parametrize("draw", [plot_points])
+@pytest.mark.parametrize("draw", [plot_points, view_points])
 def test_point_errors(draw):
     points, labels = make_points(4), np.uint8([0, 1, 2, 255])
     with pytest.raises(ValueError, match=r"for 4 points, found 3 of them"):

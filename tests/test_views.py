@@ -10,9 +10,9 @@ import xarray as xr
 
 from cookbook_utils import views
 from cookbook_utils.plotting import CHANGE_COLORS, LABEL_COLORS, MISSING_COLOR
-from cookbook_utils.views import view_labels, view_rgb
+from cookbook_utils.views import view_labels, view_points, view_rgb
 
-from .factories import make_labels, make_scene
+from .factories import make_labels, make_points, make_scene
 
 UTM = "EPSG:32611"
 
@@ -167,3 +167,103 @@ def test_views_are_light(capfd):
     image = view_labels(labels)
     assert max(image.dimension_values("label", flat=False).shape) <= views.VIEW_PIXELS
     assert len(serialize_json(json_item(render(image, capfd)))) < 250_000
+
+
+def columns_of(figure):
+    """Return the columns of the points of a figure, and what colors them."""
+    (drawn,) = (r for r in figure.renderers
+                if hasattr(r, "data_source") and "label" in r.data_source.data)  # fmt: skip
+    color = drawn.glyph.fill_color
+    np.testing.assert_array_equal(
+        drawn.data_source.data[color.field], drawn.data_source.data["label"]
+    )
+    return drawn.data_source.data, color.transform
+
+
+@pytest.mark.parametrize("tiles", [None, "EsriImagery"])
+def test_view_points_keeps_places_colors_and_names(tiles, capfd):
+    points = make_points(60)
+    flags = {"flag_values": [0, 1, 2, 3], "flag_meanings": "stable creep noise snow_gaps"}
+    regime = xr.DataArray(np.arange(60, dtype="uint8") % 4, dims="point", attrs=flags)
+    regime[7] = 255
+    view = view_points(points, regime, names={2: "O'Neill's"}, title="Regimes", tiles=tiles)
+    figure = render(view, capfd)
+    assert figure.title.text == "Regimes"
+    columns, mapper = columns_of(figure)
+    order = [7, *range(7), *range(8, 60)]  # missing points are drawn first, below the others
+    np.testing.assert_array_equal(columns["label"], regime[order])
+    for name in ("longitude", "latitude"):
+        np.testing.assert_allclose(columns[name], points[name][order], atol=1e-5)
+    assert mapper.palette == list(LABEL_COLORS[:4])
+    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, MISSING_COLOR)
+    tooltips, formatters = hover_of(figure)
+    assert list(tooltips) == ["Longitude (°)", "Latitude (°)", "class"]
+    assert [tooltips[name].split("}")[0] for name in tooltips] == [
+        "@{longitude", "@{latitude", "@{label",
+    ]  # fmt: skip
+    assert '"3": "snow gaps"' in formatters["@{label}"].code
+    assert list(bokeh_legend(figure)) == ["stable", "creep", "O'Neill's", "snow gaps", "missing"]
+    assert (figure.xaxis.axis_label, figure.yaxis.axis_label) == ("Longitude (°)", "Latitude (°)")
+
+
+def test_points_lie_in_place_over_tiles(capfd):
+    from pyproj import Transformer
+
+    points = make_points(60)
+    figure = render(view_points(points, np.zeros(60, int), tiles="EsriImagery"), capfd)
+    assert type(figure.renderers[0]).__name__ == "TileRenderer"
+    columns, _ = columns_of(figure)
+    back = Transformer.from_crs("EPSG:3857", "EPSG:4326", always_xy=True)
+    longitude, latitude = back.transform(columns["x"], columns["y"])
+    np.testing.assert_allclose(longitude, points.longitude, atol=2e-5)
+    np.testing.assert_allclose(latitude, points.latitude, atol=2e-5)
+    with pytest.raises(ValueError, match="unknown tile source 'Mars'"):
+        view_points(points, np.zeros(60, int), tiles="Mars")
+
+
+@pytest.mark.parametrize("number", [0, 2, 11, 255])
+def test_points_of_a_single_class_have_its_color(number, capfd):
+    view = view_points(make_points(), np.full(50, number))
+    _, mapper = columns_of(render(view, capfd))
+    if number == 255:
+        assert mapper.high < 255 and mapper.high_color == MISSING_COLOR
+    else:
+        assert mapper.palette[number] == LABEL_COLORS[number]
+        assert (mapper.low, mapper.high) == (-0.5, number + 0.5)
+
+
+def test_maps_of_points_are_to_scale(capfd):
+    figure = render(view_points(make_points(500), np.zeros(500, int)), capfd)
+    width = figure.x_range.end - figure.x_range.start
+    height = figure.y_range.end - figure.y_range.start
+    found = (figure.frame_height / height) / (figure.frame_width / width)
+    assert found == pytest.approx(1 / np.cos(np.deg2rad(69.6)), rel=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 4999, 5000, 5001, 12_000])
+def test_many_points_are_thinned_evenly_and_lightly(count, capfd):
+    from bokeh.core.json_encoder import serialize_json
+    from bokeh.embed import json_item
+
+    longitude = np.linspace(10, 20, count, dtype="float32")
+    points = make_points(count).assign_coords(longitude=("point", longitude))
+    labels = np.zeros(count, int)
+    labels[-1] = 3  # in the legend, drawn or not
+    view = view_points(points, labels)
+    shown = view.dimension_values("longitude")
+    assert len(shown) == min(count, views.VIEW_POINTS)
+    at = longitude.searchsorted(shown)
+    np.testing.assert_array_equal(longitude[at], shown)
+    assert np.diff(at, prepend=-1).max() <= max(1, -(-count // views.VIEW_POINTS))
+    figure = render(view, capfd)
+    assert "cluster 3" in bokeh_legend(figure)
+    assert len(serialize_json(json_item(figure))) < 100_000
+
+
+def test_views_of_points_draw_twice_and_move_together(capfd):
+    from bokeh.models import Plot
+
+    view = view_points(make_points(), np.arange(50) % 3)
+    assert render(view, capfd) is not render(view, capfd)
+    first, second = render(view + view, capfd).select({"type": Plot})
+    assert first.x_range is second.x_range
