@@ -46,8 +46,10 @@ def spectral_clustering(
     n_clusters : int
         Number of clusters, at least 2.
     gamma : float, optional
-        Width of the affinity, per squared unit of `samples`, above 0. The default, as where
-        dask-ml is given None, is 1 / n_bands (dask-ml's own default is 1).
+        How fast affinity falls with distance, per squared unit of `samples`, above 0. The default
+        is 1 / n_bands, as in dask-ml with ``gamma=None`` (its own default, 1, is often too large
+        for standardized bands: few pixels are then near any pixel drawn). Where labels differ
+        from seed to seed, try a smaller one.
     n_components : int, default 100
         Number of pixels drawn, from `n_clusters` to one less than the number of pixels. More of
         them make the approximation better and slower.
@@ -77,7 +79,7 @@ def spectral_clustering(
     seen on its dashboard (``client.dashboard_link``). Without one it runs in local threads, and
     ``with dask.diagnostics.ProgressBar(minimum=0.1):`` around the call shows the progress. The
     k-means step, the shorter part, runs in the calling process. The workers together need
-    about ``24 * n_pixels * n_components`` bytes.
+    about ``30 * n_pixels * n_components`` bytes.
 
     References
     ----------
