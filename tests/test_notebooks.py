@@ -26,6 +26,8 @@ CHAPTERS = [
     "03_standardizing",
     "04_spectral_clustering",
     "05_regridding",
+    "06_minibatch_kmeans_insar",
+    "07_graph_smoothing",
 ]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 REAL_IMAGES = re.compile(r"\b(betsiboka|pucallpa|walker_lake)\b")
