@@ -1,0 +1,258 @@
+"""From scenes and tables to blocks of pixels that an engine takes, and back from labels to maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from cookbook_utils._checks import MISSING_LABEL, fill_value, require_dims
+from cookbook_utils.interimage.arithmetic import Arithmetic, native_dtype
+from cookbook_utils.interimage.numpy_engine import distance_then_place
+
+
+class Scene(NamedTuple):
+    """The pixels of one scene, or of a table."""
+
+    values: Any
+    """NumPy or Dask array (bands, y, x) or (bands, n)."""
+    fill: Any
+    """What an integer holds where it is missing, or None."""
+    complete: bool = False
+    """Whether missing pixels are an error."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A choice of pixels by their position alone: the same whatever the chunks and the engine.
+
+    References
+    ----------
+    Steele, G. L., Lea, D., Flood, C. H. (2014). Fast splittable pseudorandom number generators.
+    OOPSLA 2014, 453-472 (the mixing function). doi:10.1145/2660193.2660195
+    """
+
+    share: float
+    stratified: bool
+    seed: int
+
+    def chosen(self, scene: int, position: np.ndarray) -> np.ndarray:
+        """Return which of the pixels at a flat `position` in a scene are drawn.
+
+        Stratified: a scene is cut into runs of 1 / share pixels, and one is drawn from each.
+        """
+        if not self.stratified:
+            return self._uniform(scene, position) < self.share
+        stratum = np.floor(position * self.share)
+        begin, end = np.ceil(stratum / self.share), np.ceil((stratum + 1) / self.share)
+        return position == begin + np.floor(self._uniform(scene, stratum) * (end - begin))
+
+    def _uniform(self, scene: int, number: np.ndarray) -> np.ndarray:
+        z = number.astype(np.uint64)
+        for key in (self.seed, scene):
+            z = (z + np.uint64(key + 1)) * np.uint64(0x9E3779B97F4A7C15)
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            z ^= z >> np.uint64(31)
+        return (z >> np.uint64(11)) * 2.0**-53
+
+
+def is_scenes(x: Any) -> bool:
+    """Return whether `x` is a scene, a stack of them or a list of them, and not a table."""
+    first = x[0] if isinstance(x, list | tuple) and x else x
+    return isinstance(first, xr.DataArray) and not {"x", "y"}.isdisjoint(first.dims)
+
+
+def read_scenes(x: Any) -> tuple[list[Scene], np.ndarray | None]:
+    """Return the scenes of a DataArray or a list of them, and the names of their bands."""
+    scenes, names = [], None
+    for number, array in enumerate(x if isinstance(x, list | tuple) else [x]):
+        what = f"scene {number}" if isinstance(x, list | tuple) else "the scene"
+        require_dims(array, ("band", "y", "x"), what, allow_extra=True)
+        found = array.coords["band"].values if "band" in array.coords else None
+        if number == 0:
+            names = found
+        elif names is not None and found is not None and not np.array_equal(names, found):
+            raise ValueError(f"{what} has the bands {found.tolist()}, scene 0 has {names.tolist()}")
+        if scenes and array.sizes["band"] != scenes[0].values.shape[0]:
+            raise ValueError(
+                f"{what} has {array.sizes['band']} bands, scene 0 has {scenes[0].values.shape[0]}"
+            )
+        fill = fill_value(array)
+        fill = array.attrs.get("nodata") if fill is None else fill
+        further = [dim for dim in array.dims if dim not in ("band", "y", "x")]
+        values = array.transpose(*further, "band", "y", "x").data
+        for at in np.ndindex(values.shape[: len(further)]):
+            scenes.append(Scene(values[at], fill))
+    return scenes, names
+
+
+def as_maps(labels: list, x: Any) -> Any:
+    """Return labels, one array (y, x) for each scene, as maps like the scenes `x`."""
+    if isinstance(x, list | tuple):
+        rest = iter(labels)
+        return [as_maps([next(rest) for _ in range(_n_scenes(array))], array) for array in x]
+    grid = x.isel(band=0, drop=True)
+    further = [dim for dim in grid.dims if dim not in ("y", "x")]
+    if further:
+        stack = np.stack(labels) if isinstance(labels[0], np.ndarray) else _dask().stack(labels)
+        data = stack.reshape([grid.sizes[dim] for dim in [*further, "y", "x"]])
+    else:
+        data = labels[0]
+    dims = [*further, "y", "x"]
+    result = xr.DataArray(data, {name: c for name, c in grid.coords.items()}, dims, "label")
+    return result.transpose(*grid.dims).assign_attrs(_FillValue=MISSING_LABEL)
+
+
+def _n_scenes(array: xr.DataArray) -> int:
+    return int(np.prod([n for dim, n in array.sizes.items() if dim not in ("band", "y", "x")]))
+
+
+def _dask():
+    import dask.array
+
+    return dask.array
+
+
+def load(
+    scene: Scene, dtype: np.dtype, chosen: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels as an engine takes them, and their labels: 255 where missing, 0 elsewhere.
+
+    Parameters
+    ----------
+    scene : Scene
+        In memory. Floats are missing where NaN.
+    dtype
+        One of `arithmetic.DTYPES`.
+    chosen : numpy.ndarray of bool, optional
+        Which pixels to take, others are left out; by default all.
+
+    Returns
+    -------
+    values : numpy.ndarray (bands, n)
+        In `dtype`, each band contiguous: those of `scene` in place if they are like that.
+    labels : numpy.ndarray of uint8 (n,)
+        A pixel is missing where one of its bands is.
+    """
+    values, fill = scene.values.reshape(len(scene.values), -1), scene.fill
+    if chosen is not None:
+        values = values[:, chosen.ravel()]
+    labels = np.zeros(values.shape[1], np.uint8)
+    for band in values:
+        if band.dtype.kind != "f":
+            if fill is not None:
+                labels[band == fill] = MISSING_LABEL
+        else:
+            finite = np.isfinite(band)
+            if not finite.all():
+                if np.isinf(band).any():
+                    raise ValueError("the pixels hold infinity; expected finite numbers or NaN")
+                labels[~finite] = MISSING_LABEL
+    if scene.complete and labels.any():
+        raise ValueError("X contains NaN; a table must have all values")
+    return np.ascontiguousarray(values, dtype), labels
+
+
+def extent(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the least and the greatest value of each band, float64, and the number of pixels."""
+    valid = labels != MISSING_LABEL
+    n = int(np.count_nonzero(valid))
+    if n < valid.size:
+        rows = [band[valid] for band in values]
+    else:
+        rows = values
+    low = np.array([row.min() if n else np.inf for row in rows], np.float64)
+    high = np.array([row.max() if n else -np.inf for row in rows], np.float64)
+    return low, high, n
+
+
+class Extent(NamedTuple):
+    """The range of the bands over all scenes."""
+
+    low: np.ndarray
+    high: np.ndarray
+    n_pixels: int
+
+
+def joint_extent(parts: list[tuple[np.ndarray, np.ndarray, int]]) -> Extent:
+    lows, highs, numbers = zip(*parts, strict=True)
+    return Extent(np.min(lows, axis=0), np.max(highs, axis=0), int(sum(numbers)))
+
+
+def add_changes(parts: list[tuple[int, np.ndarray, np.ndarray]]) -> tuple:
+    """Return the sum of what ``assign`` returned for several parts."""
+    return tuple(sum(numbers) for numbers in zip(*parts, strict=True))
+
+
+def add_distances(parts: list[tuple[int, float, np.ndarray]]) -> tuple[int, float, np.ndarray]:
+    """Return what ``measure`` would have returned for several parts together."""
+    totals, *farthest = zip(*parts, strict=True)
+    return sum(totals), *max(zip(*farthest, strict=True), key=distance_then_place)
+
+
+class LocalBlocks:
+    """Scenes in memory: each a block, worked on by threads."""
+
+    def __init__(self, scenes: list[Scene], engine: ModuleType, sampling: Sampling | None = None):
+        self._engine, self._first = engine, True
+        self._shapes = [scene.values.shape[1:] for scene in scenes]
+        self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
+        self._blocks = []
+        for number, (scene, shape) in enumerate(zip(scenes, self._shapes, strict=True)):
+            position = np.arange(np.prod(shape, dtype=int))
+            chosen = None if sampling is None else sampling.chosen(number, position)
+            scene = scene._replace(values=np.asarray(scene.values))
+            self._blocks.append(load(scene, self.dtype, chosen))
+
+    def extent(self) -> Extent:
+        """Return the range of all valid pixels and their number."""
+        return joint_extent([extent(*block) for block in self._blocks])
+
+    def assign(self, arithmetic: Arithmetic, weights: np.ndarray) -> tuple:
+        """Label all pixels; return what that changed, as an engine's ``assign``."""
+        first, self._first = self._first, False
+        return add_changes(self._parts(self._engine.assign, arithmetic, weights, first))
+
+    def measure(self, arithmetic: Arithmetic, centers: np.ndarray) -> tuple[int, float, np.ndarray]:
+        """Sum squared distances and find the farthest pixel, as an engine's ``measure``."""
+        return add_distances(self._parts(self._engine.measure, arithmetic, centers))
+
+    def counts(self, n_clusters: int) -> np.ndarray:
+        """Return the pixels of each cluster in each scene, int64 (scenes, n_clusters)."""
+        counts = [np.bincount(labels, minlength=MISSING_LABEL + 1) for _, labels in self._blocks]
+        return np.stack(counts)[:, :n_clusters]
+
+    def pixels(self) -> np.ndarray:
+        """Return all valid pixels, (n, bands)."""
+        return np.concatenate([v[:, k != MISSING_LABEL] for v, k in self._blocks], axis=1).T
+
+    def labels(self) -> list[np.ndarray]:
+        """Return the labels of each scene in its shape."""
+        return [k.reshape(s) for (_, k), s in zip(self._blocks, self._shapes, strict=True)]
+
+    def predict(self, arithmetic: Arithmetic, weights: np.ndarray) -> list[np.ndarray]:
+        """Label all pixels and return the labels of each scene in its shape."""
+        self.assign(arithmetic, weights)
+        return self.labels()
+
+    def _parts(self, function: Callable, *args: Any) -> list:
+        n_threads = self._engine.threads()
+        parts = list(self._cut(4 * n_threads if n_threads > 1 else 1))
+        if n_threads == 1 or len(parts) == 1:
+            return [function(*part, *args) for part in parts]
+        with ThreadPoolExecutor(n_threads) as pool:
+            return list(pool.map(lambda part: function(*part, *args), parts))
+
+    def _cut(self, n_parts: int) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
+        """Yield the blocks in `n_parts` parts of about the same size, or some more."""
+        total = sum(labels.size for _, labels in self._blocks)
+        size = max(2**14, -(-total // n_parts))
+        for values, labels in self._blocks:
+            for start in range(0, max(labels.size, 1), size):
+                yield values, labels, slice(start, min(start + size, labels.size))

@@ -1,0 +1,166 @@
+"""The engine for scenes that do not fit in memory or lie on many workers: Dask.
+
+Every chunk is labeled where it lies, with the fastest engine for one thread, and its labels stay
+there. Per iteration the centers travel to the workers and k × (bands + 1) integers for each chunk
+come back. Without a client the threads of this process are the workers. Chunks that are not
+persisted are read again in each iteration.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cookbook_utils._checks import MISSING_LABEL
+from cookbook_utils.interimage import numba_engine as engine
+from cookbook_utils.interimage.arithmetic import Arithmetic, native_dtype
+from cookbook_utils.interimage.blocks import (
+    Extent,
+    Sampling,
+    Scene,
+    add_changes,
+    add_distances,
+    extent,
+    joint_extent,
+    load,
+)
+
+
+class DaskBlocks:
+    """Scenes in chunks: each a block, wherever it is. The methods are those of `LocalBlocks`."""
+
+    def __init__(self, scenes: list[Scene], sampling: Sampling | None = None):
+        import dask
+        import dask.array as da
+
+        self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
+        self._grids: list[np.ndarray] = []  # for each scene, the numbers of its chunks
+        self._shapes: list[tuple[int, ...]] = []  # of each chunk
+        self._blocks, self._labels = [], None
+        read = dask.delayed(_read)
+        for number, scene in enumerate(scenes):
+            values = scene.values
+            if not isinstance(values, da.Array):
+                values = da.from_array(values, chunks=(-1, *["auto"] * (values.ndim - 1)))
+            values = values.rechunk({0: -1})
+            raw = values.to_delayed()[0]
+            grid = np.arange(raw.size).reshape(raw.shape) + len(self._blocks)
+            self._grids.append(grid)
+            corners = [np.cumsum((0, *sizes[:-1])) for sizes in values.chunks[1:]]
+            for at in np.ndindex(raw.shape):
+                corner = [int(starts[i]) for starts, i in zip(corners, at, strict=True)]
+                place = (number, corner, values.shape[1:])
+                self._blocks.append(
+                    read(raw[at], scene._replace(values=None), self.dtype, sampling, place)
+                )
+                sizes = zip(values.chunks[1:], at, strict=True)
+                self._shapes.append(tuple(chunks[i] for chunks, i in sizes))
+        if sampling is not None:
+            self._blocks = list(dask.persist(*self._blocks))
+
+    def extent(self) -> Extent:
+        return joint_extent(self._gather(_extent, self._blocks))
+
+    def assign(self, arithmetic: Arithmetic, weights: np.ndarray) -> tuple:
+        import dask
+
+        changes, labels = [], []
+        assign = dask.delayed(_assign, nout=2, pure=False)
+        before = self._labels or [None] * len(self._blocks)
+        for block, old in zip(self._blocks, before, strict=True):
+            new, change = assign(block, old, arithmetic, weights)
+            labels.append(new)
+            changes.append(change)
+        total, *self._labels = dask.persist(dask.delayed(add_changes)(changes), *labels)
+        return total.compute()
+
+    def measure(self, arithmetic: Arithmetic, centers: np.ndarray) -> tuple[int, float, np.ndarray]:
+        return add_distances(
+            self._gather(_measure, self._blocks, self._labels, arithmetic, centers)
+        )
+
+    def counts(self, n_clusters: int) -> np.ndarray:
+        counts = np.stack(self._gather(_counts, self._labels))[:, :n_clusters]
+        return np.stack([counts[grid.ravel()].sum(axis=0) for grid in self._grids])
+
+    def pixels(self) -> np.ndarray:
+        return np.concatenate(self._gather(_pixels, self._blocks), axis=1).T
+
+    def labels(self) -> list:
+        """Return the labels of each scene as a Dask array in its shape and chunks."""
+        return self._maps(self._labels)
+
+    def predict(self, arithmetic: Arithmetic, weights: np.ndarray) -> list:
+        """Return labels that are computed when they are asked for."""
+        import dask
+
+        label = dask.delayed(_label)
+        return self._maps([label(block, arithmetic, weights) for block in self._blocks])
+
+    def _gather(self, function, first: list, second: list | None = None, *args: Any) -> list:
+        import dask
+
+        function = dask.delayed(function)
+        pairs = zip(first, second, strict=True) if second else ((block,) for block in first)
+        return list(dask.compute(*(function(*pair, *args) for pair in pairs)))
+
+    def _maps(self, labels: list) -> list:
+        import dask
+        import dask.array as da
+
+        reshape = dask.delayed(np.reshape)
+        maps = []
+        for grid in self._grids:
+            chunks = np.empty(grid.shape, object)
+            for at in np.ndindex(grid.shape):
+                shape = self._shapes[grid[at]]
+                chunk = reshape(labels[grid[at]], shape)
+                chunks[at] = da.from_delayed(chunk, shape, np.uint8)
+            maps.append(da.block(chunks.tolist()))
+        return maps
+
+
+# -- what a worker does with a chunk ----------------------------------------------------------
+
+
+def _read(
+    values: np.ndarray, scene: Scene, dtype: np.dtype, sampling: Sampling | None, place: tuple
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels and labels of a chunk, only those drawn if there is a `sampling`."""
+    chosen = None
+    if sampling is not None:
+        number, corner, shape = place
+        within = np.indices(values.shape[1:], sparse=True)
+        at = [axis + start for axis, start in zip(within, corner, strict=True)]
+        chosen = sampling.chosen(number, np.ravel_multi_index(np.broadcast_arrays(*at), shape))
+    return load(scene._replace(values=values), dtype, chosen)
+
+
+def _assign(block, labels, arithmetic, weights) -> tuple[np.ndarray, tuple]:
+    values, fresh = block
+    first = labels is None
+    labels = fresh.copy() if first else labels.copy()  # what Dask holds must never change
+    change = engine.assign(values, labels, slice(0, labels.size), arithmetic, weights, first)
+    return labels, change
+
+
+def _label(block, arithmetic, weights) -> np.ndarray:
+    return _assign(block, None, arithmetic, weights)[0]
+
+
+def _measure(block, labels, arithmetic, centers) -> tuple[int, float, np.ndarray]:
+    return engine.measure(block[0], labels, slice(0, labels.size), arithmetic, centers)
+
+
+def _extent(block) -> tuple[np.ndarray, np.ndarray, int]:
+    return extent(*block)
+
+
+def _counts(labels) -> np.ndarray:
+    return np.bincount(labels, minlength=MISSING_LABEL + 1)
+
+
+def _pixels(block) -> np.ndarray:
+    values, labels = block
+    return values[:, labels != MISSING_LABEL]

@@ -1,0 +1,395 @@
+"""Inter-image k-means as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
+from cookbook_utils.interimage.arithmetic import DTYPES, Arithmetic
+from cookbook_utils.interimage.blocks import (
+    Extent,
+    LocalBlocks,
+    Sampling,
+    Scene,
+    as_maps,
+    is_scenes,
+    read_scenes,
+)
+
+SMALL = 2**16  # pixels below which compiling takes longer than NumPy
+START_SAMPLE = 2**16  # pixels, about, on which k-means++ draws its centers
+
+
+class InterImageKMeans(ClusterMixin, BaseEstimator):
+    """K-means whose centers are shared by all pixels of all scenes.
+
+    A label then means the same in every scene. Each iteration gives every valid pixel the nearest
+    center, flags it if its label changed, and moves each center to the mean of its pixels.
+
+    Parameters
+    ----------
+    n_clusters : int, default 8
+        1 to 255.
+    init : {"midpoint", "k-means++"} or array of float (n_clusters, bands), default "midpoint"
+        Centers to start from. "midpoint": the middles of `n_clusters` equal steps from the least to
+        the greatest value of each band over all scenes. "k-means++": drawn far apart, from about
+        65 000 pixels spread over all scenes.
+    tol : float, default 1e-4
+        Stop when `criterion` is below it, and in any case when no label changes.
+    criterion : {"changed", "shift"}, default "changed"
+        "changed": pixels whose label changed ÷ valid pixels. "shift": the longest way a center
+        moved ÷ the diagonal of the box that holds all pixels.
+    max_iter : int, default 100
+        Iterations at most.
+    engine : {"auto", "numpy", "numba", "dask"}, default "auto"
+        "numpy": the reference. "numba": threads, ``NUMBA_NUM_THREADS`` of them. "dask": chunk by
+        chunk, on the workers of a `distributed` client if there is one; what is not persisted is
+        read anew in each iteration. "auto": "dask" for Dask arrays, else "numba" but for few
+        pixels. All give the same labels, bit for bit.
+    sample : float, optional
+        Share of the pixels, above 0 and at most 1, that the centers are found on. By default all.
+        The range of the bands, the labels, counts and inertia are those of all pixels always.
+    sampling : {"stratified", "random"}, default "stratified"
+        "stratified": one pixel from each run of ``1 / sample`` pixels of each scene, so that all
+        scenes and all their parts have the same share. "random": each pixel by itself. Which ones
+        depends on their position in the scene and on `random_state` alone.
+    empty : {"keep", "farthest"}, default "keep"
+        A center without pixels stays where it is, or moves to the pixel farthest from its own
+        center: one in each iteration, and fitting goes on after it.
+    checkpoint : path, optional
+        A file, ``.npz``, that holds the state after each iteration. If it is there, `fit` goes on
+        from it. Needs a `random_state` where anything is random.
+    random_state : int, RandomState or None, default None
+        Seed of "k-means++" and of `sample`.
+
+    Attributes
+    ----------
+    cluster_centers_ : numpy.ndarray of float64 (n_clusters, bands)
+        In the units of the pixels.
+    labels_ : xarray.DataArray, list of them, or array (n_samples,)
+        Each pixel's nearest of `cluster_centers_`. For a scene a map: uint8, its dimensions without
+        ``band``, 255 where missing, its coordinates and CRS. For a list of scenes a list of maps.
+        For a table int32 (n_samples,). Dask arrays where Dask computed them.
+    n_iter_ : int
+        Iterations run.
+    inertia_ : float
+        Sum of the squared distances of all pixels to their centers.
+    change_fraction_ : numpy.ndarray of float64 (n_iter_,)
+        Share of the pixels whose label each iteration changed; 1 in the first.
+    counts_ : numpy.ndarray of int64 (scenes, n_clusters)
+        Pixels of each cluster in each scene.
+    n_features_in_ : int
+        Bands.
+    feature_names_in_ : numpy.ndarray of str (bands,)
+        Their names, where the input has names.
+
+    Notes
+    -----
+    Distances are computed in float32 from pixels shifted to the middle of their range; of equally
+    near centers a pixel takes the first. Sums are exact: digital numbers are added as integers, and
+    floats are rounded to a fixed point first, to 2**-52 of half the range of their band, or
+    2**-(62 - log2(n)) of it for more than 1000 pixels. The result therefore does not depend on
+    the number of threads, chunks or workers.
+
+    For quality see `metrics.simplified_silhouette` and `metrics.sampled_silhouette`.
+
+    References
+    ----------
+    Han, S., Lee, J. (2024). Parallelized inter-image k-means clustering algorithm for unsupervised
+    classification of series of satellite images. Remote Sensing 16(1), 102. doi:10.3390/rs16010102
+
+    Arthur, D., Vassilvitskii, S. (2007). k-means++: the advantages of careful seeding. SODA 2007,
+    1027-1035.
+
+    Examples
+    --------
+    Two scenes of different size, the second with a missing pixel, clustered as one:
+
+    >>> first = xr.DataArray([[[0.1, 0.1], [0.2, 0.8]]], dims=("band", "y", "x"))
+    >>> second = xr.DataArray([[[0.9, np.nan, 0.1]]], dims=("band", "y", "x"))
+    >>> model = InterImageKMeans(n_clusters=2).fit([first, second])
+    >>> model.cluster_centers_.round(3).tolist()
+    [[0.125], [0.85]]
+    >>> [labels.values.tolist() for labels in model.labels_]
+    [[[0, 0], [0, 1]], [[1, 255, 0]]]
+    """
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        init="midpoint",
+        tol=1e-4,
+        criterion="changed",
+        max_iter=100,
+        engine="auto",
+        sample=None,
+        sampling="stratified",
+        empty="keep",
+        checkpoint=None,
+        random_state=None,
+    ):
+        self.n_clusters = n_clusters
+        self.init = init
+        self.tol = tol
+        self.criterion = criterion
+        self.max_iter = max_iter
+        self.engine = engine
+        self.sample = sample
+        self.sampling = sampling
+        self.empty = empty
+        self.checkpoint = checkpoint
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: None = None) -> InterImageKMeans:
+        """Find the centers that all pixels of all scenes share, and label the pixels.
+
+        Parameters
+        ----------
+        X : xarray.DataArray, list of xarray.DataArray, or array (n_samples, n_features)
+            A scene (band, y, x), several of any size in a list, or of one size in an array with
+            further dimensions (time, band, y, x); or a table. uint8, uint16, int16, float32 and
+            float64 are read in place if bands are contiguous; others are converted. A pixel of a
+            scene is missing where a band is NaN or ``_FillValue`` (or ``nodata`` in the
+            attributes); a table must have all values.
+        y : None
+            Ignored, there for pipelines.
+
+        Returns
+        -------
+        InterImageKMeans
+            This model.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is not as described, values are infinite, there are fewer valid pixels
+            than clusters, or the checkpoint belongs to another fit.
+        """
+        self._check_parameters()
+        scenes = self._read(X, reset=True)
+        blocks = self._blocks(scenes)
+        extent = blocks.extent()
+        random = check_random_state(self.random_state)
+        sampling = part = None
+        n_fitted = extent.n_pixels
+        if self.sample is not None:
+            seed = random.randint(2**31)
+            sampling = Sampling(self.sample, self.sampling == "stratified", seed)
+            part = self._blocks(scenes, sampling)
+            n_fitted = part.extent().n_pixels
+        if n_fitted < self.n_clusters:
+            drawn = f", {n_fitted} of them drawn" if part else ""
+            raise ValueError(
+                f"n_samples={extent.n_pixels} valid pixels{drawn}: too few for "
+                f"n_clusters={self.n_clusters}"
+            )
+        start = self._start(scenes, extent, random)
+        arithmetic = Arithmetic.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
+        state = self._iterate(part or blocks, n_fitted, arithmetic, start, extent, sampling)
+
+        self._extent = extent
+        self.cluster_centers_ = state.centers
+        self.n_iter_ = len(state.changed)
+        self.change_fraction_ = np.array(state.changed)
+        blocks.assign(arithmetic, arithmetic.weights(state.centers))
+        total, *_ = blocks.measure(arithmetic, state.centers)
+        self.inertia_ = total / arithmetic.square
+        self.counts_ = blocks.counts(self.n_clusters)
+        self.labels_ = self._as_given(blocks.labels(), X)
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """Label pixels by the centers found: for a sample's fit, all; or those of other scenes.
+
+        Parameters
+        ----------
+        X
+            As for `fit`, with the same bands.
+
+        Returns
+        -------
+        xarray.DataArray, list of them, or array (n_samples,)
+            As ``labels_``; from Dask arrays lazy, each chunk computed when asked for.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            If the bands are not those of `fit`.
+        """
+        check_is_fitted(self)
+        blocks = self._blocks(self._read(X, reset=False))
+        arithmetic = Arithmetic.of(
+            self._extent.low, self._extent.high, blocks.dtype, self._extent.n_pixels
+        )
+        # Nothing is summed: pixels may lie outside the range that sums were made for.
+        arithmetic = replace(arithmetic, unit=np.zeros_like(arithmetic.unit))
+        labels = blocks.predict(arithmetic, arithmetic.weights(self.cluster_centers_))
+        return self._as_given(labels, X)
+
+    # -- iterations -------------------------------------------------------------------------
+
+    def _start(
+        self, scenes: list[Scene], extent: Extent, random: np.random.RandomState
+    ) -> np.ndarray:
+        k, (low, high, n) = self.n_clusters, extent
+        if not isinstance(self.init, str):
+            centers = np.array(self.init, np.float64)
+            if centers.shape != (k, len(low)) or not np.isfinite(centers).all():
+                raise ValueError(
+                    f"init must be {k} centers of {len(low)} finite numbers each, found an array "
+                    f"of shape {centers.shape}"
+                )
+            return centers
+        if self.init == "midpoint":
+            steps = (np.arange(k)[:, np.newaxis] + 0.5) / k
+            return low + steps * (high - low)
+        from sklearn.cluster import kmeans_plusplus
+        from threadpoolctl import threadpool_limits
+
+        share = min(1.0, max(START_SAMPLE, 4 * k) / n)
+        drawn = Sampling(share, stratified=True, seed=random.randint(2**31))
+        pixels = self._blocks(scenes, drawn if share < 1 else None).pixels().astype(np.float64)
+        pixels = pixels[np.lexsort(pixels.T)]  # in an order that chunks do not change
+        with threadpool_limits(1):
+            return kmeans_plusplus(pixels, k, random_state=random)[0]
+
+    def _iterate(
+        self, blocks, n: int, arithmetic: Arithmetic, start: np.ndarray, extent: Extent,
+        sampling: Sampling | None,
+    ) -> checkpoints.State:  # fmt: skip
+        options = {"empty": self.empty, "sampling": sampling, "dtype": blocks.dtype.name}
+        problem = {"start": start, "low": extent.low, "high": extent.high, "n": n, **options}
+        bands = arithmetic.offset.size
+        state = checkpoints.State(
+            start, start, np.zeros((self.n_clusters, bands), np.int64),
+            np.zeros(self.n_clusters, np.int64), [], np.inf,
+        )  # fmt: skip
+        if self.checkpoint is not None and os.path.exists(self.checkpoint):
+            state = checkpoints.load(self.checkpoint, problem)
+            if not self._done(state):  # the labels of the last iteration, from its centers
+                _, sums, counts = blocks.assign(arithmetic, arithmetic.weights(state.labeled_by))
+                if not (np.array_equal(sums, state.sums) and np.array_equal(counts, state.counts)):
+                    raise ValueError(f"{self.checkpoint} belongs to a fit of other pixels")
+        diagonal = float(np.linalg.norm(extent.high - extent.low))
+        while not self._done(state):
+            before = state.centers
+            changed, sums, counts = blocks.assign(arithmetic, arithmetic.weights(before))
+            sums, counts = state.sums + sums, state.counts + counts
+            centers = arithmetic.means(sums, counts, before)
+            moved = self.empty == "farthest" and self._fill_empty(
+                blocks, arithmetic, counts, centers
+            )
+            shift = float(np.linalg.norm(centers - before, axis=1).max())
+            value = changed / n if self.criterion == "changed" else shift / (diagonal or 1.0)
+            if moved:
+                value = np.inf
+            elif changed == 0:
+                value = -np.inf
+            history = [*state.changed, changed / n]
+            state = checkpoints.State(centers, before, sums, counts, history, value)
+            if self.checkpoint is not None:
+                checkpoints.save(self.checkpoint, state, problem)
+        return state
+
+    def _done(self, state: checkpoints.State) -> bool:
+        return len(state.changed) >= self.max_iter or state.criterion < self.tol
+
+    def _fill_empty(self, blocks, arithmetic, counts: np.ndarray, centers: np.ndarray) -> bool:
+        """Move the first center without pixels to the farthest pixel; return whether one moved."""
+        empty = np.flatnonzero(counts == 0)
+        if not empty.size:
+            return False
+        _, squared, pixel = blocks.measure(arithmetic, centers)
+        if squared > 0:
+            centers[empty[0]] = pixel
+        return squared > 0
+
+    # -- input and output -------------------------------------------------------------------
+
+    def _read(self, X: Any, *, reset: bool) -> list[Scene]:
+        if not is_scenes(X):
+            return [self._read_table(X, reset)]
+        scenes, names = read_scenes(X)
+        bands = scenes[0].values.shape[0]
+        texts = names is not None and all(isinstance(name, str) for name in names)
+        if reset:
+            self.n_features_in_ = bands
+            if texts:
+                self.feature_names_in_ = np.asarray(names, object)
+            elif hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+        elif bands != self.n_features_in_:
+            raise ValueError(f"X has {bands} bands, the model was fitted on {self.n_features_in_}")
+        elif texts and not np.array_equal(names, getattr(self, "feature_names_in_", names)):
+            raise ValueError(
+                f"X has the bands {names.tolist()}, the model was fitted on "
+                f"{self.feature_names_in_.tolist()}"
+            )
+        return scenes
+
+    def _read_table(self, X: Any, reset: bool) -> Scene:
+        if isinstance(X, xr.DataArray):
+            if "band" in X.dims:
+                X = X.transpose(..., "band")
+            X = X.data
+        if not hasattr(X, "dask"):
+            # Missing values end here: a table has no place for missing labels.
+            return Scene(validate_data(self, X, reset=reset, dtype=list(DTYPES)[::-1]).T, None)
+        if X.ndim != 2:
+            raise ValueError(f"expected a table (n_samples, n_features), found shape {X.shape}")
+        if reset:
+            self.n_features_in_ = X.shape[1]
+        elif X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, the model was fitted on {self.n_features_in_}"
+            )
+        return Scene(X.T, None, complete=True)
+
+    def _as_given(self, labels: list, X: Any) -> Any:
+        return as_maps(labels, X) if is_scenes(X) else labels[0].astype(np.int32)
+
+    def _blocks(self, scenes: list[Scene], sampling: Sampling | None = None):
+        lazy = any(hasattr(scene.values, "dask") for scene in scenes)
+        if self.engine == "dask" or (lazy and self.engine == "auto"):
+            from cookbook_utils.interimage.dask_engine import DaskBlocks
+
+            return DaskBlocks(scenes, sampling)
+        n = sum(scene.values[0].size for scene in scenes)
+        small = self.engine == "numpy" or (self.engine == "auto" and n < SMALL)
+        return LocalBlocks(scenes, numpy_engine if small else numba_engine, sampling)
+
+    def _check_parameters(self) -> None:
+        for name, low, high in (("n_clusters", 1, 255), ("max_iter", 1, None)):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise TypeError(f"{name} must be an integer, found {value!r}")
+            if value < low or (high and value > high):
+                wanted = f"{low} to {high}" if high else f"at least {low}"
+                raise ValueError(f"{name} must be {wanted}, found {value}")
+        if not isinstance(self.tol, Real) or not self.tol >= 0:
+            raise ValueError(f"tol must be a number, 0 or more, found {self.tol!r}")
+        if self.sample is not None and not (isinstance(self.sample, Real) and 0 < self.sample <= 1):
+            raise ValueError(f"sample must be above 0 and at most 1, found {self.sample!r}")
+        choices = {
+            "criterion": ("changed", "shift"),
+            "engine": ("auto", "numpy", "numba", "dask"),
+            "sampling": ("stratified", "random"),
+            "empty": ("keep", "farthest"),
+        }
+        if isinstance(self.init, str):
+            choices["init"] = ("midpoint", "k-means++")
+        for name, values in choices.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} must be one of {values}, found {getattr(self, name)!r}")

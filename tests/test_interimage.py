@@ -1,0 +1,611 @@
+"""One suite for all engines of inter-image k-means, against each other and a plain loop."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import Client, LocalCluster
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from cookbook_utils.interimage import InterImageKMeans, checkpoints, estimator, numba_engine
+from cookbook_utils.interimage.arithmetic import DTYPES, Arithmetic, native_dtype
+from cookbook_utils.interimage.blocks import LocalBlocks, Sampling, Scene
+from cookbook_utils.metrics import simplified_silhouette
+from cookbook_utils.stacking import stack_pixels
+
+from .factories import BANDS, make_scene
+
+ENGINES = ["numpy", "numba", "dask"]
+engines = pytest.mark.parametrize("engine", ENGINES)
+
+
+def make_series(n_scenes=3, *, ny=40, nx=50, n_bands=4, n_classes=5, dtype="uint16", seed=0):
+    """Scenes (band, y, x) of different sizes with clusters that overlap, some pixels missing."""
+    rng = np.random.default_rng(seed)
+    centers = rng.uniform(4000, 40000, (n_classes, n_bands))
+    scenes = []
+    for number in range(n_scenes):
+        truth = rng.integers(0, n_classes, (ny + number, nx - number))
+        noise = rng.normal(0, 2500, (*truth.shape, n_bands))
+        values = np.moveaxis(centers[truth] + noise, -1, 0).clip(1, 60000)
+        missing = rng.random(truth.shape) < 0.05
+        grid = {"bands": BANDS[:n_bands], "ny": truth.shape[0], "nx": truth.shape[1]}
+        scene = make_scene(0.0, **grid, left=330_000.0 + 500 * number)
+        if np.dtype(dtype).kind == "f":
+            values = values / 60000
+            values[:, missing] = np.nan
+            scene = scene.copy(data=values.astype(dtype))
+        else:
+            values = values / (300 if dtype == "uint8" else 2 if dtype == "int16" else 1)
+            values[0, missing] = 0
+            scene = scene.copy(data=values.astype(dtype)).assign_attrs(_FillValue=0)
+        scenes.append(scene)
+    return scenes
+
+
+def naive(scenes, k, *, tol=1e-4, max_iter=100):
+    """The algorithm in float64, pixel by pixel × center, as it is written down."""
+    x = np.concatenate([stack_pixels(scene).values for scene in scenes]).astype(np.float64)
+    low, high = x.min(axis=0), x.max(axis=0)
+    centers = low + (np.arange(k)[:, np.newaxis] + 0.5) / k * (high - low)
+    labels, history = np.full(len(x), -1), []
+
+    def nearest():
+        return ((x[:, np.newaxis] - centers) ** 2).sum(axis=2).argmin(axis=1)
+
+    while len(history) < max_iter and (not history or history[-1] >= tol):
+        new = nearest()
+        history.append((new != labels).mean())
+        labels = new
+        for i in range(k):
+            if (labels == i).any():
+                centers[i] = x[labels == i].mean(axis=0)
+    labels = nearest()
+    return centers, labels, history, ((x - centers[labels]) ** 2).sum()
+
+
+def flat(labels):
+    """All valid labels of maps, in order."""
+    values = np.concatenate([np.asarray(one).ravel() for one in labels])
+    return values[values != 255]
+
+
+def state(model):
+    """All that a fit finds, to be compared bit for bit."""
+    labels = model.labels_ if isinstance(model.labels_, list) else [model.labels_]
+    return [
+        model.cluster_centers_, model.change_fraction_, model.counts_, np.array(model.inertia_),
+        *(np.asarray(one) for one in labels),
+    ]  # fmt: skip
+
+
+def assert_same(one, two):
+    for a, b in zip(state(one), state(two), strict=True):
+        assert_array_equal(a, b)
+
+
+# -- the algorithm ----------------------------------------------------------------------------
+
+
+@engines
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_agrees_with_a_plain_loop(engine, dtype):
+    scenes = make_series(dtype=dtype)
+    model = InterImageKMeans(5, engine=engine).fit(scenes)
+    centers, labels, history, inertia = naive(scenes, 5)
+    assert_array_equal(flat(model.labels_), labels)
+    assert_allclose(model.cluster_centers_, centers, rtol=1e-6)
+    assert_allclose(model.change_fraction_, history, rtol=1e-12)
+    assert model.n_iter_ == len(history) > 3
+    assert_allclose(model.inertia_, inertia, rtol=1e-6)
+    assert_array_equal(model.counts_.sum(axis=0), np.bincount(labels, minlength=5))
+    assert model.counts_.shape == (3, 5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("options", [{"sample": 0.3}, {"init": "k-means++"}, {"empty": "farthest"}])
+def test_engines_agree_bit_for_bit(dtype, options):
+    scenes = make_series(dtype=dtype, seed=1)
+    models = [
+        InterImageKMeans(12, engine=engine, random_state=3, **options).fit(scenes)
+        for engine in ENGINES
+    ]
+    assert_same(models[0], models[1])
+    assert_same(models[0], models[2])
+    for one, two in zip(models[0].predict(scenes), models[1].predict(scenes), strict=True):
+        assert_array_equal(one, two)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    data=st.data(),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 60)),
+    k=st.integers(1, 12),
+    empty=st.sampled_from(["keep", "farthest"]),
+)
+def test_engines_agree_on_ties_and_empty_clusters(data, shape, k, empty):
+    n = shape[0] * shape[1]
+    values = data.draw(st.lists(st.integers(0, 6), min_size=n, max_size=n))
+    table = np.array(values, "uint8").reshape(shape).T
+    if len(table) < k:
+        with pytest.raises(ValueError, match="too few"):
+            InterImageKMeans(k).fit(table)
+        return
+    model, other = (
+        InterImageKMeans(k, engine=engine, empty=empty).fit(table) for engine in ("numpy", "numba")
+    )
+    assert_same(model, other)
+    assert np.isfinite(model.cluster_centers_).all()
+    squared = ((table[:, np.newaxis] - model.cluster_centers_) ** 2).sum(axis=2)
+    chosen = np.take_along_axis(squared, model.labels_[:, np.newaxis], axis=1)[:, 0]
+    assert_allclose(chosen, squared.min(axis=1), atol=1e-4)
+    assert_allclose(model.inertia_, chosen.sum(), rtol=1e-9, atol=1e-9)
+
+
+@engines
+def test_labels_are_those_of_the_centers_even_when_cut_short(engine):
+    scenes = make_series()
+    model = InterImageKMeans(6, max_iter=2, engine=engine).fit(scenes)
+    assert model.n_iter_ == 2
+    for labels, predicted in zip(model.labels_, model.predict(scenes), strict=True):
+        assert_array_equal(labels, predicted)
+
+
+def test_midpoint_start_spans_each_band_over_all_scenes():
+    scenes = make_series(2, dtype="float64")
+    model = InterImageKMeans(3, max_iter=1)
+    x = np.concatenate([stack_pixels(scene).values for scene in scenes])
+    low, high = x.min(axis=0), x.max(axis=0)
+    given = np.stack([low + (high - low) * share for share in (1 / 6, 3 / 6, 5 / 6)])
+    assert_same(model.fit(scenes), InterImageKMeans(3, max_iter=1, init=given).fit(scenes))
+
+
+def test_kmeans_plus_plus_finds_separate_clusters():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, 3000)
+    table = 10 * np.array([[0, 1], [1, 0], [0, 0], [1, 1]])[truth] + rng.normal(0, 0.5, (3000, 2))
+    model = InterImageKMeans(4, init="k-means++", random_state=0).fit(table)
+    assert adjusted_rand_score(model.labels_, truth) == 1
+
+
+def test_stops_by_shift_of_the_centers():
+    scenes = make_series()
+    loose, strict = (
+        InterImageKMeans(6, criterion="shift", tol=tol).fit(scenes) for tol in (1e-2, 1e-3)
+    )
+    assert 1 < loose.n_iter_ < strict.n_iter_ < 100
+
+
+def test_stops_when_nothing_changes():
+    table = np.array([[0.0], [1.0], [9.0], [10.0]])
+    model = InterImageKMeans(2, tol=0).fit(table)
+    assert model.n_iter_ == 2
+    assert_array_equal(model.change_fraction_, [1, 0])
+    assert_array_equal(model.cluster_centers_, [[0.5], [9.5]])
+    assert model.inertia_ == 1
+    assert_array_equal(model.counts_, [[2, 2]])
+
+
+# -- repeatable -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_threads_do_not_change_a_bit(dtype, n_threads, monkeypatch):
+    scenes = make_series(ny=150, nx=200, dtype=dtype)
+    reference = InterImageKMeans(6, max_iter=6, engine="numpy").fit(scenes)
+    monkeypatch.setattr(numba_engine, "threads", lambda: n_threads)
+    assert_same(reference, InterImageKMeans(6, max_iter=6, engine="numba").fit(scenes))
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("chunks", [{"band": 1, "y": 7, "x": 11}, {"band": 4, "y": 40, "x": 9}])
+@pytest.mark.parametrize("options", [{}, {"init": "k-means++", "sample": 0.2, "random_state": 1}])
+def test_chunks_do_not_change_a_bit(dtype, chunks, options):
+    scenes = make_series(2, dtype=dtype)
+    options = {"max_iter": 5, **options}
+    reference = InterImageKMeans(6, engine="numpy", **options).fit(scenes)
+    model = InterImageKMeans(6, **options).fit([scene.chunk(chunks) for scene in scenes])
+    assert all(labels.chunks is not None for labels in model.labels_)
+    assert_same(reference, model)
+
+
+@pytest.mark.parametrize("processes", [False, True], ids=["threads", "processes"])
+def test_workers_do_not_change_a_bit(processes):
+    scenes = make_series(2, dtype="float32")
+    reference = InterImageKMeans(5, max_iter=4).fit(scenes)
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=processes,
+            dashboard_address=None,
+            scheduler_port=0,
+        ) as cluster,
+        Client(cluster),
+    ):
+        chunked = [scene.chunk({"y": 25}) for scene in scenes]
+        model = InterImageKMeans(5, max_iter=4).fit(chunked)
+        assert_same(reference, model)
+        assert_array_equal(model.predict(chunked)[1], reference.labels_[1])
+
+
+def test_predict_from_dask_is_lazy():
+    scenes = make_series(1)
+    model = InterImageKMeans(4).fit(scenes)
+    reads = []
+
+    def read(block):
+        reads.append(block.shape)
+        return block
+
+    data = da.from_array(scenes[0].values, chunks=(4, 20, 50))
+    lazy = scenes[0].copy(data=data.map_blocks(read, meta=data._meta))
+    labels = model.predict(lazy)
+    assert reads == []
+    assert labels.chunks == ((20, 20), (50,))
+    assert_array_equal(labels, model.labels_[0])
+    assert len(reads) == 2
+
+
+# -- input and output -------------------------------------------------------------------------
+
+
+@engines
+def test_maps_keep_grid_and_crs_and_missing_pixels(engine):
+    scene = make_series(1)[0]
+    labels = InterImageKMeans(3, engine=engine).fit(scene).labels_
+    assert labels.dtype == np.uint8
+    assert labels.name == "label"
+    assert labels.attrs == {"_FillValue": 255}
+    assert labels.rio.crs == scene.rio.crs
+    xr.testing.assert_equal(
+        labels.coords.to_dataset(), scene.isel(band=0, drop=True).coords.to_dataset()
+    )
+    assert_array_equal(labels == 255, (scene == 0).any("band"))
+
+
+@engines
+def test_stack_of_scenes_is_a_list_of_scenes(engine):
+    scenes = [scene.isel(y=slice(40), x=slice(48)) for scene in make_series(3)]
+    bare = [scene.drop_vars(["time", "y", "x"]) for scene in scenes]
+    stack = xr.concat(bare, "time").assign_coords(time=[10, 20, 30])
+    stack = stack.transpose("y", "band", "time", "x")
+    if engine == "dask":
+        stack = stack.chunk({"y": 13})
+    model = InterImageKMeans(4, engine=engine).fit(stack)
+    reference = InterImageKMeans(4).fit(scenes)
+    assert model.labels_.dims == ("y", "time", "x")
+    assert_array_equal(model.labels_.time, [10, 20, 30])
+    for number in range(3):
+        assert_array_equal(model.labels_.isel(time=number), reference.labels_[number])
+    assert_array_equal(model.counts_, reference.counts_)
+
+
+def test_joint_labels_mean_the_same_where_separate_ones_drift():
+    rng = np.random.default_rng(0)
+    classes = np.repeat([0.1, 0.3, 0.6], 300)
+    values = [
+        np.append(classes, extra) + rng.normal(0, 0.01, 1000)
+        for extra in ([0.6] * 100, [0.95] * 100)
+    ]
+    scenes = [xr.DataArray(v.reshape(1, 20, 50), dims=("band", "y", "x")) for v in values]
+    joint = InterImageKMeans(3).fit(scenes).labels_
+    apart = [InterImageKMeans(3).fit(scene).labels_ for scene in scenes]
+    same = [(np.ravel(one)[:900] == np.ravel(two)[:900]).mean() for one, two in (joint, apart)]
+    assert same[0] == 1
+    assert same[1] < 0.7
+
+
+@pytest.mark.parametrize("attribute", ["_FillValue", "nodata"])
+def test_nodata_of_integers_is_missing(attribute):
+    values = np.array([[[-9999, 1, 2, 50]], [[3, -9999, 4, 60]]], np.int16)
+    scene = xr.DataArray(values, dims=("band", "y", "x"), attrs={attribute: -9999})
+    model = InterImageKMeans(2).fit(scene)
+    assert_array_equal(model.labels_, [[255, 255, 0, 1]])
+    assert_array_equal(model.cluster_centers_, [[2, 4], [50, 60]])
+    encoded = scene.drop_attrs()
+    encoded.encoding["_FillValue"] = -9999
+    assert_array_equal(model.predict(encoded), model.labels_)
+
+
+def test_tables_give_tables():
+    samples = stack_pixels(make_series(1)[0])
+    model = InterImageKMeans(4).fit(samples)
+    assert model.labels_.dtype == np.int32
+    for table in (samples.values, samples.transpose("band", "pixel"), samples.values.tolist()):
+        assert_array_equal(InterImageKMeans(4).fit(table).labels_, model.labels_)
+    lazy = InterImageKMeans(4).fit(da.from_array(samples.values, chunks=(500, 2)))
+    assert isinstance(lazy.labels_, da.Array)
+    assert_array_equal(lazy.labels_, model.labels_)
+    assert simplified_silhouette(samples, model.labels_, model.cluster_centers_) > 0.3
+
+
+def test_scenes_are_read_in_place():
+    values = np.random.default_rng(0).integers(0, 9, (2, 30, 30)).astype("uint16")
+    blocks = LocalBlocks([Scene(values, None)], numba_engine)
+    assert np.shares_memory(blocks._blocks[0][0], values)
+
+
+@pytest.mark.parametrize(
+    ("given", "native"),
+    [("bool", "uint8"), ("int8", "int16"), ("int32", "float64"), (">u2", "uint16"),
+     ("float16", "float32"), (">f8", "float64"), ("uint64", "float64")],
+)  # fmt: skip
+def test_other_dtypes_are_converted(given, native):
+    assert native_dtype(np.dtype(given)) == native
+    table = np.array([[0, 1], [1, 1], [1, 0]]).astype(given)
+    expected = InterImageKMeans(2).fit(table.astype("float64")).labels_
+    assert_array_equal(InterImageKMeans(2).fit(table).labels_, expected)
+
+
+@engines
+@pytest.mark.parametrize("magnitude", [1e-30, 1e-3, 1e12, 1e30])
+def test_floats_of_any_magnitude(engine, magnitude):
+    rng = np.random.default_rng(0)
+    table = np.concatenate([rng.normal(c, 0.1, (50, 2)) for c in (0, 3, 9)]) * magnitude
+    model = InterImageKMeans(3, engine=engine).fit(table)
+    assert_array_equal(model.labels_, np.repeat([0, 1, 2], 50))
+    means = table.reshape(3, 50, 2).mean(axis=1)
+    assert_allclose(model.cluster_centers_, means, rtol=1e-9, atol=1e-9 * magnitude)
+
+
+# -- sampling ---------------------------------------------------------------------------------
+
+
+def test_a_stratified_sample_takes_one_pixel_from_every_run():
+    chosen = Sampling(0.2, stratified=True, seed=5).chosen(0, np.arange(1000))
+    assert_array_equal(chosen.reshape(200, 5).sum(axis=1), 1)
+    assert chosen.reshape(200, 5).any(axis=0).all()
+    assert np.any(chosen != Sampling(0.2, True, 5).chosen(1, np.arange(1000)))
+    assert np.any(chosen != Sampling(0.2, True, 6).chosen(0, np.arange(1000)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(share=st.floats(0.001, 1), stratified=st.booleans(), seed=st.integers(0, 2**31 - 1))
+def test_a_sample_has_its_share(share, stratified, seed):
+    n = 50_000
+    drawn = np.count_nonzero(Sampling(share, stratified, seed).chosen(2, np.arange(n)))
+    spread = 2 if stratified else 6 * np.sqrt(n * share * (1 - share)) + 1
+    assert abs(drawn - share * n) <= spread
+
+
+@pytest.mark.parametrize("sampling", ["stratified", "random"])
+def test_a_sample_finds_nearly_the_same_centers(sampling):
+    scenes = make_series(ny=200, nx=200, n_classes=4, n_bands=2)
+    everything = InterImageKMeans(4, tol=1e-6).fit(scenes)
+    drawn = {"sample": 0.2, "sampling": sampling, "random_state": 0}
+    model = InterImageKMeans(4, tol=1e-6, **drawn).fit(scenes)
+    assert 0 < np.abs(model.cluster_centers_ - everything.cluster_centers_).max() < 200
+    agreement = np.mean(flat(model.labels_) == flat(everything.labels_))
+    assert 0.99 < agreement < 1
+    assert model.counts_.sum() == everything.counts_.sum()
+
+
+# -- empty clusters and edges -----------------------------------------------------------------
+
+
+@engines
+def test_empty_cluster_is_kept_or_moved(engine):
+    table = np.array([[0.0], [0.1], [0.2], [10.0]])
+    init = [[0.0], [50.0], [60.0]]
+    kept = InterImageKMeans(3, init=init, engine=engine).fit(table)
+    assert_allclose(kept.cluster_centers_, [[2.575], [50.0], [60.0]])
+    moved = InterImageKMeans(3, init=init, engine=engine, empty="farthest").fit(table)
+    assert_allclose(np.sort(moved.cluster_centers_[:, 0]), [0.05, 0.2, 10], atol=0.051)
+    assert_array_equal(np.unique(moved.labels_), [0, 1, 2])
+
+
+@engines
+@pytest.mark.parametrize("empty", ["keep", "farthest"])
+def test_constant_bands_and_too_few_distinct_pixels(engine, empty):
+    scene = xr.DataArray(np.full((2, 3, 3), 7, "uint16"), dims=("band", "y", "x"))
+    model = InterImageKMeans(3, engine=engine, empty=empty).fit(scene)
+    assert_array_equal(model.cluster_centers_, np.full((3, 2), 7))
+    assert_array_equal(model.labels_, np.zeros((3, 3)))
+    assert model.inertia_ == 0
+
+
+@engines
+def test_one_cluster_is_the_mean(engine):
+    scenes = make_series(2, dtype="float64")
+    x = np.concatenate([stack_pixels(scene).values for scene in scenes])
+    model = InterImageKMeans(1, engine=engine).fit(scenes)
+    assert_allclose(model.cluster_centers_[0], x.mean(axis=0), rtol=1e-12)
+
+
+@engines
+def test_255_clusters(engine):
+    table = np.repeat(np.arange(255, dtype="uint8"), 2)[:, np.newaxis]
+    model = InterImageKMeans(255, engine=engine, empty="farthest", tol=0, max_iter=300).fit(table)
+    assert model.inertia_ == 0
+    assert_array_equal(np.sort(model.cluster_centers_[:, 0]), np.arange(255))
+
+
+# -- checkpoint -------------------------------------------------------------------------------
+
+
+@engines
+@pytest.mark.parametrize(
+    "options", [{}, {"sample": 0.5, "init": "k-means++"}, {"empty": "farthest"}]
+)
+def test_goes_on_after_an_interruption_with_the_same_result(engine, options, tmp_path, monkeypatch):
+    scenes = make_series(dtype="float32")
+    options = {"engine": engine, "random_state": 4, **options}
+    whole = InterImageKMeans(6, **options).fit(scenes)
+    path = tmp_path / "centers.npz"
+    save = checkpoints.save
+
+    def save_and_die(path, state, problem):
+        save(path, state, problem)
+        if len(state.changed) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        InterImageKMeans(6, checkpoint=path, **options).fit(scenes)
+    monkeypatch.undo()
+    resumed = InterImageKMeans(6, checkpoint=path, **options).fit(scenes)
+    assert whole.n_iter_ > 3
+    assert_same(whole, resumed)
+    assert_same(whole, InterImageKMeans(6, checkpoint=path, **options).fit(scenes))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_goes_on_after_a_kill(tmp_path):
+    path = tmp_path / "centers.npz"
+    code = f"""
+        import numpy as np
+        from cookbook_utils.interimage import InterImageKMeans
+        table = np.random.default_rng(0).random((20_000, 3), np.float32)
+        model = InterImageKMeans(9, tol=0, max_iter=10_000, checkpoint={str(path)!r})
+        model.fit(table)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
+    try:
+        deadline = time.monotonic() + 60
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    with np.load(path, allow_pickle=False) as stored:
+        done = len(stored["changed"])
+    table = np.random.default_rng(0).random((20_000, 3), np.float32)
+    options = {"tol": 0, "max_iter": done + 5}
+    resumed = InterImageKMeans(9, checkpoint=path, **options).fit(table)
+    assert_same(resumed, InterImageKMeans(9, **options).fit(table))
+
+
+def test_checkpoint_of_another_fit_is_refused(tmp_path):
+    path = tmp_path / "centers.npz"
+    scenes = make_series()
+    InterImageKMeans(4, checkpoint=path, max_iter=2).fit(scenes)
+    with pytest.raises(ValueError, match="another fit: it differs in start"):
+        InterImageKMeans(5, checkpoint=path).fit(scenes)
+    scenes[0][1, 5, 5] += 1
+    with pytest.raises(ValueError, match="other pixels"):
+        InterImageKMeans(4, checkpoint=path).fit(scenes)
+    path.write_bytes(b"PK no archive")
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        InterImageKMeans(4, checkpoint=path).fit(scenes)
+
+
+# -- errors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"n_clusters": 0}, ValueError, "n_clusters must be 1 to 255, found 0"),
+        ({"n_clusters": 256}, ValueError, "n_clusters must be 1 to 255, found 256"),
+        ({"n_clusters": 2.0}, TypeError, "n_clusters must be an integer, found 2.0"),
+        ({"max_iter": 0}, ValueError, "max_iter must be at least 1, found 0"),
+        ({"tol": -1}, ValueError, "tol must be a number, 0 or more, found -1"),
+        ({"tol": np.nan}, ValueError, "tol must be a number, 0 or more, found nan"),
+        ({"criterion": "inertia"}, ValueError, "criterion must be one of"),
+        ({"engine": "cuda"}, ValueError, "engine must be one of .* found 'cuda'"),
+        ({"sampling": "grid"}, ValueError, "sampling must be one of"),
+        ({"empty": "drop"}, ValueError, "empty must be one of"),
+        ({"init": "random"}, ValueError, "init must be one of .* found 'random'"),
+        ({"init": [[1.0], [2.0]]}, ValueError, r"init must be 8 centers of 4 .* shape \(2, 1\)"),
+        ({"sample": 0}, ValueError, "sample must be above 0 and at most 1, found 0"),
+        ({"sample": 1.2}, ValueError, "sample must be above 0 and at most 1, found 1.2"),
+        ({"sample": 0.001}, ValueError, "1 of them drawn: too few for n_clusters=8"),
+    ],
+)
+def test_parameters_are_checked(options, error, message):
+    scenes = make_series(1, ny=30, nx=40)
+    with pytest.raises(error, match=message):
+        InterImageKMeans(**{"random_state": 0} | options).fit(scenes)
+
+
+@engines
+def test_bad_pixels_are_refused(engine):
+    model = InterImageKMeans(2, engine=engine)
+    scene = make_series(1, dtype="float32")[0]
+    with pytest.raises(ValueError, match="infinity"):
+        model.fit(scene.where(scene != scene.max(), np.inf))
+    with pytest.raises(ValueError, match="n_samples=0 valid pixels"):
+        model.fit(scene.where(False))
+    with pytest.raises(ValueError, match="real numbers, found dtype complex"):
+        model.fit(scene.astype("complex64"))
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(np.array([[1.0], [np.nan], [2.0]]))
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(da.from_array(np.array([[1.0], [np.nan], [2.0]])))
+
+
+def test_scenes_must_have_the_bands_of_the_fit():
+    scenes = make_series()
+    model = InterImageKMeans(3)
+    with pytest.raises(NotFittedError):
+        model.predict(scenes)
+    with pytest.raises(ValueError, match="scene 1 has 3 bands, scene 0 has 4"):
+        model.fit([scenes[0].drop_vars("band"), scenes[1].isel(band=slice(3)).drop_vars("band")])
+    with pytest.raises(ValueError, match="scene 1 has the bands .*'red', 'green'"):
+        model.fit([scenes[0], scenes[1].isel(band=[0, 2, 1, 3])])
+    with pytest.raises(ValueError, match="lacks .*'band'"):
+        model.fit(scenes[0].isel(band=0))
+    model.fit(scenes)
+    assert model.n_features_in_ == 4
+    assert_array_equal(model.feature_names_in_, BANDS[:4])
+    with pytest.raises(ValueError, match="X has 3 bands, the model was fitted on 4"):
+        model.predict(scenes[0].isel(band=slice(3)))
+    with pytest.raises(ValueError, match="fitted on .*'blue', 'green', 'red', 'nir'"):
+        model.predict(scenes[0].isel(band=[3, 2, 1, 0]))
+    with pytest.raises(ValueError, match="3 features"):
+        model.predict(da.zeros((5, 3)))
+
+
+# -- scikit-learn -----------------------------------------------------------------------------
+
+
+@parametrize_with_checks([InterImageKMeans()])
+def test_is_a_scikit_learn_estimator(estimator, check):
+    check(estimator)
+
+
+def test_in_a_pipeline():
+    table = stack_pixels(make_series(1)[0]).values
+    model = make_pipeline(StandardScaler(), InterImageKMeans(5))
+    labels = model.fit_predict(table)
+    assert_array_equal(model.predict(table), labels)
+    assert adjusted_rand_score(labels, InterImageKMeans(5).fit_predict(table)) > 0.5
+
+
+def test_auto_takes_numba_for_many_pixels(monkeypatch):
+    table = np.random.default_rng(0).random((500, 2))
+    seen = []
+    kernel = numba_engine._assign_kernel
+    monkeypatch.setattr(
+        numba_engine, "_assign_kernel", lambda bands: seen.append(1) or kernel(bands)
+    )
+    InterImageKMeans(2).fit(table)
+    assert not seen
+    monkeypatch.setattr(estimator, "SMALL", 400)
+    InterImageKMeans(2).fit(table)
+    assert seen
+
+
+def test_float32_distances_hold_far_from_zero():
+    """Pixels are shifted before they are rounded: 20 000 ± 1 is as good as 0 ± 1."""
+    low, high = np.array([20_000.0]), np.array([20_002.0])
+    arithmetic = Arithmetic.of(low, high, np.dtype("float64"), 10)
+    assert_array_equal(arithmetic.centered(np.array([[20_000.0, 20_000.25]])), [[-1, -0.75]])
+    assert_allclose(arithmetic.weights(np.array([[20_001.5]])), [[-0.5, 0.125]])
