@@ -1,9 +1,9 @@
 """Streamed mini-batch k-means beside scikit-learn's on an array in memory.
 
-`fit_minibatch` and `sweep` read standardize, fit, label and store; the peers get the array already
-standardized in memory and fit and label only. All make the same number of steps of the same size
-from centers for the same number of clusters. Each call runs in a fresh process, in turn, so that
-its peak memory is its own. From the project's root:
+All start from raw features, on disk or in memory, which they standardize, cluster and label;
+`sweep` also stores the labels. All make the same number of steps of the same size for the same
+number of clusters. Each call runs in a fresh process, in turn, so that its peak memory is its own.
+From the project's root:
 
     python -m benchmarks.minibatch
     python -m benchmarks.minibatch --points 10000000 --memory
@@ -59,12 +59,6 @@ def make_array(n: int) -> np.ndarray:
     x = np.empty((n, N_FEATURES), np.float32)
     for start, features in make_features(n):
         x[start : start + len(features)] = features
-    mean = x.mean(axis=0, dtype=np.float64)
-    blocks = [x[start : start + BLOCK] for start in range(0, n, BLOCK)]  # no copy of it all
-    squares = sum(((block - mean) ** 2).sum(axis=0) for block in blocks)
-    for block in blocks:
-        block -= mean.astype(np.float32)
-        block /= np.sqrt(squares / n).astype(np.float32)
     return x
 
 
@@ -87,9 +81,11 @@ def ours(folder: str, n: int) -> dict:
 
 def in_memory(folder: str, n: int, threads: int | None = None) -> dict:
     from sklearn.cluster import MiniBatchKMeans
+    from sklearn.preprocessing import StandardScaler
 
     x = make_array(n)
     before, start = peak_memory(), time.perf_counter()
+    x = StandardScaler(copy=False).fit_transform(x)
     options = {"max_no_improvement": None, "compute_labels": False, "random_state": SEED}
     model = MiniBatchKMeans(N_CLUSTERS, batch_size=BATCH, max_iter=EPOCHS, **options)
     with threadpool_limits(threads):
@@ -103,9 +99,11 @@ def in_memory_one_thread(folder: str, n: int) -> dict:
 
 def in_memory_steps(folder: str, n: int) -> dict:
     from sklearn.cluster import MiniBatchKMeans
+    from sklearn.preprocessing import StandardScaler
 
     x = make_array(n)
     before, start = peak_memory(), time.perf_counter()
+    x = StandardScaler(copy=False).fit_transform(x)
     model = MiniBatchKMeans(N_CLUSTERS, compute_labels=False, random_state=SEED)
     with threadpool_limits(1):
         model.fit(x[:25_600])

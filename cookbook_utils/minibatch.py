@@ -84,12 +84,15 @@ class MiniBatchResult:
         ValueError
             If the number of features is not that of the centers.
         """
+        from threadpoolctl import threadpool_limits
+
         features = np.asarray(features, np.float32)
         if features.ndim != 2 or features.shape[1] != len(self.mean):
             raise ValueError(
                 f"features needs shape (points, {len(self.mean)}), found {features.shape}"
             )
-        return self._assign(features)[0]
+        with threadpool_limits(1):
+            return self._assign(features)[0]
 
     def _assign(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the labels of points and their squared distances, 0 where missing."""
@@ -274,6 +277,8 @@ def sweep(
     ValueError
         If the shards have other features.
     """
+    from threadpoolctl import threadpool_limits
+
     bar = progress or (lambda iterable, **_: iterable)
     k = len(result.centers)
     widths = [len(shards.features.get(kind, ())) for kind in result.features.split("+")]
@@ -295,7 +300,8 @@ def sweep(
             yield batch.points, labels
 
     attrs = {"long_name": "cluster", "features": result.features, "n_clusters": k}
-    write_labels(shards.folder, name, labeled(), attrs=attrs | {"seed": result.seed})
+    with threadpool_limits(1):
+        write_labels(shards.folder, name, labeled(), attrs=attrs | {"seed": result.seed})
     sides = ["train", "test"]
     table = pd.DataFrame(counts[:, :k].T, pd.RangeIndex(k, name="cluster"), sides)
     return Sweep(table, pd.Series(inertia, sides), int(counts[:, MISSING_LABEL].sum()))
@@ -395,7 +401,8 @@ def _scaled(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.nda
 def _start(sample: np.ndarray, n_clusters: int, init: Any, seed: int) -> Any:
     """Return a MiniBatchKMeans whose centers and counts are those of k-means on the sample.
 
-    k-means itself puts a center without points at the point farthest from its own.
+    k-means itself puts a center without points at the point farthest from its own. The model draws
+    nothing at random, and a seed for it would make a generator at every step.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
@@ -407,7 +414,6 @@ def _start(sample: np.ndarray, n_clusters: int, init: Any, seed: int) -> Any:
         n_init=1,
         reassignment_ratio=0,
         compute_labels=False,
-        random_state=seed,
     )
     return model.partial_fit(sample)
 
@@ -415,13 +421,11 @@ def _start(sample: np.ndarray, n_clusters: int, init: Any, seed: int) -> Any:
 def _nearest(x: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the nearest center of each point and the squared distance to it."""
     from sklearn.metrics import pairwise_distances_argmin_min
-    from threadpoolctl import threadpool_limits
 
     n = len(x)
     padded = np.zeros((max(-(-n // TILE), 1) * TILE, x.shape[1]), np.float32)
     padded[:n] = x
-    with threadpool_limits(1):
-        labels, squared = pairwise_distances_argmin_min(padded, centers, metric="sqeuclidean")
+    labels, squared = pairwise_distances_argmin_min(padded, centers, metric="sqeuclidean")
     return labels[:n], squared[:n]
 
 

@@ -1,0 +1,126 @@
+"""Series per second of `ReservoirEmbedding` and `embed_shards`, beside the package it builds on.
+
+The peer is `RC_model` of reservoir-computing with the same reservoir, the same number of principal
+components and the same readout, on the same series. All use one thread for linear algebra. From
+the project's root:
+
+    python -m benchmarks.reservoir
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from cookbook_utils import reservoir as module
+from cookbook_utils.insar import fill_gaps
+from cookbook_utils.reservoir import ReservoirEmbedding, embed_shards
+from cookbook_utils.simulate_insar import simulate_site, write_site
+
+RESULT = Path(__file__).parent / "results" / "reservoir.json"
+SITE = "insar_lyngen"
+
+
+def package(representation: str, n_features: int, series: np.ndarray, scale: float):
+    from reservoir_computing.modules import RC_model
+
+    readout = representation == "readout"
+    model = RC_model(
+        reservoir=module._draw_reservoir(0),
+        dimred_method="pca",
+        n_dim=n_features - readout,
+        mts_rep="output" if readout else "last",
+        w_ridge_embedding=module.RIDGE,
+        readout_type=None,
+    )
+    centered = series - series.mean(axis=1, keepdims=True)
+    with threadpool_limits(1):
+        model.fit(centered[..., np.newaxis] / scale, verbose=False)
+    return model.input_repr
+
+
+def measure(n: int, repeats: int) -> dict:
+    load = os.getloadavg()[0]
+    filled = fill_gaps(simulate_site(SITE, n_points=n)).displacement.values.astype(float)
+    rows = []
+    for representation in ("readout", "last"):
+        for n_features in (32, 64):
+            embedding = ReservoirEmbedding(n_features, representation=representation)
+            embedding.fit(filled[:512])
+            calls = {
+                "ReservoirEmbedding.transform": lambda e=embedding: e.transform(filled),
+                "reservoir-computing, RC_model.fit": lambda e=embedding: package(
+                    e.representation, e.n_features, filled, e.scale_
+                ),
+            }
+            seconds: dict[str, list[float]] = {name: [] for name in calls}
+            for _ in range(repeats):
+                for name, call in calls.items():
+                    start = time.perf_counter()
+                    call()
+                    seconds[name].append(time.perf_counter() - start)
+            rows += [
+                row(name, n, found, representation=representation, n_features=n_features)
+                for name, found in seconds.items()
+            ]
+    with tempfile.TemporaryDirectory() as folder:
+        raw = write_site(SITE, folder, n_points=n)
+        start = time.perf_counter()
+        embed_shards(raw, f"{folder}/features")
+        seconds = [time.perf_counter() - start]
+    rows.append(row("embed_shards, from fit to disk", n, seconds, representation="readout"))
+    packages = ("numpy", "reservoir-computing", "scikit-learn", "scipy")
+    return {
+        "command": " ".join(["python -m benchmarks.reservoir", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "device": f"{cpu_model()}, {os.cpu_count()} cores, one thread used",
+        "load_at_start": round(load, 2),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "samples": f"{n} series of {filled.shape[1]} dates of {SITE}, {module.N_UNITS} units",
+        "calls": rows,
+    }
+
+
+def row(name: str, n: int, seconds: list[float], **more) -> dict:
+    median = statistics.median(seconds)
+    spent = {"seconds": [round(s, 2) for s in seconds], "series_per_second": round(n / median)}
+    return {"call": name} | more | spent
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of all calls (default 3)")
+    parser.add_argument("--points", type=int, default=3000, help="default 3000")
+    options = parser.parse_args()
+    result = measure(options.points, options.repeats)
+    print(json.dumps(result["calls"], indent=2))
+    RESULT.parent.mkdir(exist_ok=True)
+    unfinished = RESULT.with_suffix(".partial")
+    unfinished.write_text(json.dumps(result, indent=2) + "\n")
+    unfinished.replace(RESULT)
+
+
+if __name__ == "__main__":
+    main()
