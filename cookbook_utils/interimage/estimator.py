@@ -83,7 +83,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         Iterations run.
     inertia_ : float
         Sum of the squared distances of all pixels to their centers.
-    change_fraction_ : numpy.ndarray of float64 (n_iter_,)
+    change_fraction_ : numpy.ndarray of float64 (iterations,)
         Share of the pixels whose label each iteration changed; 1 in the first.
     counts_ : numpy.ndarray of int64 (scenes, n_clusters)
         Pixels of each cluster in each scene.

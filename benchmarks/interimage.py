@@ -1,0 +1,260 @@
+"""Time of one iteration of `InterImageKMeans` beside its peers, on the same pixels.
+
+All calls run in one process, in turn, round after round. Every k-means starts from the same
+centers and runs the same number of iterations; its time is divided by that number. What each needs
+its pixels in is made beforehand: uint16 band by band for ours and for the copy, float32 pixel by
+pixel for the peers. From the project's root:
+
+    python -m benchmarks.interimage
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from cookbook_utils.interimage import numba_engine
+from cookbook_utils.interimage.arithmetic import Arithmetic
+from cookbook_utils.interimage.blocks import LocalBlocks, Scene
+
+RESULT = Path(__file__).parent / "results" / "interimage.json"
+BANDS, K, CLASSES, SEED = 6, 8, 12, 0
+TARGETS = {
+    "scikit-learn KMeans, Lloyd": 25,
+    "faiss Kmeans": 25,
+    "NumPy, pixel × center × band": 150,
+}
+COPY_TARGET = 2.5
+BLOCK = 100_000  # pixels that the broadcast method takes at a time
+
+
+def make_pixels(n: int) -> np.ndarray:
+    """Pixels (bands, n) uint16 of classes that overlap, so that labels go on changing."""
+    rng = np.random.default_rng(SEED)
+    centers = rng.integers(7000, 25_000, (CLASSES, BANDS))
+    truth = rng.integers(0, CLASSES, n)
+    pixels = np.empty((BANDS, n), np.uint16)
+    for band, center in zip(pixels, centers.T, strict=True):
+        band[:] = (center[truth] + rng.normal(0, 2000, n)).clip(1, 65_535)
+    return pixels
+
+
+def midpoints(pixels: np.ndarray) -> np.ndarray:
+    low, high = pixels.min(axis=1).astype(float), pixels.max(axis=1).astype(float)
+    return low + (np.arange(K)[:, np.newaxis] + 0.5) / K * (high - low)
+
+
+class Ours:
+    """Iterations one by one, to see the first, in which all labels are new, apart from others."""
+
+    def __init__(self, pixels: np.ndarray, start: np.ndarray):
+        self.pixels, self.start = pixels, start
+
+    def __call__(self, iterations: int) -> list[float]:
+        blocks = LocalBlocks([Scene(self.pixels, None)], numba_engine)
+        extent = blocks.extent()
+        arithmetic = Arithmetic.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
+        centers, sums, counts, seconds = self.start, 0, 0, []
+        for _ in range(iterations):
+            begin = time.perf_counter()
+            _, more, moved = blocks.assign(arithmetic, arithmetic.weights(centers))
+            sums, counts = sums + more, counts + moved
+            centers = arithmetic.means(sums, counts, centers)
+            seconds.append(time.perf_counter() - begin)
+        self.centers = centers
+        return seconds
+
+
+class ScikitLearn:
+    def __init__(self, table: np.ndarray, start: np.ndarray):
+        self.table, self.start = table, start.astype(np.float32)
+
+    def __call__(self, iterations: int) -> list[float]:
+        """Time fits of two lengths: the difference is free of what is done once for a fit."""
+        short, long = (self._fit(n) for n in (1, 1 + iterations))
+        return [(long - short) / iterations]
+
+    def _fit(self, n: int) -> float:
+        import warnings
+
+        from sklearn.cluster import KMeans
+
+        model = KMeans(K, init=self.start, n_init=1, algorithm="lloyd", max_iter=n, tol=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it did not converge, as intended
+            begin = time.perf_counter()
+            model.fit(self.table)
+            seconds = time.perf_counter() - begin
+        if model.n_iter_ != n:
+            raise RuntimeError(f"scikit-learn ran {model.n_iter_} iterations, expected {n}")
+        self.centers = model.cluster_centers_
+        return seconds
+
+
+class Faiss:
+    def __init__(self, table: np.ndarray, start: np.ndarray):
+        self.table, self.start = table, start.astype(np.float32)
+
+    def __call__(self, iterations: int) -> list[float]:
+        import faiss
+
+        model = faiss.Kmeans(BANDS, K, niter=iterations, max_points_per_centroid=len(self.table))
+        model.train(self.table, init_centroids=self.start)
+        times = [stats["time"] for stats in model.iteration_stats]  # since the first began
+        self.centers = model.centroids
+        return np.diff([0.0, *times]).tolist()
+
+
+class Broadcast:
+    """The published NumPy method: differences of all pixels to all centers, in blocks."""
+
+    def __init__(self, table: np.ndarray, start: np.ndarray):
+        self.table, self.start = table, start.astype(np.float32)
+
+    def __call__(self, iterations: int) -> list[float]:
+        centers, seconds = self.start, []
+        labels = np.full(len(self.table), -1)
+        for _ in range(iterations):
+            begin = time.perf_counter()
+            sums, counts = np.zeros((K, BANDS)), np.zeros(K)
+            for first in range(0, len(self.table), BLOCK):
+                x = self.table[first : first + BLOCK]
+                new = ((x[:, np.newaxis] - centers) ** 2).sum(axis=2).argmin(axis=1)
+                np.count_nonzero(new != labels[first : first + BLOCK])
+                labels[first : first + BLOCK] = new
+                one_hot = new[:, np.newaxis] == np.arange(K)
+                sums += one_hot.T.astype(np.float32) @ x
+                counts += one_hot.sum(axis=0)
+            centers = np.where(counts[:, np.newaxis] > 0, sums / np.maximum(counts, 1)[:, None],
+                               centers).astype(np.float32)  # fmt: skip
+            seconds.append(time.perf_counter() - begin)
+        self.centers = centers
+        return seconds
+
+
+class Copy:
+    def __init__(self, pixels: np.ndarray):
+        self.pixels = pixels
+
+    def __call__(self, iterations: int) -> list[float]:
+        """Time new copies: as `numpy.ndarray.copy` gives them."""
+        seconds = []
+        for _ in range(iterations):
+            begin = time.perf_counter()
+            self.pixels.copy()
+            seconds.append(time.perf_counter() - begin)
+        return seconds
+
+
+class CopyInPlace(Copy):
+    def __call__(self, iterations: int) -> list[float]:
+        """Time copies into memory that is there already."""
+        target, seconds = self.pixels.copy(), []
+        for _ in range(iterations):
+            begin = time.perf_counter()
+            np.copyto(target, self.pixels)
+            seconds.append(time.perf_counter() - begin)
+        return seconds
+
+
+def vector_registers() -> dict[str, int]:
+    """Return how often the compiled kernel names vector registers of each width, in bits."""
+    kernel = numba_engine._assign_kernel(BANDS)
+    code = "".join(kernel.inspect_asm().values())
+    return {"128": code.count("%xmm"), "256": code.count("%ymm"), "512": code.count("%zmm")}
+
+
+def measure(n: int, rounds: int, iterations: int) -> dict:
+    load = os.getloadavg()[0]
+    pixels = make_pixels(n)
+    start = midpoints(pixels)
+    table = np.ascontiguousarray(pixels.T, np.float32)
+    Ours(pixels[:, :1000].copy(), start)(2)  # compiling is nobody's
+    calls: dict[str, tuple[Callable, int]] = {
+        "InterImageKMeans, numba": (Ours(pixels, start), iterations),
+        "copy of the pixels": (Copy(pixels), iterations),
+        "copy of the pixels into memory at hand": (CopyInPlace(pixels), iterations),
+        "scikit-learn KMeans, Lloyd": (ScikitLearn(table, start), 3),
+        "faiss Kmeans": (Faiss(table, start), 3),
+        "NumPy, pixel × center × band": (Broadcast(table, start), 1),
+    }
+    seconds: dict[str, list[list[float]]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, (call, times) in calls.items():
+            seconds[name].append(call(times))
+    ours = "InterImageKMeans, numba"
+    # The mean over an iteration count takes in the costlier early ones; the first is told apart.
+    own = statistics.median(statistics.fmean(one) for one in seconds[ours])
+    rows = []
+    for name, found in seconds.items():
+        each = [statistics.fmean(one) for one in found]
+        median = statistics.median(each)
+        row = {"call": name, "seconds_per_iteration": [round(s, 4) for s in each]}
+        row["median"] = round(median, 4)
+        row["best"] = round(min(map(min, found)), 4)
+        row["times_as_long_as_ours"] = round(median / own, 2)
+        if name in TARGETS:
+            row |= {"target": TARGETS[name], "met": median / own >= TARGETS[name]}
+        elif name.startswith("copy"):
+            row |= {"ours_over_copy": round(own / median, 2), "target": COPY_TARGET}
+            row["met"] = own / median <= COPY_TARGET
+        else:
+            row["first_iteration"] = round(statistics.median(one[0] for one in found), 4)
+            row["later_iterations"] = round(
+                statistics.median(s for one in found for s in one[1:]), 4
+            )
+        rows.append(row)
+    packages = ("faiss-cpu", "llvmlite", "numba", "numpy", "scikit-learn")
+    return {
+        "command": " ".join(["python -m benchmarks.interimage", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "device": f"{cpu_model()}, {os.cpu_count()} cores",
+        "load_at_start": round(load, 2),
+        "load_at_end": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "pixels": f"{n} × {BANDS} bands uint16, {CLASSES} classes, seed {SEED}; k = {K}",
+        "iterations_of_ours": iterations,
+        "threads": numba_engine.threads(),
+        "vector_registers_named_in_the_kernel": vector_registers(),
+        "per_iteration": rows,
+    }
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of all calls (default 5)")
+    parser.add_argument("--iterations", type=int, default=20, help="of ours (default 20)")
+    parser.add_argument("--pixels", type=int, default=8_000_000, help="default 8 000 000")
+    options = parser.parse_args()
+    result = measure(options.pixels, options.rounds, options.iterations)
+    RESULT.parent.mkdir(exist_ok=True)
+    unfinished = RESULT.with_suffix(".partial")
+    unfinished.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    unfinished.replace(RESULT)
+    for row in result["per_iteration"]:
+        print(f"{row['median']:8.4f} s  {row['times_as_long_as_ours']:8.2f} ×  {row['call']}")
+
+
+if __name__ == "__main__":
+    main()
