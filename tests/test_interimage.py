@@ -594,7 +594,7 @@ def test_auto_takes_numba_for_many_pixels(monkeypatch):
     seen = []
     kernel = numba_engine._assign_kernel
     monkeypatch.setattr(
-        numba_engine, "_assign_kernel", lambda bands: seen.append(1) or kernel(bands)
+        numba_engine, "_assign_kernel", lambda *key: seen.append(key) or kernel(*key)
     )
     InterImageKMeans(2).fit(table)
     assert not seen
