@@ -275,7 +275,7 @@ def names_real_images(name: str) -> bool:
     return any(REAL_IMAGES.search(cell.source) for cell in code_cells(read(name)))
 
 
-@pytest.mark.parametrize("name", filter(names_real_images, NOTEBOOKS))
+@pytest.mark.parametrize("name", [*filter(names_real_images, NOTEBOOKS)])
 def test_chapter_goes_on_without_the_real_images(name):
     """Without network and real files a chapter says what to run, and goes on to its end."""
     if any((ROOT / "data" / "downloads").glob("*/*")):
