@@ -27,7 +27,9 @@ WATER_CLASSES = ("land", "water")
 CHANGE_CLASSES = ("land", "water", "lost", "gained")
 
 
-def match_labels(labels, reference):
+def match_labels(
+    labels: xr.DataArray | np.ndarray, reference: xr.DataArray | np.ndarray
+) -> xr.DataArray | np.ndarray:
     """Renumber clusters so that they agree with a reference on as many pixels as possible.
 
     A clustering numbers its clusters by chance. Each cluster of `labels` takes the number of one
