@@ -11,25 +11,17 @@ measured once more, each call in a fresh process. From the project's root:
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import json
-import multiprocessing
-import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array, eye_array
 
+from benchmarks._result import about, in_fresh_process, memory, write
 from cookbook_utils.graph import neighbor_graph, smooth_features, smooth_shards
 from cookbook_utils.shards import PointShards, ShardWriter
 
-RESULT = Path(__file__).parent / "results" / "graph.json"
 N_FEATURES, K, HOPS, ALPHA, SEED = 64, 8, 3, np.float32(0.5), 0
 ORDERS = ("random", "along the ground")
 
@@ -115,42 +107,28 @@ def row(name: str, seconds: list[float], **more) -> dict:
     return {"call": name} | spent | {"median_seconds": round(statistics.median(seconds), 3)} | more
 
 
-def memory(call) -> tuple[float, float]:
-    """Memory of this process in MB before a call, and its high-water mark in it (Linux only)."""
-    # The mark of getrusage would hold what came before the call, even in the parent process.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = resident("VmRSS")
-    call()
-    return before, resident("VmHWM")
-
-
-def resident(mark: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(mark)) / 1e3
-
-
-def memory_of_smoothing(name: str, n: int) -> tuple[float, float]:
+def memory_of_smoothing(name: str, n: int) -> dict[str, int]:
     CALLS[name](**make_inputs(1000, "random"))
     inputs = make_inputs(n, "random")
     needed = "graph" if name == "smooth_features" else "folded" if "I" in name else "mean"
     inputs = {key: inputs[key] for key in ("features", needed)}
-    return memory(lambda: CALLS[name](**inputs))
+    with memory() as used:
+        CALLS[name](**inputs)
+    return used
 
 
-def memory_of_graph(n: int) -> tuple[float, float]:
+def memory_of_graph(n: int) -> dict[str, int]:
     points = make_points(n, "random")
-    return memory(lambda: neighbor_graph(*points, k=K))
+    with memory() as used:
+        neighbor_graph(*points, k=K)
+    return used
 
 
-def memory_of_shards(folder: str) -> tuple[float, float]:
+def memory_of_shards(folder: str) -> dict[str, int]:
     ours(**make_inputs(1000, "random"))
-    return memory(lambda: smooth(folder, "again"))
-
-
-def in_fresh_process(function, *args) -> dict:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        before, peak = pool.apply(function, args)
-    return {"peak_memory_mb": round(peak), "of_which_before_the_call_mb": round(before)}
+    with memory() as used:
+        smooth(folder, "again")
+    return used
 
 
 def measure_smoothing(n: int, repeats: int, order: str) -> list[dict]:
@@ -212,7 +190,7 @@ def measure_shards(n: int) -> dict:
 
 
 def measure(n: int, repeats: int) -> dict:
-    load = os.getloadavg()[0]
+    header = about("graph", ("numba", "numpy", "pyarrow", "scikit-learn", "scipy"))
     small = make_inputs(1000, "random")
     for call in CALLS.values():  # imports and compilation are nobody's
         call(**small)
@@ -224,28 +202,12 @@ def measure(n: int, repeats: int) -> dict:
     seconds, _ = in_turn({"neighbor_graph": lambda: neighbor_graph(*points, k=K)}, repeats)
     peak = in_fresh_process(memory_of_graph, n)
     graph += [row("neighbor_graph", *seconds.values(), points=n, **peak)]
-    packages = ("numba", "numpy", "pyarrow", "scikit-learn", "scipy")
-    return {
-        "command": " ".join(["python -m benchmarks.graph", *sys.argv[1:]]),
-        "date": datetime.date.today().isoformat(),
-        "device": f"{cpu_model()}, {os.cpu_count()} cores",
-        "load_at_start": round(load, 2),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+    return header | {
         "samples": f"{n} points, {N_FEATURES} features float32, k={K}, {HOPS} hops, seed {SEED}",
         "smoothing": smoothing,
         "graph": graph,
         "shards": [measure_shards(n)],
     }
-
-
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main() -> None:
@@ -254,10 +216,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=1_000_000, help="default 1 000 000")
     options = parser.parse_args()
     result = measure(options.points, options.repeats)
-    RESULT.parent.mkdir(exist_ok=True)
-    unfinished = RESULT.with_suffix(".partial")
-    unfinished.write_text(json.dumps(result, indent=2) + "\n")
-    unfinished.replace(RESULT)
+    write("graph", result)
     for part in ("smoothing", "graph", "shards"):
         for r in result[part]:
             print(f"{r['median_seconds']:8.2f} s  {r['call']} {r.get('order', '')}")

@@ -14,15 +14,8 @@ The second command adds a run of that many points, without peers.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-RESULT = Path(__file__).parent / "results" / "minibatch.json"
+from benchmarks._result import about, in_fresh_process, memory, read, write
+
 N_FEATURES, N_CLUSTERS, BATCH, EPOCHS, SEED, BLOCK = 64, 8, 256, 2, 0, 65536
 SITES = ("insar_lyngen", "insar_nordnes", "insar_svalbard")
 
@@ -69,14 +63,15 @@ def ours(folder: str, n: int) -> dict:
     from cookbook_utils.shards import PointShards
 
     shards = PointShards(folder)
-    before, start = peak_memory(), time.perf_counter()
     options = {"batch_size": BATCH, "max_epochs": EPOCHS, "tol": 0, "test_fraction": 0}
-    result = fit_minibatch(shards, N_CLUSTERS, seed=SEED, **options)
-    fitted = time.perf_counter()
-    counted = sweep(shards, result, "benchmark")
-    seconds = time.perf_counter() - start
+    with memory() as used:
+        start = time.perf_counter()
+        result = fit_minibatch(shards, N_CLUSTERS, seed=SEED, **options)
+        fitted = time.perf_counter()
+        counted = sweep(shards, result, "benchmark")
+        seconds = time.perf_counter() - start
     fit = {"fit_seconds": round(fitted - start, 2)}
-    return measured(seconds, before, float(counted.inertia.sum()) / n) | fit
+    return measured(seconds, used, float(counted.inertia.sum()) / n) | fit
 
 
 def in_memory(folder: str, n: int, threads: int | None = None) -> dict:
@@ -84,13 +79,14 @@ def in_memory(folder: str, n: int, threads: int | None = None) -> dict:
     from sklearn.preprocessing import StandardScaler
 
     x = make_array(n)
-    before, start = peak_memory(), time.perf_counter()
-    x = StandardScaler(copy=False).fit_transform(x)
     options = {"max_no_improvement": None, "compute_labels": False, "random_state": SEED}
     model = MiniBatchKMeans(N_CLUSTERS, batch_size=BATCH, max_iter=EPOCHS, **options)
-    with threadpool_limits(threads):
+    with memory() as used, threadpool_limits(threads):
+        start = time.perf_counter()
+        x = StandardScaler(copy=False).fit_transform(x)
         labels = model.fit(x).predict(x)
-    return measured(time.perf_counter() - start, before, inertia(x, labels, model))
+        seconds = time.perf_counter() - start
+    return measured(seconds, used, inertia(x, labels, model))
 
 
 def in_memory_one_thread(folder: str, n: int) -> dict:
@@ -102,16 +98,17 @@ def in_memory_steps(folder: str, n: int) -> dict:
     from sklearn.preprocessing import StandardScaler
 
     x = make_array(n)
-    before, start = peak_memory(), time.perf_counter()
-    x = StandardScaler(copy=False).fit_transform(x)
     model = MiniBatchKMeans(N_CLUSTERS, compute_labels=False, random_state=SEED)
-    with threadpool_limits(1):
+    with memory() as used, threadpool_limits(1):
+        start = time.perf_counter()
+        x = StandardScaler(copy=False).fit_transform(x)
         model.fit(x[:25_600])
         for _ in range(EPOCHS):
             for i in range(0, n, BATCH):
                 model.partial_fit(x[i : i + BATCH])
         labels = model.predict(x)
-    return measured(time.perf_counter() - start, before, inertia(x, labels, model))
+        seconds = time.perf_counter() - start
+    return measured(seconds, used, inertia(x, labels, model))
 
 
 AS_IT_COMES = "scikit-learn, MiniBatchKMeans.fit and predict, as many threads as cores"
@@ -131,25 +128,8 @@ def inertia(x, labels, model) -> float:
     ) / len(x)
 
 
-def measured(seconds: float, before: float, inertia: float) -> dict:
-    return {
-        "seconds": round(seconds, 2),
-        "inertia_per_point": round(inertia, 4),
-        "peak_memory_mb": round(peak_memory()),
-        "of_which_before_the_call_mb": round(before),
-    }
-
-
-def peak_memory() -> float:
-    """High-water mark of this process in MB."""
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def in_fresh_process(name: str, folder: str, n: int) -> dict:
-    command = [sys.executable, "-m", "benchmarks.minibatch", "--call", name, folder, str(n)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
+def measured(seconds: float, used: dict[str, int], inertia: float) -> dict:
+    return {"seconds": round(seconds, 2), "inertia_per_point": round(inertia, 4)} | used
 
 
 def measure_speed(n: int, repeats: int) -> list[dict]:
@@ -160,7 +140,7 @@ def measure_speed(n: int, repeats: int) -> list[dict]:
             for name in CALLS:
                 if number and name == AS_IT_COMES:
                     continue  # its threads wait for each other: by far the slowest, seen once
-                rounds[name].append(in_fresh_process(name, folder, n))
+                rounds[name].append(in_fresh_process(CALLS[name], folder, n))
     own = statistics.median(r["seconds"] for r in rounds[next(iter(CALLS))])
     rows = []
     for name, found in rounds.items():
@@ -177,7 +157,7 @@ def measure_memory(n: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         write_source(folder, n)
         disk = sum(p.stat().st_size for p in Path(folder).iterdir())
-        found = in_fresh_process(name, folder, n)
+        found = in_fresh_process(CALLS[name], folder, n)
     return {"call": name, "points": n} | found | {"shards_mb": round(disk / 1e6)}
 
 
@@ -212,42 +192,18 @@ def measure_quality() -> list[dict]:
     return rows
 
 
-def about() -> dict:
-    packages = ("numpy", "pyarrow", "reservoir-computing", "scikit-learn")
-    return {
-        "command": " ".join(["python -m benchmarks.minibatch", *sys.argv[1:]]),
-        "date": datetime.date.today().isoformat(),
-        "device": f"{cpu_model()}, {os.cpu_count()} cores",
-        "load_at_start": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
-        "samples": f"{N_FEATURES} features float32, {N_CLUSTERS} clusters, batches of {BATCH}, "
-        f"{EPOCHS} epochs, seed {SEED}",
-    }
-
-
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3, help="rounds of all calls (default 3)")
     parser.add_argument("--points", type=int, default=1_000_000, help="default 1 000 000")
     parser.add_argument("--memory", action="store_true", help="only the memory of ours")
-    parser.add_argument("--call", nargs=3, metavar=("NAME", "FOLDER", "POINTS"))
     options = parser.parse_args()
-    if options.call:
-        name, folder, n = options.call
-        print(json.dumps(CALLS[name](folder, int(n))))
-        return
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    header = about()
+    result = read("minibatch")
+    header = about("minibatch", ("numpy", "pyarrow", "reservoir-computing", "scikit-learn"))
+    header["samples"] = (
+        f"{N_FEATURES} features float32, {N_CLUSTERS} clusters, batches of {BATCH}, "
+        f"{EPOCHS} epochs, seed {SEED}"
+    )
     if options.memory:
         result["memory"] = header | measure_memory(options.points)
         print(json.dumps(result["memory"], indent=2))
@@ -256,10 +212,7 @@ def main() -> None:
         kept = {"memory": result["memory"]} if "memory" in result else {}
         result = header | {"speed": speed, "quality": measure_quality()} | kept
         print(json.dumps(result, indent=2))
-    RESULT.parent.mkdir(exist_ok=True)
-    unfinished = RESULT.with_suffix(".partial")
-    unfinished.write_text(json.dumps(result, indent=2) + "\n")
-    unfinished.replace(RESULT)
+    write("minibatch", result)
 
 
 if __name__ == "__main__":

@@ -10,26 +10,20 @@ the project's root:
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks._result import about, write
 from cookbook_utils import reservoir as module
 from cookbook_utils.insar import fill_gaps
 from cookbook_utils.reservoir import ReservoirEmbedding, embed_shards
 from cookbook_utils.simulate_insar import simulate_site, write_site
 
-RESULT = Path(__file__).parent / "results" / "reservoir.json"
 SITE = "insar_lyngen"
 
 
@@ -52,7 +46,8 @@ def package(representation: str, n_features: int, series: np.ndarray, scale: flo
 
 
 def measure(n: int, repeats: int) -> dict:
-    load = os.getloadavg()[0]
+    header = about("reservoir", ("numpy", "reservoir-computing", "scikit-learn", "scipy"))
+    header["device"] += ", one thread used"
     filled = fill_gaps(simulate_site(SITE, n_points=n)).displacement.values.astype(float)
     rows = []
     for representation in ("readout", "last"):
@@ -81,14 +76,7 @@ def measure(n: int, repeats: int) -> dict:
         embed_shards(raw, f"{folder}/features")
         seconds = [time.perf_counter() - start]
     rows.append(row("embed_shards, from fit to disk", n, seconds, representation="readout"))
-    packages = ("numpy", "reservoir-computing", "scikit-learn", "scipy")
-    return {
-        "command": " ".join(["python -m benchmarks.reservoir", *sys.argv[1:]]),
-        "date": datetime.date.today().isoformat(),
-        "device": f"{cpu_model()}, {os.cpu_count()} cores, one thread used",
-        "load_at_start": round(load, 2),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+    return header | {
         "samples": f"{n} series of {filled.shape[1]} dates of {SITE}, {module.N_UNITS} units",
         "calls": rows,
     }
@@ -100,15 +88,6 @@ def row(name: str, n: int, seconds: list[float], **more) -> dict:
     return {"call": name} | more | spent
 
 
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3, help="rounds of all calls (default 3)")
@@ -116,10 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     result = measure(options.points, options.repeats)
     print(json.dumps(result["calls"], indent=2))
-    RESULT.parent.mkdir(exist_ok=True)
-    unfinished = RESULT.with_suffix(".partial")
-    unfinished.write_text(json.dumps(result, indent=2) + "\n")
-    unfinished.replace(RESULT)
+    write("reservoir", result)
 
 
 if __name__ == "__main__":

@@ -9,26 +9,17 @@ measured once more, each call in a fresh process. From the project's root:
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import json
-import multiprocessing
-import os
-import platform
-import resource
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import dask.array as da
 import numpy as np
 from dask_ml.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
+from benchmarks._result import about, in_fresh_process, memory, write
 from cookbook_utils.spectral import spectral_clustering
 
-RESULT = Path(__file__).parent / "results" / "spectral.json"
 N_PIXELS, N_BANDS, N_CLASSES, SEED = 90_000, 6, 3, 0
 # Typical surface reflectances of clear water, green vegetation and bare soil, blue to SWIR 2.
 SPECTRA = np.array(
@@ -69,34 +60,18 @@ CALLS = {
 }
 
 
-def peak_memory(name: str) -> tuple[float, float]:
-    """High-water mark of this process before and after one call, in MB."""
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
+def memory_of(name: str) -> dict[str, int]:
     samples, _ = make_samples()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     function, options = CALLS[name]
-    function(samples, **options)
-    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    with memory() as used:
+        function(samples, **options)
+    return used
 
 
 def measure(repeats: int) -> dict:
-    # First, while this process is small: a new process starts from its parent's high-water mark.
-    memory = {}
-    for name in CALLS:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            memory[name] = pool.apply(peak_memory, (name,))
+    header = about("spectral", ("dask", "dask-ml", "numpy", "scikit-learn", "scipy"))
     samples, truth = make_samples()
     ours(samples[:1000])  # imports and first-call costs are nobody's
-    load = os.getloadavg()[0]
     seconds, labels = {name: [] for name in CALLS}, {}
     for _ in range(repeats):
         for name, (function, options) in CALLS.items():
@@ -107,7 +82,6 @@ def measure(repeats: int) -> dict:
     for name, (_, options) in CALLS.items():
         median = statistics.median(seconds[name])
         same_gamma = labels[PLAIN if options["gamma"] else "dask-ml, gamma=None"]
-        before, peak = memory[name]
         rows.append(
             {
                 "call": name,
@@ -119,18 +93,10 @@ def measure(repeats: int) -> dict:
                     adjusted_rand_score(same_gamma, labels[name]), 4
                 ),
                 "ari_with_truth": round(adjusted_rand_score(truth, labels[name]), 4),
-                "peak_memory_mb": round(peak),
-                "of_which_before_the_call_mb": round(before),
             }
+            | in_fresh_process(memory_of, name)
         )
-    packages = ("dask", "dask-ml", "numpy", "scikit-learn", "scipy")
-    return {
-        "command": "python -m benchmarks.spectral",
-        "date": datetime.date.today().isoformat(),
-        "device": f"{cpu_model()}, {os.cpu_count()} cores",
-        "load_at_start": round(load, 2),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+    return header | {
         "samples": f"{N_PIXELS} pixels, {N_BANDS} bands, {N_CLASSES} classes, seed {SEED}",
         "rows": rows,
     }
@@ -140,10 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="rounds of all calls (default 5)")
     result = measure(parser.parse_args().repeats)
-    RESULT.parent.mkdir(exist_ok=True)
-    unfinished = RESULT.with_suffix(".partial")
-    unfinished.write_text(json.dumps(result, indent=2) + "\n")
-    unfinished.replace(RESULT)
+    write("spectral", result)
     for row in result["rows"]:
         print("{median_seconds:8.2f} s {times_faster:6.1f} × {call}".format_map(row))
 

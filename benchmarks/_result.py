@@ -1,0 +1,96 @@
+"""What every benchmark records: how it was run, the memory of a call, and its result file."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def about(name: str, packages: Iterable[str]) -> dict[str, Any]:
+    """Return the head of a result; call it before anything is measured, for the load at the start.
+
+    Parameters
+    ----------
+    name : str
+        Module of the benchmark in this folder, such as "graph".
+    packages : iterable of str
+        Distributions whose installed versions matter.
+    """
+    return {
+        "command": shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "device": f"{cpu_model()}, {os.cpu_count()} cores",
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+    }
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def in_fresh_process(function: Callable, *args: Any) -> Any:
+    """Return ``function(*args)`` as called in a new interpreter, which ends with it."""
+    # An executor raises if the process is killed for its memory; Pool.apply would wait for ever.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
+        return executor.submit(function, *args).result()
+
+
+@contextmanager
+def memory() -> Iterator[dict[str, int]]:
+    """Fill the dict it gives, at the end of the block, with the memory of this process in MB.
+
+    Keys are ``peak_memory_mb``, the high-water mark within the block, and
+    ``of_which_before_the_call_mb``, what was resident at its start. Linux only.
+    """
+    # The mark of getrusage is no use: it keeps what came before, even in the parent process.
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError as error:
+        message = f"peak memory needs Linux's /proc/self/clear_refs; this is {platform.system()}"
+        raise OSError(f"{message}: {error}") from error
+    used: dict[str, int] = {}
+    before = _resident("VmRSS")
+    yield used
+    used |= {"peak_memory_mb": _resident("VmHWM"), "of_which_before_the_call_mb": before}
+
+
+def _resident(mark: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kibibytes = next(line.split()[1] for line in lines if line.startswith(f"{mark}:"))
+    return round(int(kibibytes) * 1024 / 1e6)
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return the result of an earlier run, empty if there is none."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def write(name: str, result: dict[str, Any]) -> None:
+    """Write a result under a temporary name, then rename it."""
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{name}.json"
+    unfinished = file.with_suffix(".partial")
+    unfinished.write_text(json.dumps(result, indent=2) + "\n")
+    unfinished.replace(file)
