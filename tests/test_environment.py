@@ -28,7 +28,8 @@ FLOORS = [
     {"_checks", "_world"},
     {"_maps", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
     {"datasets", "regridding", "spectral", "labels", "simulate_insar", "graph", "interimage"},
-    {"insar", "plotting", "views"},
+    {"insar", "minibatch", "plotting", "views"},
+    {"reservoir"},
 ]
 # Imported inside the function that needs them, so that a reader without them can use the rest.
 ON_DEMAND = [
