@@ -13,25 +13,19 @@ to the median of all but the first. From the project's root:
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import json
 import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from benchmarks._result import about, write
 from cookbook_utils.interimage import InterImageKMeans, numba_engine
 from cookbook_utils.interimage.arithmetic import Arithmetic
 from cookbook_utils.interimage.blocks import LocalBlocks, Scene
 
-RESULT = Path(__file__).parent / "results" / "interimage.json"
 BANDS, K, CLASSES, SEED = 6, 8, 12, 0
 TARGETS = {
     "scikit-learn KMeans, Lloyd": 25,
@@ -194,7 +188,7 @@ def vector_registers() -> dict[str, int]:
 
 
 def measure(n: int, rounds: int, iterations: int) -> dict:
-    load = os.getloadavg()[0]
+    head = about("interimage", ("faiss-cpu", "llvmlite", "numba", "numpy", "scikit-learn"))
     pixels = make_pixels(n)
     start = midpoints(pixels)
     table = np.ascontiguousarray(pixels.T, np.float32)
@@ -238,30 +232,15 @@ def measure(n: int, rounds: int, iterations: int) -> dict:
             row["first_iteration"] = round(statistics.median(one[0] for one in found), 4)
             row["later_iterations"] = round(later, 4)
         rows.append(row)
-    packages = ("faiss-cpu", "llvmlite", "numba", "numpy", "scikit-learn")
     return {
-        "command": " ".join(["python -m benchmarks.interimage", *sys.argv[1:]]),
-        "date": datetime.date.today().isoformat(),
-        "device": f"{cpu_model()}, {os.cpu_count()} cores",
-        "load_at_start": round(load, 2),
+        **head,
         "load_at_end": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
         "pixels": f"{n} × {BANDS} bands uint16, {CLASSES} classes, seed {SEED}; k = {K}",
         "iterations_of_ours": iterations,
         "threads": numba_engine.threads(),
         "vector_registers_named_in_the_kernel": vector_registers(),
         "per_iteration": rows,
     }
-
-
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main() -> None:
@@ -271,10 +250,7 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=8_000_000, help="default 8 000 000")
     options = parser.parse_args()
     result = measure(options.pixels, options.rounds, options.iterations)
-    RESULT.parent.mkdir(exist_ok=True)
-    unfinished = RESULT.with_suffix(".partial")
-    unfinished.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    unfinished.replace(RESULT)
+    write("interimage", result)
     for row in result["per_iteration"]:
         print(f"{row['median']:8.4f} s  {row['times_as_long_as_ours']:8.2f} ×  {row['call']}")
 

@@ -32,8 +32,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._world import fractal as _fractal
-from cookbook_utils._world import ramp as _ramp
+from cookbook_utils._world import fractal, ramp
 
 GENERATOR = 1  # raised when the world changes, so that points written before are made again
 WAVELENGTH = 55.466  # mm, of Sentinel-1
@@ -285,11 +284,11 @@ def _blocks(
 def _terrain(site: Site, e: np.ndarray, n: np.ndarray, seed: int) -> np.ndarray:
     """Height (m) at meters east and north of the center; below 0 in the fjord."""
     azimuth = np.radians(site.inland)
-    shore = site.shore + 500 * _fractal(e, n, seed + 1, scale=3000, step=20, octaves=5)
+    shore = site.shore + 500 * fractal(e, n, seed + 1, scale=3000, step=20, octaves=5)
     inland = e * np.sin(azimuth) + n * np.cos(azimuth) + shore  # m from the shoreline
-    crest = _fractal(e, n, seed + 2, scale=2600, step=20, ridged=True)
-    rough = _fractal(e, n, seed + 3, scale=900, step=20)
-    up = _ramp(inland, 100, 0.95 * site.size)
+    crest = fractal(e, n, seed + 2, scale=2600, step=20, ridged=True)
+    rough = fractal(e, n, seed + 3, scale=900, step=20)
+    up = ramp(inland, 100, 0.95 * site.size)
     return 0.06 * inland + site.relief * up * (0.6 + 0.3 * crest) + (4 + 70 * up) * rough
 
 
@@ -327,10 +326,10 @@ def _land(site: Site, e: np.ndarray, n: np.ndarray, seed: int) -> dict[str, np.n
     height = _terrain(site, e, n, seed)
     rise = [_terrain(site, e + step, n, seed), _terrain(site, e, n + step, seed)]
     slope = np.degrees(np.arctan(np.hypot(*(r - height for r in rise)) / step))
-    bare = _fractal(e, n, seed + 4, scale=1200, step=20, octaves=6)
-    rock = _ramp(bare + slope / 60 + height / 5000, 0.25, 0.75)
-    town = _ramp(_fractal(e, n, seed + 5, scale=1800, step=20, octaves=4), 0.1, 0.3)
-    town = town * _ramp(-height, -90, -50)
+    bare = fractal(e, n, seed + 4, scale=1200, step=20, octaves=6)
+    rock = ramp(bare + slope / 60 + height / 5000, 0.25, 0.75)
+    town = ramp(fractal(e, n, seed + 5, scale=1800, step=20, octaves=4), 0.1, 0.3)
+    town = town * ramp(-height, -90, -50)
     ice = (height > site.glacier) & (slope < 22 + 25 * bare)
     density = np.where((height < 1) | ice, 0, np.maximum(0.06 + 0.9 * rock, 0.95 * town))
     return {"height": height, "slope": slope, "rock": rock, "town": town, "density": density}
@@ -338,9 +337,9 @@ def _land(site: Site, e: np.ndarray, n: np.ndarray, seed: int) -> dict[str, np.n
 
 def _regimes(e, n, land: dict[str, np.ndarray], seed: int) -> np.ndarray:
     """The regime of each place: the one that its zone and terrain favor most."""
-    steep = _ramp(land["slope"], 14, 30)
-    flat = _ramp(-land["slope"], -16, -6)
-    high = _ramp(land["height"], 200, 600)
+    steep = ramp(land["slope"], 14, 30)
+    flat = ramp(-land["slope"], -16, -6)
+    high = ramp(land["height"], 200, 600)
     favor = {
         "stable": 0.20 + 0.15 * land["rock"] + 0.8 * land["town"],
         "creep": 0.24 * steep - 0.05 * high,
@@ -350,7 +349,7 @@ def _regimes(e, n, land: dict[str, np.ndarray], seed: int) -> np.ndarray:
         "noise": 0.02 + 0.15 * (1 - land["rock"]),
     }
     zones = [
-        favor[name] + 0.9 * _fractal(e, n, seed + 10 + k, scale=1900, step=60, octaves=4)
+        favor[name] + 0.9 * fractal(e, n, seed + 10 + k, scale=1900, step=60, octaves=4)
         for k, name in enumerate(REGIMES)
     ]
     return np.argmax(zones, axis=0).astype(np.uint8)
@@ -369,7 +368,7 @@ def _motion(name: str, number: int, seed: int, ground: dict[str, np.ndarray], ti
     day = pd.DatetimeIndex(time).day_of_year.to_numpy()
 
     def field(k, scale=1500):  # smooth, about 0 to 1
-        return np.clip(0.5 + 0.9 * _fractal(e, n, world + 30 + k, scale=scale, step=60), 0, 1)
+        return np.clip(0.5 + 0.9 * fractal(e, n, world + 30 + k, scale=scale, step=60), 0, 1)
 
     # Ground of every kind moves a little, each point in its own way.
     velocity = random.normal(0, 1.3, BLOCK)
