@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,9 +32,9 @@ MISSING_COLOR = "#D9D9D9"
 """Color of a missing pixel in a label map."""
 
 
-def check_labels(labels: xr.DataArray) -> xr.DataArray:
-    """Return a label map in memory, north up, or raise."""
-    require_dims(labels, ["y", "x"], "labels")
+def check_labels(labels: xr.DataArray, *further: Hashable) -> xr.DataArray:
+    """Return a label map, or a series of them along a `further` dimension, in memory, north up."""
+    require_dims(labels, [*further, "y", "x"], "labels")
     require_integers(labels)
     return north_up(labels, "labels").compute()
 

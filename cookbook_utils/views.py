@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import MISSING_LABEL, crs_of
+from cookbook_utils._checks import MISSING_LABEL, crs_of, require_same_grid
 from cookbook_utils._maps import (
     MISSING_COLOR,
     MapAxes,
@@ -107,8 +108,8 @@ def view_labels(
     names: Mapping[int, str] | None = None,
     title: str | None = None,
     tiles: str | None = None,
-) -> hv.Image | hv.Overlay:
-    """Show a label map, water mask or change map as an interactive map.
+) -> hv.Image | hv.Overlay | hv.HoloMap:
+    """Show a label map, water mask or change map, or a series of them, as an interactive map.
 
     Colors and names are those of `plotting.plot_labels`; the cursor shows the coordinates and the
     name of the class. At most 400 rows and columns are shown.
@@ -116,7 +117,8 @@ def view_labels(
     Parameters
     ----------
     labels
-        Shape (y, x), integers; 255 is missing.
+        Shape (y, x), integers; 255 is missing. With one dimension more, such as (time, y, x), a
+        slider goes through it; the page then carries all the maps.
     names
         Name of each label number, as in `plotting.plot_labels`.
     title
@@ -128,8 +130,8 @@ def view_labels(
 
     Returns
     -------
-    holoviews.Image or holoviews.Overlay
-        An overlay where `tiles` is given.
+    holoviews.Image, holoviews.Overlay or holoviews.HoloMap
+        An overlay where `tiles` is given; a HoloMap of either for a series.
 
     Raises
     ------
@@ -147,11 +149,30 @@ def view_labels(
     [1, 0, 255, 1]
     """
     import holoviews as hv
-    import holoviews.plotting.bokeh  # noqa: F401  registers the options
 
-    labels = check_labels(labels)
+    further = [dim for dim in getattr(labels, "dims", ()) if dim not in ("y", "x")][:1]
+    labels = check_labels(labels, *further)
     classes = classes_of(labels, names)
     shown = thin(labels, VIEW_PIXELS).astype("uint8")
+    if not further:
+        return _label_view(shown, classes, title, tiles)
+    (dim,) = further
+    views = [_label_view(one, dict(classes), title, tiles) for one in shown.transpose(dim, ...)]
+    steps = labels.get_index(dim)
+    if isinstance(steps, pd.DatetimeIndex):
+        dim = hv.Dimension(str(dim), value_format=lambda time: f"{time:%Y-%m-%d}")
+    return hv.HoloMap(dict(zip(steps, views, strict=True)), kdims=dim)
+
+
+def _label_view(
+    shown: xr.DataArray,
+    classes: dict[int, tuple[str, str]],
+    title: str | None,
+    tiles: str | None,
+) -> hv.Image | hv.Overlay:
+    import holoviews as hv
+    import holoviews.plotting.bokeh  # noqa: F401  registers the options
+
     if tiles is None:
         axes = axes_of(shown)
         image = hv.Image(shown.values, bounds=bounds_of(shown), vdims="label")
@@ -171,6 +192,73 @@ def view_labels(
     )
     view = image if tiles is None else background * image
     return view.opts(**_frame(axes, title), backend="bokeh")
+
+
+def view_transitions(
+    before: xr.DataArray,
+    after: xr.DataArray,
+    *,
+    names: Mapping[int, str] | None = None,
+    title: str | None = None,
+) -> hv.Sankey:
+    """Show which classes the pixels that changed came from and went to, as a Sankey diagram.
+
+    Bands run from the classes of `before`, left, to those of `after`, right, each as wide as its
+    number of pixels. Pixels that kept their class are left out. Colors and names are those of
+    `plotting.plot_labels`; the cursor shows both classes and the number of pixels.
+
+    Parameters
+    ----------
+    before, after
+        Label maps (y, x) on one grid, integers; 255 is missing.
+    names
+        Name of each label number, as in `plotting.plot_labels`.
+    title
+        Title of the view.
+
+    Returns
+    -------
+    holoviews.Sankey
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If the grids differ, a label has no color, no pixel is valid in both, or none changed.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> before = xr.DataArray(np.uint8([[0, 0], [1, 255]]), dims=("y", "x"),
+    ...                       coords={"y": [30, 0], "x": [0, 30]})
+    >>> after = before.copy(data=np.uint8([[0, 2], [2, 1]]))
+    >>> view_transitions(before, after, names={0: "sea"}).array().tolist()
+    [['sea', 'cluster 2 ', 1], ['cluster 1', 'cluster 2 ', 1]]
+    """
+    import holoviews as hv
+    import holoviews.plotting.bokeh  # noqa: F401  registers the options
+
+    before, after = check_labels(before), check_labels(after)
+    require_same_grid(before, after)
+    classes = classes_of(before, names) | classes_of(after, names)
+    changed = (before != after) & (before != MISSING_LABEL) & (after != MISSING_LABEL)
+    if not changed.any():
+        raise ValueError(f"no pixel changed its class, of {changed.size}: there is nothing to show")
+    pairs = np.stack([labels.values[changed.values] for labels in (before, after)])
+    (left, right), pixels = np.unique(pairs, axis=1, return_counts=True)
+    # A blank keeps a class on the right apart from the same on the left.
+    flows = [
+        (classes[one][0], classes[two][0] + " ", count)
+        for one, two, count in zip(left.tolist(), right.tolist(), pixels.tolist(), strict=True)
+    ]
+    colors = {name + side: color for name, color in classes.values() for side in ("", " ")}
+    view = hv.Sankey(flows, ["before", "after"], "pixels")
+    return view.opts(
+        cmap=colors, edge_color="before", node_color="index", label_position="outer",
+        node_padding=12, node_size=0, show_values=False, width=640, height=360, title=title or "",
+        backend="bokeh",
+    )  # fmt: skip
 
 
 def view_points(
@@ -324,6 +412,8 @@ def _legend_hook(entries: Iterable[tuple[str, str]]) -> Callable:
         def patch(color):
             return plot.state.scatter([np.nan], [np.nan], marker="square", size=14, color=color)
 
+        if plot.state.legend:  # a slider draws the same figure again and again
+            return
         items = [(name, [patch(color)]) for name, color in entries]
         plot.state.add_layout(Legend(items=items, border_line_color=None, padding=0), "right")
 

@@ -126,6 +126,11 @@ DEAD_WIDGETS = """() => (window.Bokeh?.documents ?? []).flatMap(doc => {
   return has('CommManager') && !has('state.State') ? widgets.map(widget => widget.type) : [];
 })"""
 
+# All pixels of all images that the page's documents hold, as one text.
+PIXELS = """() => (window.Bokeh?.documents ?? []).flatMap(doc => [...doc._all_models.values()])
+  .filter(model => model.type === 'ColumnDataSource' && model.data.image)
+  .map(model => Array.from(model.data.image[0]).join('')).join('|')"""
+
 
 class Visit:
     """One page, opened from disk: what it asked for, complained of and shows."""
@@ -255,6 +260,27 @@ def test_hover_shows_a_value(visit, name):
 @page_of_the_book
 def test_no_widget_waits_for_python(visit, name):
     assert visit(name).page.evaluate(DEAD_WIDGETS) == []
+
+
+def with_slider(name: str) -> bool:
+    return '"name":"Slider"' in (BOOK / name).read_text()
+
+
+def test_sliders_bring_other_maps(visit):
+    """Each step of a slider shows a map of its own, which the page carries."""
+    names = [name for name in PAGES if with_slider(name)]
+    assert names, "the book has maps with a slider"
+    for name in names:
+        page = visit(name).page
+        for handle in page.locator(".noUi-handle").all():
+            handle.focus()
+            seen = {page.evaluate(PIXELS)}
+            for _ in range(3):
+                page.keyboard.press("ArrowRight")
+                page.wait_for_timeout(300)
+                seen.add(page.evaluate(PIXELS))
+            assert len(seen) == 4, f"{name}: {len(seen)} different maps at 4 steps"
+        assert visit(name).errors == []
 
 
 @page_of_the_book

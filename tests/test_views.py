@@ -10,7 +10,7 @@ import xarray as xr
 
 from cookbook_utils import views
 from cookbook_utils.plotting import CHANGE_COLORS, LABEL_COLORS, MISSING_COLOR
-from cookbook_utils.views import view_labels, view_points, view_rgb
+from cookbook_utils.views import view_labels, view_points, view_rgb, view_transitions
 
 from .factories import make_labels, make_points, make_scene
 
@@ -92,6 +92,66 @@ def test_view_draws_twice(labels, scene, capfd):
     for view in (view_labels(labels), view_rgb(scene)):
         assert render(view, capfd) is not render(view, capfd)
         render(view + view, capfd)
+
+
+def test_a_series_of_maps_has_a_slider_and_one_legend(labels, capfd):
+    """Every step of the slider redraws the same figure, with its own map and the same classes."""
+    import holoviews as hv
+
+    later = labels.where(labels != 3, 5).astype("uint8").assign_attrs(labels.attrs)
+    series = xr.concat([labels, later], "year").assign_coords(year=[1985, 2020])
+    view = view_labels(series.transpose("y", "year", "x"), names={5: "sand"})
+    assert [dim.name for dim in view.kdims] == ["year"]
+    assert list(view.keys()) == [1985, 2020]
+    plot = hv.renderer("bokeh").get_plot(view)
+    for step, shown in ((0, labels), (1, later), (0, labels)):
+        plot.update(step)
+        (image,) = (r for r in plot.state.renderers if type(r.glyph).__name__ == "Image")
+        np.testing.assert_array_equal(image.data_source.data["image"][0], shown.values[::-1])
+        assert image.glyph.color_mapper.palette[5] == LABEL_COLORS[5]
+        assert list(bokeh_legend(plot.state)) == [
+            *(f"cluster {number}" for number in range(4)), "sand", "missing",
+        ]  # fmt: skip
+    assert capfd.readouterr().err == ""
+
+
+def test_the_slider_of_dates_says_the_day(labels):
+    times = np.array(["2025-04-03", "2025-04-11"], "datetime64[ns]")
+    series = xr.concat([labels, labels], "time").assign_coords(time=times)
+    (time,) = view_labels(series).kdims
+    assert time.pprint_value(series.indexes["time"][1]) == "2025-04-11"
+
+
+def test_a_series_has_one_further_dimension(labels):
+    with pytest.raises(ValueError, match="labels.*unexpected.*month"):
+        view_labels(labels.expand_dims(year=[1985], month=[4]))
+    with pytest.raises(TypeError, match="must be an xarray.DataArray, found ndarray"):
+        view_labels(labels.values)
+
+
+def test_view_transitions_shows_what_changed(labels, capfd):
+    after = labels.copy()
+    after[:3], after[11, 9] = 2, 255  # clusters 0 and a part of 3 go
+    view = view_transitions(labels, after, names={0: "sea", 2: "sand"}, title="1985 to 2020")
+    flows = {tuple(flow[:2]): int(flow[2]) for flow in view.array().tolist()}
+    assert flows == {("sea", "sand "): 29}
+    figure = render(view, capfd)
+    assert figure.title.text == "1985 to 2020"
+    (graph,) = (r for r in figure.renderers if type(r).__name__ == "GraphRenderer")
+    for drawn, field in ((graph.node_renderer, "node_color"), (graph.edge_renderer, "edge_color")):
+        mapper = drawn.glyph.fill_color.transform
+        color = dict(zip(mapper.factors, mapper.palette, strict=True))
+        for name in drawn.data_source.data[field]:
+            assert color[name] == LABEL_COLORS[{"sea": 0, "sand": 2}[name.strip()]]
+
+
+def test_view_transitions_refuses_what_cannot_be_compared(labels):
+    with pytest.raises(ValueError, match="no pixel changed its class, of 120"):
+        view_transitions(labels, labels)
+    with pytest.raises(ValueError, match="the grids differ in x"):
+        view_transitions(labels, labels.assign_coords(x=labels.x + 1))
+    with pytest.raises(TypeError, match="labels must be integers"):
+        view_transitions(labels, labels.astype(float))
 
 
 def test_view_of_a_change_map_has_the_static_colors(change, capfd):
