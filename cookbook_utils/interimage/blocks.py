@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Scene(NamedTuple):
     """The pixels of one scene, or of a table."""
 
     values: Any
-    """NumPy or Dask array (bands, y, x) or (bands, n)."""
+    """NumPy, CuPy or Dask array (bands, y, x) or (bands, n)."""
     fill: Any
     """What an integer holds where it is missing, or None."""
     complete: bool = False
@@ -62,6 +63,17 @@ class Sampling:
         return (z >> np.uint64(11)) * 2.0**-53
 
 
+def array_module(values: Any) -> ModuleType:
+    """Return CuPy if `values` is an array of it, and NumPy for all others."""
+    cupy = sys.modules.get("cupy")  # who has such an array has imported it
+    return np if cupy is None or not isinstance(values, cupy.ndarray) else cupy
+
+
+def to_host(values: Any) -> np.ndarray:
+    """Return a NumPy or CuPy array as a NumPy array."""
+    return values if array_module(values) is np else values.get()
+
+
 def is_scenes(x: Any) -> bool:
     """Return whether `x` is a scene, a stack of them or a list of them, and not a table."""
     first = x[0] if isinstance(x, list | tuple) and x else x
@@ -100,7 +112,8 @@ def as_maps(labels: list, x: Any) -> Any:
     grid = x.isel(band=0, drop=True)
     further = [dim for dim in grid.dims if dim not in ("y", "x")]
     if further:
-        stack = np.stack(labels) if isinstance(labels[0], np.ndarray) else _dask().stack(labels)
+        xp = _dask() if hasattr(labels[0], "dask") else array_module(labels[0])
+        stack = xp.stack(labels)
         data = stack.reshape([grid.sizes[dim] for dim in [*further, "y", "x"]])
     else:
         data = labels[0]
@@ -127,7 +140,7 @@ def load(
     Parameters
     ----------
     scene : Scene
-        In memory. Floats are missing where NaN.
+        In memory, of the host or of a GPU. Floats are missing where NaN.
     dtype
         One of `arithmetic.DTYPES`.
     chosen : numpy.ndarray of bool, optional
@@ -135,41 +148,61 @@ def load(
 
     Returns
     -------
-    values : numpy.ndarray (bands, n)
+    values : array (bands, n)
         In `dtype`, each band contiguous: those of `scene` in place if they are like that.
-    labels : numpy.ndarray of uint8 (n,)
+    labels : array of uint8 (n,)
         A pixel is missing where one of its bands is.
     """
     values, fill = scene.values.reshape(len(scene.values), -1), scene.fill
+    xp = array_module(values)
     if chosen is not None:
-        values = values[:, chosen.ravel()]
-    labels = np.zeros(values.shape[1], np.uint8)
+        values = values[:, xp.asarray(chosen.ravel())]
+    labels = xp.zeros(values.shape[1], np.uint8)
     for band in values:
         if band.dtype.kind != "f":
-            if fill is not None:
+            if fill is not None and _holds(band.dtype, fill):
                 labels[band == fill] = MISSING_LABEL
         else:
-            finite = np.isfinite(band)
+            finite = xp.isfinite(band)
             if not finite.all():
-                if np.isinf(band).any():
+                if xp.isinf(band).any():
                     raise ValueError("the pixels hold infinity; expected finite numbers or NaN")
                 labels[~finite] = MISSING_LABEL
     if scene.complete and labels.any():
         raise ValueError("X contains NaN; a table must have all values")
-    return np.ascontiguousarray(values, dtype), labels
+    return xp.ascontiguousarray(values, dtype), labels
 
 
-def extent(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+def _holds(dtype: np.dtype, value: Any) -> bool:
+    """Return whether an integer can have a value; CuPy does not compare it with one it cannot."""
+    if dtype.kind not in "ui":
+        return dtype.kind == "b"
+    return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
+
+
+def extent(values: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the least and the greatest value of each band, float64, and the number of pixels."""
+    xp = array_module(values)
     valid = labels != MISSING_LABEL
-    n = int(np.count_nonzero(valid))
-    if n < valid.size:
-        rows = [band[valid] for band in values]
-    else:
-        rows = values
-    low = np.array([row.min() if n else np.inf for row in rows], np.float64)
-    high = np.array([row.max() if n else -np.inf for row in rows], np.float64)
+    n = int(xp.count_nonzero(valid))
+    if n == 0:
+        return np.full(len(values), np.inf), np.full(len(values), -np.inf), 0
+    ranges = []
+    for band in values:
+        row = band if n == valid.size else band[valid]
+        ranges.append((float(row.min()), float(row.max())))
+    low, high = np.array(ranges).T
     return low, high, n
+
+
+def cluster_sizes(labels: Any) -> np.ndarray:
+    """Return how many pixels have each label, up to 255 for those that are missing."""
+    xp = array_module(labels)
+    counts = np.zeros(MISSING_LABEL + 1, np.int64)
+    for start in range(0, labels.size, 2**24):  # bincount makes integers of 4 or 8 bytes of them
+        part = labels[start : start + 2**24].astype(np.int32)
+        counts += to_host(xp.bincount(part, minlength=counts.size))
+    return counts
 
 
 class Extent(NamedTuple):
@@ -199,7 +232,9 @@ def add_distances(parts: list[tuple[int, float, np.ndarray]]) -> tuple[int, floa
 class LocalBlocks:
     """Scenes in memory: each a block, worked on by threads."""
 
-    def __init__(self, scenes: list[Scene], engine: ModuleType, sampling: Sampling | None = None):
+    def __init__(
+        self, scenes: list[Scene], engine: ModuleType | None, sampling: Sampling | None = None
+    ):
         self._engine, self._first = engine, True
         self._shapes = [scene.values.shape[1:] for scene in scenes]
         self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
@@ -207,8 +242,10 @@ class LocalBlocks:
         for number, (scene, shape) in enumerate(zip(scenes, self._shapes, strict=True)):
             position = np.arange(np.prod(shape, dtype=int))
             chosen = None if sampling is None else sampling.chosen(number, position)
-            scene = scene._replace(values=np.asarray(scene.values))
-            self._blocks.append(load(scene, self.dtype, chosen))
+            self._blocks.append(self._load(scene, chosen))
+
+    def _load(self, scene: Scene, chosen: np.ndarray | None) -> tuple[Any, Any]:
+        return load(scene._replace(values=np.asarray(scene.values)), self.dtype, chosen)
 
     def extent(self) -> Extent:
         """Return the range of all valid pixels and their number."""
@@ -225,8 +262,7 @@ class LocalBlocks:
 
     def counts(self, n_clusters: int) -> np.ndarray:
         """Return the pixels of each cluster in each scene, int64 (scenes, n_clusters)."""
-        counts = [np.bincount(labels, minlength=MISSING_LABEL + 1) for _, labels in self._blocks]
-        return np.stack(counts)[:, :n_clusters]
+        return np.stack([cluster_sizes(labels) for _, labels in self._blocks])[:, :n_clusters]
 
     def pixels(self) -> np.ndarray:
         """Return all valid pixels, (n, bands)."""

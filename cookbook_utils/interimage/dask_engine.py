@@ -1,19 +1,20 @@
 """The engine for scenes that do not fit in memory or lie on many workers: Dask.
 
-Every chunk is labeled where it lies, with the fastest engine for one thread, and its labels stay
-there. Per iteration the centers travel to the workers and k × (bands + 1) integers for each chunk
-come back. Without a client the threads of this process are the workers. Chunks that are not
-persisted are read again in each iteration.
+Every chunk is labeled where it lies, by the threads' engine or, if it is a CuPy array, on the GPU of
+its worker, and its labels stay there. Per iteration the centers travel to the workers and
+k × (bands + 1) integers for each chunk come back. Without a client the threads of this process are
+the workers. Chunks that are not persisted are read again in each iteration.
 """
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from cookbook_utils._checks import MISSING_LABEL
-from cookbook_utils.interimage import numba_engine as engine
+from cookbook_utils.interimage import cupy_engine, numba_engine
 from cookbook_utils.interimage.arithmetic import Arithmetic, native_dtype
 from cookbook_utils.interimage.blocks import (
     Extent,
@@ -21,9 +22,12 @@ from cookbook_utils.interimage.blocks import (
     Scene,
     add_changes,
     add_distances,
+    array_module,
+    cluster_sizes,
     extent,
     joint_extent,
     load,
+    to_host,
 )
 
 
@@ -36,6 +40,7 @@ class DaskBlocks:
 
         self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
         self._grids: list[np.ndarray] = []  # for each scene, the numbers of its chunks
+        self._metas: list[Any] = []  # for each, an empty array of the kind that its labels are
         self._shapes: list[tuple[int, ...]] = []  # of each chunk
         self._blocks, self._labels = [], None
         read = dask.delayed(_read)
@@ -47,6 +52,7 @@ class DaskBlocks:
             raw = values.to_delayed()[0]
             grid = np.arange(raw.size).reshape(raw.shape) + len(self._blocks)
             self._grids.append(grid)
+            self._metas.append(values._meta.astype(np.uint8))
             corners = [np.cumsum((0, *sizes[:-1])) for sizes in values.chunks[1:]]
             for at in np.ndindex(raw.shape):
                 corner = [int(starts[i]) for starts, i in zip(corners, at, strict=True)]
@@ -109,14 +115,14 @@ class DaskBlocks:
         import dask
         import dask.array as da
 
-        reshape = dask.delayed(np.reshape)
+        reshape = dask.delayed(_reshape)
         maps = []
-        for grid in self._grids:
+        for grid, meta in zip(self._grids, self._metas, strict=True):
             chunks = np.empty(grid.shape, object)
             for at in np.ndindex(grid.shape):
                 shape = self._shapes[grid[at]]
                 chunk = reshape(labels[grid[at]], shape)
-                chunks[at] = da.from_delayed(chunk, shape, np.uint8)
+                chunks[at] = da.from_delayed(chunk, shape, np.uint8, meta)
             maps.append(da.block(chunks.tolist()))
         return maps
 
@@ -137,11 +143,16 @@ def _read(
     return load(scene._replace(values=values), dtype, chosen)
 
 
+def _engine(values) -> ModuleType:
+    return numba_engine if array_module(values) is np else cupy_engine
+
+
 def _assign(block, labels, arithmetic, weights) -> tuple[np.ndarray, tuple]:
     values, fresh = block
     first = labels is None
     labels = fresh.copy() if first else labels.copy()  # what Dask holds must never change
-    change = engine.assign(values, labels, slice(0, labels.size), arithmetic, weights, first)
+    part = slice(0, labels.size)
+    change = _engine(values).assign(values, labels, part, arithmetic, weights, first)
     return labels, change
 
 
@@ -150,7 +161,8 @@ def _label(block, arithmetic, weights) -> np.ndarray:
 
 
 def _measure(block, labels, arithmetic, centers) -> tuple[int, float, np.ndarray]:
-    return engine.measure(block[0], labels, slice(0, labels.size), arithmetic, centers)
+    values, part = block[0], slice(0, labels.size)
+    return _engine(values).measure(values, labels, part, arithmetic, centers)
 
 
 def _extent(block) -> tuple[np.ndarray, np.ndarray, int]:
@@ -158,9 +170,13 @@ def _extent(block) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _counts(labels) -> np.ndarray:
-    return np.bincount(labels, minlength=MISSING_LABEL + 1)
+    return cluster_sizes(labels)
 
 
 def _pixels(block) -> np.ndarray:
     values, labels = block
-    return values[:, labels != MISSING_LABEL]
+    return to_host(values[:, labels != MISSING_LABEL])
+
+
+def _reshape(labels, shape):
+    return labels.reshape(shape)

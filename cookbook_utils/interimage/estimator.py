@@ -20,12 +20,14 @@ from cookbook_utils.interimage.blocks import (
     LocalBlocks,
     Sampling,
     Scene,
+    array_module,
     as_maps,
     is_scenes,
     read_scenes,
 )
 
 SMALL = 2**16  # pixels below which compiling takes longer than NumPy
+LARGE = 2**23  # pixels of the host from which a GPU makes up for its start and the way to it
 START_SAMPLE = 2**16  # pixels, about, on which k-means++ draws its centers
 
 
@@ -50,11 +52,13 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         moved ÷ the diagonal of the box that holds all pixels.
     max_iter : int, default 100
         Iterations at most.
-    engine : {"auto", "numpy", "numba", "dask"}, default "auto"
-        "numpy": the reference. "numba": threads, ``NUMBA_NUM_THREADS`` of them. "dask": chunk by
-        chunk, on the workers of a `distributed` client if there is one; what is not persisted is
-        read anew in each iteration. "auto": "dask" for Dask arrays, else "numba" but for few
-        pixels. All give the same labels, bit for bit.
+    engine : {"auto", "numpy", "numba", "cupy", "dask"}, default "auto"
+        "numpy": the reference. "numba": threads, ``NUMBA_NUM_THREADS`` of them. "cupy": an NVIDIA
+        GPU; pixels that it has no room for are sent anew in each iteration. "dask": chunk by
+        chunk, on the workers of a `distributed` client if there is one, CuPy arrays on their GPUs;
+        what is not persisted is read anew in each iteration. "auto": "dask" for Dask arrays,
+        "cupy" for CuPy arrays and, if there is a GPU, for 8 million pixels or more, else "numba"
+        but for few pixels. All give the same labels, bit for bit.
     sample : float, optional
         Share of the pixels, above 0 and at most 1, that the centers are found on. By default all.
         The range of the bands, the labels, counts and inertia are those of all pixels always.
@@ -78,7 +82,8 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     labels_ : xarray.DataArray, list of them, or array (n_samples,)
         Each pixel's nearest of `cluster_centers_`. For a scene a map: uint8, its dimensions without
         ``band``, 255 where missing, its coordinates and CRS. For a list of scenes a list of maps.
-        For a table int32 (n_samples,). Dask arrays where Dask computed them.
+        For a table int32 (n_samples,). CuPy arrays for CuPy arrays, Dask arrays where Dask computed
+        them.
     n_iter_ : int
         Iterations run.
     inertia_ : float
@@ -157,10 +162,10 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         ----------
         X : xarray.DataArray, list of xarray.DataArray, or array (n_samples, n_features)
             A scene (band, y, x), several of any size in a list, or of one size in an array with
-            further dimensions (time, band, y, x); or a table. uint8, uint16, int16, float32 and
-            float64 are read in place if bands are contiguous; others are converted. A pixel of a
-            scene is missing where a band is NaN or ``_FillValue`` (or ``nodata`` in the
-            attributes); a table must have all values.
+            further dimensions (time, band, y, x); or a table. NumPy, CuPy or Dask arrays: uint8,
+            uint16, int16, float32 and float64 are read in place if bands are contiguous, others
+            are converted. A pixel of a scene is missing where a band is NaN or ``_FillValue`` (or
+            ``nodata`` in the attributes); a table must have all values.
         y : None
             Ignored, there for pipelines.
 
@@ -344,7 +349,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             if "band" in X.dims:
                 X = X.transpose(..., "band")
             X = X.data
-        if not hasattr(X, "dask"):
+        if not hasattr(X, "dask") and array_module(X) is np:
             # Missing values end here: a table has no place for missing labels.
             return Scene(validate_data(self, X, reset=reset, dtype=list(DTYPES)[::-1]).T, None)
         if X.ndim != 2:
@@ -367,8 +372,27 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
 
             return DaskBlocks(scenes, sampling)
         n = sum(scene.values[0].size for scene in scenes)
+        if self._on_gpu(scenes, n):
+            from cookbook_utils.interimage.cupy_engine import CupyBlocks
+
+            return CupyBlocks(scenes, sampling)
         small = self.engine == "numpy" or (self.engine == "auto" and n < SMALL)
         return LocalBlocks(scenes, numpy_engine if small else numba_engine, sampling)
+
+    def _on_gpu(self, scenes: list[Scene], n: int) -> bool:
+        if self.engine == "cupy":
+            return True
+        there = any(array_module(scene.values) is not np for scene in scenes)
+        if there and self.engine != "auto":
+            raise ValueError(
+                f"engine={self.engine!r} reads NumPy arrays, found CuPy arrays; expected "
+                "engine='cupy' or 'auto'"
+            )
+        if there or self.engine != "auto" or n < LARGE:
+            return there
+        from cookbook_utils.interimage import cupy_engine
+
+        return cupy_engine.missing() is None
 
     def _check_parameters(self) -> None:
         for name, low, high in (("n_clusters", 1, 255), ("max_iter", 1, None)):
@@ -384,7 +408,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             raise ValueError(f"sample must be above 0 and at most 1, found {self.sample!r}")
         choices = {
             "criterion": ("changed", "shift"),
-            "engine": ("auto", "numpy", "numba", "dask"),
+            "engine": ("auto", "numpy", "numba", "cupy", "dask"),
             "sampling": ("stratified", "random"),
             "empty": ("keep", "farthest"),
         }
