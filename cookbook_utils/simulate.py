@@ -18,16 +18,14 @@ References
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from cookbook_utils import _rasters
 from cookbook_utils._world import CLOUD, COVER, clouds, surface, uniform
 
 GENERATOR = 1  # raised when the world changes, so that files written before are made again
@@ -95,41 +93,17 @@ def _block(spec: SceneSpec, rows: range, cols: range, seed: int):
     numbers = np.clip(np.rint(value * 10000), 0, 16000).astype("i2")
     truth = np.stack([cover, water, (cloud > 0.1).astype("u1")])
 
-    # The footprint is a square turned against the grid, as an orbit's ground track is.
-    half = spec.size * spec.step / 2
-    a = np.radians(spec.tilt)
-    ce, cn = e - (left + half), n - (top - half)
-    reach = half / (np.cos(a) + np.sin(a))
-    outside = (
-        np.maximum(np.abs(ce * np.cos(a) - cn * np.sin(a)), np.abs(ce * np.sin(a) + cn * np.cos(a)))
-        > reach
+    outside = _rasters.outside(
+        rows, cols, size=spec.size, step=spec.step, corner=(left, top), tilt=spec.tilt
     )
     numbers[:, outside], truth[:, outside] = NODATA, MISSING
     return numbers, truth
 
 
-def _blocks(rows: range, cols: range, block: int):
-    for i in range(rows.start, rows.stop, block):
-        for j in range(cols.start, cols.stop, block):
-            yield range(i, min(i + block, rows.stop)), range(j, min(j + block, cols.stop))
-
-
-def _simulate(spec: SceneSpec, rows: range, cols: range, seed: int, block: int):
-    """Yield (rows, cols, numbers, truth) of one block after another, a few computed at a time."""
-    workers = min(4, os.cpu_count() or 1)
-    todo = _blocks(rows, cols, block)
-    with ThreadPoolExecutor(workers) as pool:
-        while batch := list(islice(todo, workers)):
-            done = pool.map(lambda where: _block(spec, *where, seed), batch)
-            for (i, j), (numbers, truth) in zip(batch, done, strict=True):
-                yield i, j, numbers, truth
-
-
 def _spec(name: str, seed: int) -> SceneSpec:
     if name not in SCENES:
         raise ValueError(f"unknown scene {name!r}; expected one of {', '.join(SCENES)}")
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be an integer, 0 or more; found {seed!r}")
+    _rasters.require_seed(seed)
     return SCENES[name]
 
 
@@ -173,42 +147,12 @@ def simulate_scene(
     'clear_water muddy_water salt_flat alluvium dark_rock shrub crops'
     """
     spec = _spec(name, seed)
-    rows, cols = (range(spec.size)[s] for s in window or (slice(None), slice(None)))
-    if not len(rows) or not len(cols) or rows.step != 1 or cols.step != 1:
-        raise ValueError(
-            f"window {window} must cut a block of at least one pixel, in steps of one, "
-            f"out of {spec.size} x {spec.size}"
-        )
-    values = np.empty((len(BANDS), len(rows), len(cols)), dtype="f4")
-    truth = np.empty((3, len(rows), len(cols)), dtype="u1")
-    for i, j, numbers, layers in _simulate(spec, rows, cols, seed, 512):
-        at = np.s_[
-            :,
-            i.start - rows.start : i.stop - rows.start,
-            j.start - cols.start : j.stop - cols.start,
-        ]
-        values[at] = np.where(numbers == NODATA, np.float32(np.nan), numbers)
-        truth[at] = layers
-    grid = _grid(spec, rows, cols)
-    return _as_scene(spec, values, grid).rename(name), _as_truth(spec, truth, grid)
-
-
-def _grid(spec: SceneSpec, rows: range, cols: range) -> xr.Dataset:
-    """Return the coordinates of pixel centers, the date and the CRS."""
-    import rioxarray  # noqa: F401  registers the accessor
-    from rasterio import Affine
-
-    left, top = spec.corner[0] + spec.step * cols.start, spec.corner[1] - spec.step * rows.start
-    grid = xr.Dataset(
-        coords={
-            "y": spec.corner[1] - spec.step * (np.array(rows) + 0.5),
-            "x": spec.corner[0] + spec.step * (np.array(cols) + 0.5),
-            "time": np.datetime64(spec.date, "ns"),
-        }
-    )
-    return grid.rio.write_crs(CRS).rio.write_transform(
-        Affine(spec.step, 0, left, 0, -spec.step, top)
-    )
+    rows, cols = _rasters.cut(spec.size, window)
+    numbers, layers = _rasters.assemble(lambda i, j: _block(spec, i, j, seed), rows, cols)
+    values = np.where(numbers == NODATA, np.float32(np.nan), numbers)
+    grid = _rasters.grid(rows, cols, step=spec.step, corner=spec.corner, crs=CRS)
+    grid = grid.assign_coords(time=np.datetime64(spec.date, "ns"))
+    return _as_scene(spec, values, grid).rename(name), _as_truth(spec, layers, grid)
 
 
 def _as_scene(spec: SceneSpec, values: np.ndarray, grid: xr.Dataset) -> xr.DataArray:
@@ -248,12 +192,7 @@ def _as_truth(spec: SceneSpec, layers: np.ndarray, grid: xr.Dataset) -> xr.Datas
         key: (
             ("y", "x"),
             layer,
-            {
-                "long_name": long_name,
-                "_FillValue": MISSING,
-                "flag_values": list(range(len(names))),
-                "flag_meanings": " ".join(names),
-            },
+            _rasters.flags(long_name, names, MISSING),
         )
         for layer, (key, (long_name, names)) in zip(layers, maps.items(), strict=True)
     }
@@ -304,36 +243,10 @@ def write_scene(
         raise ValueError(f"block must be 1 pixel or more; found {block}")
     target = Path(folder) / name
     signature = f"generator {GENERATOR}, seed {seed}"
-    if _is_complete(target, spec, signature):
-        return target
-    temporary = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
-        temporary.chmod(0o755)
-        _write_files(temporary, spec, seed, block, signature)
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
-    except OSError as error:
-        raise OSError(f"cannot write the scene {name!r} in {target.parent}: {error}") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+    files = [*(f"B{number}.tif" for number in SENSORS[spec.sensor][0]), "truth.tif"]
+    write = partial(_write_files, spec=spec, seed=seed, block=block, signature=signature)
+    _rasters.write_once(target, files, signature, write)
     return target
-
-
-def _is_complete(target: Path, spec: SceneSpec, signature: str) -> bool:
-    import rasterio
-
-    files = [target / f"B{number}.tif" for number in SENSORS[spec.sensor][0]]
-    if not all(file.is_file() for file in (*files, target / "truth.tif")):
-        return False
-    try:
-        with rasterio.open(target / "truth.tif") as truth:
-            return truth.tags().get("signature") == signature
-    except rasterio.errors.RasterioIOError:
-        return False
 
 
 def _write_files(folder: Path, spec: SceneSpec, seed: int, block: int, signature: str) -> None:
@@ -342,19 +255,7 @@ def _write_files(folder: Path, spec: SceneSpec, seed: int, block: int, signature
     import rasterio
     from rasterio.windows import Window
 
-    profile = dict(
-        driver="GTiff",
-        width=spec.size,
-        height=spec.size,
-        crs=CRS,
-        tiled=True,
-        blockxsize=256,
-        blockysize=256,
-        compress="deflate",
-        predictor=2,
-        bigtiff="if_safer",
-        transform=rasterio.Affine(spec.step, 0, spec.corner[0], 0, -spec.step, spec.corner[1]),
-    )
+    profile = _rasters.tiled_profile(spec.size, spec.step, spec.corner, CRS) | _rasters.DEFLATE
     tags = dict(sensor=spec.sensor, date=spec.date, signature=signature)
     with ExitStack() as stack:
         bands = []
@@ -373,8 +274,9 @@ def _write_files(folder: Path, spec: SceneSpec, seed: int, block: int, signature
         )
         truth.descriptions = ("cover", "water", "cloud")
         pixels = 0
-        everything = range(spec.size)
-        for i, j, numbers, layers in _simulate(spec, everything, everything, seed, block):
+        whole = _rasters.cut(spec.size, None)
+        done = _rasters.compute_blocks(lambda i, j: _block(spec, i, j, seed), *whole, block)
+        for i, j, (numbers, layers) in done:
             window = Window(j.start, i.start, len(j), len(i))
             for file, plane in zip(bands, numbers, strict=True):
                 file.write(plane, 1, window=window)
