@@ -65,9 +65,11 @@ $(VENV)/.project: $(VENV)/.packages pyproject.toml
 		--no-build-isolation --editable .
 	@touch $@
 
-SIMULATION := $(addprefix cookbook_utils/,simulate.py simulate_insar.py shards.py _world.py)
+SIMULATION := $(addprefix cookbook_utils/,simulate.py simulate_coast.py simulate_insar.py \
+	shards.py _coast.py _rasters.py _world.py)
 data/simulated/.complete: $(VENV)/.packages $(SIMULATION) | $(VENV)/.project
 	$(BIN)/python -m cookbook_utils.simulate
+	$(BIN)/python -m cookbook_utils.simulate_coast
 	$(BIN)/python -m cookbook_utils.simulate_insar
 	@touch $@
 

@@ -64,7 +64,8 @@ def open_catalog(path: str | os.PathLike[str] | None = None) -> SceneCatalog:
     SceneCatalog
         ``list(cat)`` names the data sets, ``cat.name.metadata`` describes one, and
         ``cat.name.read()`` opens it lazily: a scene as a float32 DataArray (band, y, x) with NaN
-        where data are missing, a truth as a Dataset of uint8 maps (y, x).
+        where data are missing, a series as one (time, band, y, x), a truth as a Dataset of uint8
+        maps (y, x) or (time, y, x).
 
     Raises
     ------
@@ -269,22 +270,69 @@ class SceneReader(BaseReader):
         paths = [files.format(**scene, number=band["number"]) for band in bands]
         raw = _open_geotiffs(folder, list(dict.fromkeys(paths)), len(bands), chunks, made_by)
         return (
-            raw.where(raw != fill)
-            .astype("float32")
-            .drop_attrs(deep=False)
-            .assign_coords(
-                band=[band["name"] for band in bands],
-                number=("band", [band["number"] for band in bands]),
-                wavelength=(
-                    "band",
-                    [band["wavelength"] for band in bands],
-                    {"long_name": "center wavelength", "units": "um"},
-                ),
-                time=np.datetime64(scene["date"], "ns"),
-            )
+            _as_bands(raw, bands, fill)
+            .assign_coords(time=np.datetime64(scene["date"], "ns"))
             .assign_attrs(attrs, sensor=scene["sensor"], date=scene["date"])
             .rename(name)
         )
+
+
+class SeriesReader(BaseReader):
+    """Scenes of one place and one kind of sensor, on one grid: a GeoTIFF per date and band."""
+
+    imports = {"rioxarray"}
+    output_instance = "xarray:DataArray"
+
+    def _read(
+        self,
+        *,
+        name: str,
+        folder: str,
+        files: str,
+        dates: Sequence[str],
+        bands: Sequence[Mapping[str, Any]],
+        fill: int,
+        attrs: Mapping[str, Any],
+        chunks: Any,
+        made_by: str,
+    ) -> xr.DataArray:
+        """Open the scenes lazily as float32 (time, band, y, x), NaN where a band holds its fill.
+
+        Parameters
+        ----------
+        name, folder, fill, chunks, made_by
+            As for a scene.
+        files : str
+            Pattern of the files, filled in from the date and the band number.
+        dates : sequence of str
+            The dates (ISO 8601), rising.
+        bands : sequence of mapping
+            The bands, each with name, number and wavelength in µm.
+        attrs : mapping
+            Attributes of the DataArray: sensor, units, quantity, scale.
+
+        Returns
+        -------
+        xarray.DataArray
+            The scenes in digital numbers.
+
+        Raises
+        ------
+        ValueError
+            If bands or dates do not share one grid and CRS.
+        DataUnavailableError
+            If a file is absent.
+        OSError
+            If a file is not a whole GeoTIFF.
+        """
+        paths = [files.format(date=date, number=band["number"]) for date in dates for band in bands]
+        raw = _open_geotiffs(folder, paths, len(paths), chunks, made_by)
+        n = len(bands)
+        scenes = [
+            _as_bands(raw.isel(band=slice(n * k, n * k + n)), bands, fill)
+            for k in range(len(dates))
+        ]
+        return _along_time(scenes, dates).assign_attrs(attrs).rename(name)
 
 
 class TruthReader(BaseReader):
@@ -334,6 +382,81 @@ class TruthReader(BaseReader):
             for number, (name, flags) in enumerate(maps.items())
         }
         return xr.Dataset(truth, attrs={**attrs, "lake_area_km2": area})
+
+
+class SeriesTruthReader(BaseReader):
+    """The truth of a simulated series: one GeoTIFF with a label map for each date."""
+
+    imports = {"rioxarray"}
+    output_instance = "xarray:Dataset"
+
+    def _read(
+        self,
+        *,
+        folder: str,
+        files: str,
+        dates: Sequence[str],
+        maps: Mapping[Hashable, Mapping[str, Any]],
+        attrs: Mapping[str, Any],
+        chunks: Any,
+        made_by: str,
+    ) -> xr.Dataset:
+        """Open the label maps lazily as a Dataset of one variable, uint8 (time, y, x).
+
+        Parameters
+        ----------
+        folder, files, chunks, made_by
+            As for a scene.
+        dates : sequence of str
+            The dates (ISO 8601) in the order of the file's bands.
+        maps : mapping of str to mapping
+            The name of the variable, with its attributes.
+        attrs : mapping
+            Attributes of the Dataset: sensor.
+
+        Returns
+        -------
+        xarray.Dataset
+            The label maps, 255 where missing.
+
+        Raises
+        ------
+        ValueError
+            If the file has not one band for each date.
+        DataUnavailableError
+            If the file is absent.
+        OSError
+            If the file is not a whole GeoTIFF.
+        """
+        raw = _open_geotiffs(folder, [files], len(dates), chunks, made_by).drop_attrs(deep=False)
+        layers = [raw.isel(band=k, drop=True) for k in range(len(dates))]
+        ((name, flags),) = maps.items()
+        labels = _along_time(layers, dates).assign_attrs(flags)
+        return xr.Dataset({name: labels}, attrs=dict(attrs))
+
+
+def _as_bands(raw: xr.DataArray, bands: Sequence[Mapping[str, Any]], fill: int) -> xr.DataArray:
+    """Return float32 with NaN for `fill`, its bands named, without attributes."""
+    return (
+        raw.where(raw != fill)
+        .astype("float32")
+        .drop_attrs(deep=False)
+        .assign_coords(
+            band=[band["name"] for band in bands],
+            number=("band", [band["number"] for band in bands]),
+            wavelength=(
+                "band",
+                [band["wavelength"] for band in bands],
+                {"long_name": "center wavelength", "units": "um"},
+            ),
+        )
+    )
+
+
+def _along_time(arrays: Sequence[xr.DataArray], dates: Sequence[str]) -> xr.DataArray:
+    """Put arrays of one grid behind one another."""
+    time = xr.DataArray(np.array(dates, "datetime64[ns]"), dims="time", name="time")
+    return xr.concat(arrays, time, coords="minimal", compat="override", join="exact")
 
 
 def _open_geotiffs(
@@ -394,7 +517,7 @@ def _require_whole(path: Path, made_by: str) -> None:
 def _require_one_grid(file: str, array: xr.DataArray, first: str, expected: xr.DataArray) -> None:
     if array.rio.crs != expected.rio.crs:
         raise ValueError(
-            f"the bands of a scene must share one CRS, but {file} is in {array.rio.crs} and "
+            f"all files must share one CRS, but {file} is in {array.rio.crs} and "
             f"{first} in {expected.rio.crs}"
         )
     grid, expected_grid = (
@@ -402,8 +525,7 @@ def _require_one_grid(file: str, array: xr.DataArray, first: str, expected: xr.D
     )
     if grid != expected_grid:
         raise ValueError(
-            f"the bands of a scene must share one grid, but {file} has {grid} and "
-            f"{first} has {expected_grid}"
+            f"all files must share one grid, but {file} has {grid} and {first} has {expected_grid}"
         )
 
 

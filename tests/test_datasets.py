@@ -33,6 +33,7 @@ from cookbook_utils.stacking import stack_pixels
 CATALOG = open_catalog()
 REAL = ("betsiboka", "pucallpa", "walker_lake")
 SIMULATED = ("landsat_5_small", "landsat_8_small", "landsat_5", "landsat_8")
+SERIES = ("coast_series_small", "coast_series")
 SCENES = [(name, year) for name in REAL for year in CATALOG[name].metadata["years"]]
 SHAPES = {
     ("betsiboka", 2017): (6, 602, 676),
@@ -84,18 +85,19 @@ def band_file(data):
 
 
 def test_every_dataset_is_listed_and_described():
-    scenes = [name for name in CATALOG if {"scenes", "maps"} & set(CATALOG[name].kwargs)]
-    assert scenes == [*SIMULATED, *(f"{name}_truth" for name in SIMULATED), *REAL]
+    rasters = [name for name in CATALOG if {"fill", "maps"} & set(CATALOG[name].kwargs)]
+    made = [[*names, *(f"{name}_truth" for name in names)] for names in (SIMULATED, SERIES)]
+    assert rasters == [*made[0], *made[1], *REAL]
     assert set(CATALOG) == set(CATALOG.entries)
     for name in CATALOG:
         reader = CATALOG[name]
         assert len(reader.metadata["description"]) > 30
         assert {"source", "license"} <= set(reader.metadata)
-        assert name not in scenes or "years" in reader.metadata
+        assert name not in rasters or "years" in reader.metadata
         if "scenes" in reader.kwargs:
             assert reader.metadata["years"] == list(reader.kwargs["scenes"])
             assert reader.kwargs["year"] in reader.kwargs["scenes"]
-            assert reader.kwargs["name"] == name
+        assert reader.kwargs.get("name", name) == name
 
 
 def test_catalog_states_what_simulate_makes():
@@ -114,6 +116,22 @@ def test_catalog_states_what_simulate_makes():
         assert truth["attrs"] == {"sensor": spec.sensor, "date": spec.date}
         assert truth["maps"]["cover"]["flag_meanings"].split() == list(simulate.COVER)
         assert truth["maps"]["cover"]["flag_values"] == list(range(len(simulate.COVER)))
+
+
+def test_catalog_states_what_simulate_coast_makes():
+    from cookbook_utils import simulate_coast as coast
+
+    assert tuple(coast.SERIES) == SERIES
+    for name in SERIES:
+        series, truth = CATALOG[name].kwargs, CATALOG[f"{name}_truth"].kwargs
+        assert series["dates"] == truth["dates"] == [date.date for date in coast.DATES]
+        assert [band["name"] for band in series["bands"]] == list(coast.BANDS)
+        assert series["fill"] == coast.NODATA
+        assert series["attrs"]["sensor"] == truth["attrs"]["sensor"] == coast.SENSOR
+        assert series["attrs"]["scale_factor"] == coast.SCALE
+        assert series["attrs"]["add_offset"] == coast.OFFSET
+        assert truth["maps"]["cover"]["flag_meanings"].split() == list(coast.COVERS)
+        assert truth["maps"]["cover"]["flag_values"] == list(range(len(coast.COVERS)))
 
 
 def test_registry_holds_the_files_of_the_catalog_and_no_other():
@@ -208,6 +226,85 @@ def test_catalog_opens_what_simulate_writes(data, name):
     cat = open_catalog()
     xr.testing.assert_identical(cat[name].read().compute(), scene)
     xr.testing.assert_identical(cat[f"{name}_truth"].read().compute(), truth)
+
+
+@pytest.fixture(scope="module")
+def coast(tmp_path_factory):
+    """The small series as it is written, once; tests that damage it copy it."""
+    from cookbook_utils.simulate_coast import write_coast
+
+    return write_coast("coast_series_small", tmp_path_factory.mktemp("simulated"))
+
+
+@pytest.fixture
+def coast_folder(data, coast):
+    return Path(shutil.copytree(coast, data / "simulated" / coast.name))
+
+
+def test_catalog_opens_the_series_that_simulate_coast_writes(coast_folder):
+    from cookbook_utils.simulate_coast import simulate_coast
+
+    series, truth = simulate_coast()
+    cat = open_catalog()
+    lazy = cat.coast_series_small.read()
+    assert lazy.dims == ("time", "band", "y", "x")
+    assert lazy.chunks is not None
+    xr.testing.assert_identical(lazy.compute(), series)
+    xr.testing.assert_identical(cat.coast_series_small_truth.read().compute(), truth)
+
+
+def test_series_becomes_reflectance(coast_folder):
+    series = open_catalog().coast_series_small.read()
+    reflectance = to_reflectance(series)
+    assert reflectance.attrs["units"] == "1"
+    assert (reflectance.dims, reflectance.dtype) == (series.dims, np.float32)
+    expected = series.values.astype("f8") * 0.0000275 - 0.2  # Landsat Collection 2, Level 2
+    np.testing.assert_allclose(reflectance.values, expected, atol=1e-6)
+
+
+def test_series_opens_a_date_and_a_band_at_a_time(coast_folder):
+    (coast_folder / "2025-04-17_B5.tif").write_bytes(
+        (coast_folder / "2025-04-02_B2.tif").read_bytes()
+    )
+    series = open_catalog().coast_series_small.read(chunks={"y": 100, "x": 400})
+    assert series.chunks == ((1,) * 5, (1,) * 6, (100,) * 4, (400,))
+    same = series.sel(time="2025-04-17", band="nir") == series.sel(time="2025-04-02", band="blue")
+    assert float(same.mean()) == pytest.approx(0.829, abs=1e-3)  # NaN equals nothing
+
+
+def test_series_without_a_file(coast_folder):
+    (coast_folder / "2025-04-17_B5.tif").unlink()
+    message = r"no file .*2025-04-17_B5\.tif; run `python -m cookbook_utils\.simulate_coast` "
+    with pytest.raises(DataUnavailableError, match=message):
+        open_catalog().coast_series_small.read()
+    (coast_folder / "truth.tif").unlink()
+    with pytest.raises(DataUnavailableError, match=r"no file .*truth\.tif; run `python -m"):
+        open_catalog().coast_series_small_truth.read()
+
+
+@pytest.mark.parametrize("name", [SERIES[1], f"{SERIES[1]}_truth"])
+def test_full_size_series_says_how_to_make_it(data, name):
+    with pytest.raises(DataUnavailableError, match=r"`python -m .*simulate_coast --full`"):
+        open_catalog()[name].read()
+
+
+def test_series_whose_dates_lie_on_two_grids(coast_folder):
+    write_tiff(
+        coast_folder / "2025-04-26_B7.tif",
+        np.zeros((1, 400, 400), "uint16"),
+        crs="EPSG:32642",
+        transform=from_origin(275010 + 120, 2770980, 120, 120),
+    )
+    with pytest.raises(ValueError, match=r"share one grid, but .*26_B7\.tif has .*02_B2\.tif has"):
+        open_catalog().coast_series_small.read()
+
+
+def test_series_truth_with_a_date_too_few(coast_folder):
+    grid = from_origin(275010, 2770980, 120, 120)
+    maps = np.zeros((4, 400, 400), "uint8")
+    write_tiff(coast_folder / "truth.tif", maps, crs="EPSG:32642", transform=grid)
+    with pytest.raises(ValueError, match=r"truth\.tif: found 4 bands, expected 5"):
+        open_catalog().coast_series_small_truth.read()
 
 
 def test_reading_touches_headers_only(band_file):
