@@ -25,9 +25,18 @@ MODULES = sorted(
 
 # A module imports only from floors below its own; the parts of one subpackage from each other too.
 FLOORS = [
-    {"_checks", "_world"},
-    {"_maps", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
-    {"datasets", "regridding", "spectral", "labels", "simulate_insar", "graph", "interimage"},
+    {"_checks", "_rasters", "_world"},
+    {"_coast", "_maps", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
+    {
+        "datasets",
+        "regridding",
+        "spectral",
+        "labels",
+        "simulate_coast",
+        "simulate_insar",
+        "graph",
+        "interimage",
+    },
     {"insar", "minibatch", "plotting", "views"},
     {"reservoir"},
 ]

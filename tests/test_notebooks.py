@@ -28,6 +28,7 @@ CHAPTERS = [
     "05_regridding",
     "06_minibatch_kmeans_insar",
     "07_graph_smoothing",
+    "08_interimage_kmeans",
 ]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 REAL_IMAGES = re.compile(r"\b(betsiboka|pucallpa|walker_lake)\b")
