@@ -11,8 +11,8 @@ import numpy as np
 from cookbook_utils._world import fractal, ramp, uniform
 
 # What the ground is made of: reflectances in the order blue, green, red, nir, swir1, swir2, set by
-# hand to what is typical of such ground. Last the part of the light that is lost to shadow for each
-# unit of the cotangent of the sun's elevation.
+# hand; each lies within 0.025 (root mean square over the bands) of a pixel of Walker Lake. Last the
+# part of the light that is lost to shadow for each unit of the cotangent of the sun's elevation.
 GROUND = {
     "clear_sea": ((0.050, 0.048, 0.026, 0.012, 0.008, 0.006), 0.0),
     "muddy_sea": ((0.077, 0.110, 0.106, 0.045, 0.011, 0.007), 0.0),

@@ -234,6 +234,7 @@ def write_scene(
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     sorted(file.name for file in write_scene("landsat_5_small", folder).iterdir())
     ['B1.tif', 'B2.tif', 'B3.tif', 'B4.tif', 'B5.tif', 'B7.tif', 'truth.tif']

@@ -1,17 +1,20 @@
 """A coastal city in one month, seen five times by Landsat 8 and 9: a series whose truth is known.
 
-Dates, sun and the bend of the coast are those of Karachi, Pakistan; shore, creeks, fields and city
-are invented. The world is a pure function of position (meters in EPSG:32642) and seed, so a series
-may be computed in blocks of any size, at any step, and always shows the same place. From date to
-date the tide floods sand flats, fields are harvested, soil is built up and mangrove is cleared; the
-rest stays what it is and looks a little different: haze adds light, most in blue; a higher sun
-leaves less shadow; metal roofs flash toward one view and not toward another; the gain is off by up
-to 3 %; the sensor has noise. Reflectances are set by hand to what is typical of each cover, without
-a measurement behind them. `SERIES` lists what can be simulated.
+Sun and the bend of the coast are those of Karachi, Pakistan, in April; shore, creeks, fields and
+city are invented. The world is a pure function of position (meters in EPSG:32642) and seed, so a
+series may be computed in blocks of any size, at any step, and always shows the same place. From
+date to date the tide floods sand flats, fields are harvested, soil is built up and mangrove is
+cleared; the rest stays what it is and looks a little different: haze adds light, most in blue; a
+higher sun leaves less shadow; metal roofs flash toward one view and not toward another; the gain is
+off by up to 3 %; the sensor has noise. Reflectances are set by hand, no measurement of Karachi
+stands behind them; the like occurs in another desert by the water [1]_. Digital numbers are those
+of Landsat Collection 2 [2]_. `SERIES` lists what can be simulated.
 
 References
 ----------
-U.S. Geological Survey, Landsat Collection 2 Level-2 Science Product Guide: digital numbers.
+.. [1] Landsat 5 and Landsat 8 surface reflectance of path 42, row 33 (Walker Lake, Nevada),
+   1988-10-22 and 2017-10-22, U.S. Geological Survey.
+.. [2] U.S. Geological Survey, Landsat Collection 2 Level-2 Science Product Guide.
 """
 
 from __future__ import annotations

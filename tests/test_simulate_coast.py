@@ -175,12 +175,9 @@ def test_a_few_per_cent_change_and_only_as_covers_do(cover):
     for before, after in pairwise(cover.values):
         moved = before != after
         happened |= {(int(a), int(b)) for a, b in zip(before[moved], after[moved], strict=True)}
-    believable = {
-        (SEA, SAND), (SAND, SEA), (CROPLAND, BARE_SOIL), (BARE_SOIL, BUILT_UP), (MANGROVE, BARE_SOIL),
-    }  # fmt: skip
-    print(happened - believable)
-    assert believable <= happened
-    assert happened - believable <= {(SEA, MANGROVE), (MANGROVE, SEA)}
+    tide = {(SEA, SAND), (SAND, SEA)}
+    work = {(CROPLAND, BARE_SOIL), (BARE_SOIL, BUILT_UP), (MANGROVE, BARE_SOIL)}
+    assert happened == tide | work
 
 
 def test_sea_rises_and_falls_with_the_tide(cover):
@@ -230,16 +227,18 @@ def test_reflectance_of_each_cover_is_that_of_its_kind(reflectance, cover):
     assert float(reflectance.max()) < 0.65
 
 
-def test_kinds_of_ground_lie_near_pixels_of_published_scenes(real_data):
-    """No measurement stands behind the reflectances, but real ones are like them."""
-    cat = open_catalog()
-    scenes = [cat.walker_lake.read(year=2017), cat.betsiboka.read(year=2017)]
+def test_kinds_of_ground_are_like_pixels_of_published_scenes(real_data):
+    """What the source says of GROUND, against both scenes of a lake in another desert."""
+    reader = open_catalog().walker_lake
     pixels = np.concatenate(
-        [stack_pixels(to_reflectance(scene).sel(band=list(BANDS))).values for scene in scenes]
+        [
+            stack_pixels(to_reflectance(reader.read(year=year)).sel(band=list(BANDS)))
+            for year in (1988, 2017)
+        ]
     )
     for kind, (spectrum, _) in GROUND.items():
-        distances = np.sqrt(((pixels - np.array(spectrum, "f4")) ** 2).mean(axis=1))
-        assert distances.min() <= 0.06, kind
+        distances = np.sqrt(((pixels - np.array(spectrum)) ** 2).mean(axis=1))
+        assert distances.min() <= 0.025, kind
 
 
 def test_dates_differ_by_haze_gain_sun_and_glint(reflectance, cover):
