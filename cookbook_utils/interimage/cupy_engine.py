@@ -76,14 +76,15 @@ class Changes:
         self._gain, self._first = np.float64(arithmetic.gain), np.int32(first)
         self._weights = cupy.asarray(weights)
         # Last of all is the number of labels that changed.
-        self._totals = cupy.zeros(self._k * width + 1, np.int64)
+        self._totals = cupy.zeros(self._k * width + 1, np.uint64)
         self._copies, self._bytes = shared_memory(self._k, width)
 
     def add(self, values: Any, labels: Any) -> None:
         """Label pixels (bands, n), in the current stream; does not wait for the GPU."""
-        kernel, per_turn = _compiled("assign", values.dtype, len(values), bool(self._copies))
+        kernel = _compiled("assign", values.dtype, len(values), bool(self._copies))
+        grid = _grid(labels.size, per_turn(values.dtype, len(values)))
         kernel(
-            (_grid(labels.size, per_turn),), (THREADS,),
+            (grid,), (THREADS,),
             (values, labels, *_layout(values), self._scale[0], self._scale[1], self._gain,
              self._weights, np.int32(self._k), self._first, np.int32(self._copies), self._totals),
             shared_mem=self._bytes,
@@ -91,7 +92,7 @@ class Changes:
 
     def get(self) -> tuple[int, np.ndarray, np.ndarray]:
         """Wait for the GPU and return what `assign` does."""
-        totals = self._totals.get()
+        totals = self._totals.get().view(np.int64)  # negative ones wrapped around
         sums = totals[:-1].reshape(self._k, -1)
         return int(totals[-1]), sums[:, :-1], sums[:, -1]
 
@@ -103,9 +104,9 @@ def measure(
     import cupy
 
     values, labels = values[:, part], labels[part]
-    kernel, _ = _compiled("measure", values.dtype, len(values), True)
+    kernel = _compiled("measure", values.dtype, len(values), True)
     grid = _grid(labels.size, 1)
-    total = cupy.zeros(1, np.int64)
+    total = cupy.zeros(1, np.uint64)
     squared, place = cupy.empty(grid, np.float64), cupy.empty(grid, np.int64)
     kernel(
         (grid,), (THREADS,),
@@ -121,7 +122,7 @@ def measure(
     ties = place[squared == squared.max()]
     pixels = values[:, cupy.asarray(ties)].get().astype(np.float64)
     candidates = [(float(squared.max()), pixel) for pixel in pixels.T]
-    return int(total.get()[0]), *max(candidates, key=distance_then_place)
+    return int(total.get().view(np.int64)[0]), *max(candidates, key=distance_then_place)
 
 
 def shared_memory(n_clusters: int, width: int) -> tuple[int, int]:
@@ -137,19 +138,26 @@ def shared_memory(n_clusters: int, width: int) -> tuple[int, int]:
     return (1, weights + sums) if weights + sums <= SHARED_AT_MOST else (0, 0)
 
 
+def per_turn(dtype: np.dtype, bands: int) -> int:
+    """Return how many pixels a thread works on at a time: as many as it has registers for."""
+    return max(1, min(4, IN_REGISTERS // (bands * max(1, dtype.itemsize // 4))))
+
+
+def definitions(dtype: np.dtype, bands: int, in_shared: bool) -> tuple[str, ...]:
+    """Return the compiler's options that ``kernels.cu`` names."""
+    values = {
+        "PIXEL": dtype.name, "WHOLE": int(dtype.kind in "ui"), "BANDS": bands,
+        "PER_TURN": per_turn(dtype, bands), "IN_SHARED": int(in_shared),
+    }  # fmt: skip
+    return tuple(f"-D{name}={value}" for name, value in values.items())
+
+
 @functools.cache
-def _compiled(name: str, dtype: np.dtype, bands: int, in_shared: bool) -> tuple[Any, int]:
-    """Return a kernel of ``kernels.cu`` for one kind of pixels, and the pixels of a turn."""
+def _compiled(name: str, dtype: np.dtype, bands: int, in_shared: bool) -> Any:
     import cupy
 
-    per_turn = max(1, min(4, IN_REGISTERS // (bands * max(1, dtype.itemsize // 4))))
-    options = {
-        "PIXEL": dtype.name, "WHOLE": int(dtype.kind in "ui"), "BANDS": bands,
-        "PER_TURN": per_turn, "IN_SHARED": int(in_shared),
-    }  # fmt: skip
     code = Path(__file__).with_name("kernels.cu").read_text()
-    options = tuple(f"-D{key}={value}" for key, value in options.items())
-    return cupy.RawKernel(code, name, options=options), per_turn
+    return cupy.RawKernel(code, name, options=definitions(dtype, bands, in_shared))
 
 
 def _layout(values: Any) -> tuple[np.int64, np.int64]:
@@ -159,12 +167,19 @@ def _layout(values: Any) -> tuple[np.int64, np.int64]:
     return np.int64(values.strides[0] // values.itemsize), np.int64(values.shape[1])
 
 
-def _grid(n: int, per_turn: int) -> int:
+def _grid(n: int, in_a_turn: int) -> int:
     """Return how many blocks work on `n` pixels: no more than run at a time."""
     import cupy
 
-    processors = cupy.cuda.Device().attributes["MultiProcessorCount"]
-    return max(1, min(BLOCKS * processors, -(-n // (THREADS * per_turn))))
+    at_a_time = BLOCKS * _processors(cupy.cuda.Device().id)
+    return max(1, min(at_a_time, -(-n // (THREADS * in_a_turn))))
+
+
+@functools.cache
+def _processors(device: int) -> int:
+    import cupy
+
+    return cupy.cuda.Device(device).attributes["MultiProcessorCount"]
 
 
 class CupyBlocks(LocalBlocks):

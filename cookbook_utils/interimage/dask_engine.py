@@ -1,7 +1,7 @@
 """The engine for scenes that do not fit in memory or lie on many workers: Dask.
 
-Every chunk is labeled where it lies, by the threads' engine or, if it is a CuPy array, on the GPU of
-its worker, and its labels stay there. Per iteration the centers travel to the workers and
+Every chunk is labeled where it lies, by the engine for threads or, if it is a CuPy array, on the
+GPU of its worker, and its labels stay there. Per iteration the centers travel to the workers and
 k × (bands + 1) integers for each chunk come back. Without a client the threads of this process are
 the workers. Chunks that are not persisted are read again in each iteration.
 """

@@ -52,10 +52,10 @@ assign(const PIXEL *__restrict__ values, uint8 *labels, int64 stride, int64 n,
     const int size = k * WIDTH, lane = threadIdx.x & (copies - 1);
 #if IN_SHARED
     // Each lane of a warp adds to a copy of its own: no two of them wait for one address.
-    extern __shared__ unsigned memory[];
-    unsigned *low = memory, *high = low + (size + 1) * copies;
+    extern __shared__ uint64 memory[];
+    unsigned *low = (unsigned *)memory, *high = low + (size + 1) * copies;
     float *center = (float *)(high + (size + 1) * copies);
-    for (int i = threadIdx.x; i < 2 * (size + 1) * copies; i += blockDim.x) memory[i] = 0;
+    for (int i = threadIdx.x; i < 2 * (size + 1) * copies; i += blockDim.x) low[i] = 0;
     for (int i = threadIdx.x; i < size; i += blockDim.x) center[i] = weights[i];
     __syncthreads();
 #define ADD(at, value) add(low + (at) * copies + lane, high + (at) * copies + lane, value)
@@ -73,8 +73,9 @@ assign(const PIXEL *__restrict__ values, uint8 *labels, int64 stride, int64 n,
         int nearest[PER_TURN], old[PER_TURN];
 #pragma unroll
         for (int j = 0; j < PER_TURN; j++) {
-            int64 at = min(start + j * (int)blockDim.x, n - 1);  // past the end: read, not used
-            old[j] = labels[at];
+            int64 at = start + j * (int)blockDim.x;
+            old[j] = at < n ? labels[at] : MISSING;
+            at = min(at, n - 1);  // past the end: read, not used
 #pragma unroll
             for (int b = 0; b < BANDS; b++)
                 x[j][b] = centered(values[b * stride + at], offset[b], gain);
@@ -100,7 +101,7 @@ assign(const PIXEL *__restrict__ values, uint8 *labels, int64 stride, int64 n,
 #pragma unroll
         for (int j = 0; j < PER_TURN; j++) {
             int64 at = start + j * (int)blockDim.x;
-            if (at >= n || old[j] == MISSING || (!first && old[j] == nearest[j])) continue;
+            if (old[j] == MISSING || (!first && old[j] == nearest[j])) continue;
             labels[at] = nearest[j];
             changed++;
             for (int b = 0; b < BANDS; b++) {
@@ -162,8 +163,8 @@ measure(const PIXEL *__restrict__ values, const uint8 *__restrict__ labels, int6
     }
 
     // A tree: half of the threads take over from the other half, until one is left.
-    extern __shared__ int64 results[];
-    int64 *sums = results, *places = sums + blockDim.x;
+    extern __shared__ uint64 memory[];
+    int64 *sums = (int64 *)memory, *places = sums + blockDim.x;
     double *distances = (double *)(places + blockDim.x);
     const int me = threadIdx.x;
     sums[me] = sum;

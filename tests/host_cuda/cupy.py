@@ -1,0 +1,402 @@
+"""Stand-in for CuPy on a machine without a GPU: as much as the project uses, on NumPy.
+
+It is as strict as CuPy, or stricter: arrays are never converted to or from NumPy in silence,
+kernels check the types of their arguments, new memory holds garbage, and what a stream is told to
+do happens only when that stream is waited for, or when something else is done in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import re
+import subprocess
+import tempfile
+import threading
+import types
+from pathlib import Path
+
+import numpy as np
+
+__version__ = "13.6.0"
+HEADER = Path(__file__).with_name("host_cuda.h")
+KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\(.*\).*\n)?\s*(\w+)\(')
+FREE = 2**34
+
+
+class ndarray:
+    __array_priority__ = 100
+
+    def __init__(self, shape, dtype=float, *, _host=None):
+        if _host is None:
+            _host = np.empty(shape, dtype)
+            _host.view(np.uint8).fill(0xCD) if _host.ndim else None
+        if _host.dtype.kind not in "buifc" or not _host.dtype.isnative:
+            raise ValueError(f"Unsupported dtype {_host.dtype}")
+        self._host = _host
+
+    # -- what it is -----------------------------------------------------------------------------
+
+    dtype = property(lambda self: self._host.dtype)
+    shape = property(lambda self: self._host.shape)
+    strides = property(lambda self: self._host.strides)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    nbytes = property(lambda self: self._host.nbytes)
+    itemsize = property(lambda self: self._host.itemsize)
+    T = property(lambda self: _new(self._host.T))
+
+    def __len__(self):
+        return len(self._host)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self):
+        return repr(_read(self))
+
+    # -- from and to the host -------------------------------------------------------------------
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` to construct a NumPy array explicitly."
+        )
+
+    def get(self, stream=None):
+        return _read(self, stream).copy()
+
+    def set(self, arr, stream=None):
+        if not isinstance(arr, np.ndarray):
+            raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
+        if self.dtype != arr.dtype or self.shape != arr.shape:
+            raise TypeError(f"{arr.dtype} {arr.shape} cannot be set to {self.dtype} {self.shape}")
+        if not (self._host.flags.c_contiguous and arr.flags.c_contiguous):
+            raise RuntimeError("Cannot set to or from a non-contiguous array")
+        (stream or cuda.get_current_stream())._do(lambda: np.copyto(self._host, arr))
+
+    def item(self):
+        return _read(self).item()
+
+    def __bool__(self):
+        return bool(_read(self))
+
+    def __int__(self):
+        return int(_read(self))
+
+    def __float__(self):
+        return float(_read(self))
+
+    def __index__(self):
+        return _read(self).__index__()
+
+    # -- views and copies -----------------------------------------------------------------------
+
+    def __getitem__(self, at):
+        result = _read(self)[_index(at)]
+        return _new(result if isinstance(result, np.ndarray) else np.array(result))
+
+    def __setitem__(self, at, value):
+        if isinstance(value, np.ndarray) and value.ndim:
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+        _read(self)[_index(at)] = _operand(value)
+
+    def reshape(self, *shape, order="C"):
+        return _new(_read(self).reshape(*shape, order=order))
+
+    def transpose(self, *axes):
+        return _new(self._host.transpose(*axes))
+
+    def ravel(self):
+        return _new(_read(self).ravel())
+
+    def view(self, dtype):
+        return _new(self._host.view(dtype))
+
+    def astype(self, dtype, copy=True):
+        return _new(_read(self).astype(dtype, copy=copy))
+
+    def copy(self):
+        return _new(_read(self).copy())
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        if method != "__call__" or kwargs:
+            return NotImplemented
+        return _new(np.asarray(ufunc(*(_operand(one) for one in inputs))))
+
+    def __array_function__(self, function, types, args, kwargs):
+        here = globals().get(function.__name__)
+        if here is None:
+            raise TypeError(f"the stand-in of CuPy has no {function.__name__}")
+        return here(*args, **kwargs)
+
+
+ndarray.__module__ = "cupy"
+
+
+def _new(host):
+    return ndarray(None, _host=host)
+
+
+def _read(array, stream=None):
+    (stream or cuda.get_current_stream())._flush()
+    return array._host
+
+
+def _operand(value):
+    if isinstance(value, ndarray):
+        return _read(value)
+    if isinstance(value, bool | int | float | complex | np.generic):
+        return value
+    raise TypeError(f"Unsupported type {type(value)}")
+
+
+def _index(at):
+    parts = at if isinstance(at, tuple) else (at,)
+    for part in parts:
+        if isinstance(part, np.ndarray | list):
+            raise TypeError("the stand-in of CuPy takes no index of the host")
+    host = tuple(_read(part) if isinstance(part, ndarray) else part for part in parts)
+    return host if isinstance(at, tuple) else host[0]
+
+
+def _binary(name):
+    def method(self, other):
+        result = getattr(_read(self), name)(_operand(other))
+        return result if result is NotImplemented else _new(np.asarray(result))
+
+    return method
+
+
+def _unary(name):
+    return lambda self: _new(np.asarray(getattr(_read(self), name)()))
+
+
+_OPERATORS = "eq ne lt le gt ge and or add radd sub rsub mul rmul truediv rtruediv floordiv matmul"
+for _name in _OPERATORS.split():
+    setattr(ndarray, f"__{_name}__", _binary(f"__{_name}__"))
+for _name in ("__invert__", "__neg__", "__abs__"):
+    setattr(ndarray, _name, _unary(_name))
+ndarray.__hash__ = None
+
+
+def _reduction(name):
+    def method(self, axis=None, **kwargs):
+        return _new(np.asarray(getattr(_read(self), name)(axis=axis, **kwargs)))
+
+    return method
+
+
+for _name in ("min", "max", "sum", "any", "all", "argmin", "mean"):
+    setattr(ndarray, _name, _reduction(_name))
+
+
+# -- functions ----------------------------------------------------------------------------------
+
+
+def _function(function):
+    """Return a NumPy function for arrays of the device alone."""
+
+    @functools.wraps(function)
+    def on_device(*args, **kwargs):
+        def operand(value):
+            return [operand(v) for v in value] if isinstance(value, list | tuple) else (
+                value if isinstance(value, np.dtype | type | str | None) else _operand(value)
+            )  # fmt: skip
+
+        result = function(*(operand(arg) for arg in args), **kwargs)
+        return _new(np.asarray(result))
+
+    return on_device
+
+
+isfinite, isinf, isnan = _function(np.isfinite), _function(np.isinf), _function(np.isnan)
+count_nonzero, bincount = _function(np.count_nonzero), _function(np.bincount)
+stack, concatenate, take = _function(np.stack), _function(np.concatenate), _function(np.take)
+tensordot, einsum = _function(np.tensordot), _function(np.einsum)
+
+
+def empty(shape, dtype=float):
+    return ndarray(shape, dtype)
+
+
+def zeros(shape, dtype=float):
+    return _new(np.zeros(shape, dtype))
+
+
+def arange(*args, dtype=None):
+    return _new(np.arange(*args, dtype=dtype))
+
+
+def asarray(a, dtype=None):
+    if isinstance(a, ndarray):
+        return a if dtype is None or a.dtype == dtype else a.astype(dtype)
+    return _new(np.array(a, dtype, order="C"))
+
+
+def ascontiguousarray(a, dtype=None):
+    return _new(np.ascontiguousarray(_read(asarray(a)), dtype))
+
+
+def asnumpy(a):
+    return a.get() if isinstance(a, ndarray) else np.asarray(a)
+
+
+class _Pool:
+    def free_bytes(self):
+        return 0
+
+    def free_all_blocks(self):
+        pass
+
+
+def get_default_memory_pool():
+    return _Pool()
+
+
+# -- streams, devices ---------------------------------------------------------------------------
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+class Stream:
+    """What it is told to do waits for `synchronize`; the null stream does all at once."""
+
+    _current = threading.local()
+
+    def __init__(self, null=False, non_blocking=False):
+        self._null, self._waiting = null, []
+
+    def _do(self, action):
+        if self._null:
+            action()
+        else:
+            self._waiting.append(action)
+
+    def _flush(self):
+        waiting, self._waiting = self._waiting, []
+        for action in waiting:
+            action()
+
+    def synchronize(self):
+        self._flush()
+
+    def __enter__(self):
+        self._before = cuda.get_current_stream()
+        Stream._current.stream = self
+        return self
+
+    def __exit__(self, *error):
+        Stream._current.stream = self._before
+
+
+class Event:
+    def __init__(self, **options):
+        pass
+
+    def record(self, stream=None):
+        import time
+
+        (stream or cuda.get_current_stream())._flush()
+        self._at = time.perf_counter()
+
+    def synchronize(self):
+        pass
+
+
+class Device:
+    def __init__(self, device=None):
+        self.id = device or 0
+
+    mem_info = property(lambda self: (FREE, FREE))
+    attributes = property(lambda self: {"MultiProcessorCount": 1})
+    compute_capability = "60"
+
+    def synchronize(self):
+        cuda.get_current_stream().synchronize()
+
+
+cuda = types.ModuleType("cupy.cuda")
+cuda.Stream, cuda.Event, cuda.Device = Stream, Event, Device
+Stream.null = Stream(null=True)
+cuda.get_current_stream = lambda: getattr(Stream._current, "stream", Stream.null)
+cuda.get_elapsed_time = lambda start, end: 1000 * (end._at - start._at)
+cuda.runtime = types.SimpleNamespace(
+    CUDARuntimeError=CUDARuntimeError,
+    getDeviceCount=lambda: 1,
+    getDeviceProperties=lambda device: {"name": b"stand-in, no GPU", "major": 6, "minor": 0},
+    driverGetVersion=lambda: 0,
+    runtimeGetVersion=lambda: 0,
+)
+
+
+# -- kernels ------------------------------------------------------------------------------------
+
+
+class RawKernel:
+    def __init__(self, code, name, options=()):
+        if not isinstance(options, tuple) or not all(o.startswith("-D") for o in options):
+            raise ValueError(f"expected a tuple of definitions, found {options!r}")
+        self._code, self._name, self._options = code, name, options
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        library = _compile(self._code, self._options)
+        types = getattr(library, f"types_{self._name}")
+        types.restype = ctypes.c_char_p
+        expected, found = types().decode().split(), [_type(arg) for arg in args]
+        if expected != found:
+            raise TypeError(f"{self._name} takes {expected}, found {found}")
+        if not (len(grid) == len(block) == 1 and type(grid[0]) is type(block[0]) is int):
+            raise ValueError(f"expected one int each for the grid and the block: {grid}, {block}")
+        launch = getattr(library, f"launch_{self._name}")
+        launch.restype = ctypes.c_char_p
+
+        def run():
+            values = [
+                np.uint64(arg._host.__array_interface__["data"][0])
+                if isinstance(arg, ndarray)
+                else arg
+                for arg in args
+            ]
+            boxes = [np.array([value]) for value in values]
+            pointers = (ctypes.c_void_p * len(boxes))(*(box.ctypes.data for box in boxes))
+            with _lock:
+                error = launch(grid[0], block[0], shared_mem, pointers)
+            if error:
+                raise CUDARuntimeError(error.decode())
+
+        cuda.get_current_stream()._do(run)
+
+
+def _type(argument):
+    if isinstance(argument, ndarray):
+        return f"*{argument.dtype.kind.replace('b', 'u')}{argument.itemsize}"
+    if isinstance(argument, np.generic):
+        return f"{argument.dtype.kind}{argument.itemsize}"
+    raise TypeError(f"a kernel takes arrays of the device and NumPy scalars, found {argument!r}")
+
+
+_folder = tempfile.TemporaryDirectory()
+_lock = threading.Lock()
+
+
+@functools.cache
+def _library(code, options):
+    key = hashlib.sha256(repr((code, options)).encode()).hexdigest()[:16]
+    source, library = (Path(_folder.name) / f"{key}{end}" for end in (".cpp", ".so"))
+    names = KERNEL.findall(code)
+    source.write_text(code + "".join(f"\nHOST_KERNEL({name})" for name in names) + "\n")
+    command = ["g++", "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w",
+               "-include", HEADER, *options, source, "-o", library]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"g++ does not compile the CUDA source:\n{done.stderr}")
+    return ctypes.CDLL(str(library))
+
+
+def _compile(code, options):
+    with _lock:
+        return _library(code, options)

@@ -1,0 +1,160 @@
+"""The CUDA source without a GPU: NVRTC compiles it, and sanitizers watch it run on the host."""
+
+import ctypes
+import importlib.util
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cookbook_utils.interimage import cupy_engine
+from cookbook_utils.interimage.arithmetic import DTYPES
+
+from . import host_cuda
+
+KERNELS = Path(cupy_engine.__file__).with_name("kernels.cu")
+SOURCE = KERNELS.read_text()
+HOST = Path(host_cuda.__file__).parent
+ARCHITECTURES = [60, 61, 70, 75, 80, 86, 89, 90]
+
+
+@pytest.fixture(scope="module")
+def nvrtc():
+    """NVIDIA's compiler from its wheel; without that package tests are skipped."""
+    package = importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cuda_nvrtc")
+    if not package:
+        pytest.skip("nvidia-cuda-nvrtc-cu12 is not installed: it exists for Linux on x86-64")
+    (folder,) = package.submodule_search_locations
+    return ctypes.CDLL(str(Path(folder) / "lib" / "libnvrtc.so.12"))
+
+
+def compile_cuda(nvrtc, source, options):
+    """Return NVRTC's log and PTX, or raise RuntimeError with its log."""
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None)
+    given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+    try:
+        status = nvrtc.nvrtcCompileProgram(program, len(options), given)
+
+        def text(name):
+            getattr(nvrtc, f"nvrtcGet{name}Size")(program, ctypes.byref(size))
+            buffer = ctypes.create_string_buffer(size.value)
+            getattr(nvrtc, f"nvrtcGet{name}")(program, buffer)
+            return buffer.value.decode()
+
+        log = text("ProgramLog")
+        if status:
+            raise RuntimeError(log)
+        return log, text("PTX")
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def options(dtype, bands, in_shared=True, architecture=60):
+    """What CuPy passes on, the options of the engine and the architecture of a GPU."""
+    given = cupy_engine.definitions(dtype, bands, in_shared)
+    return [*given, f"-arch=sm_{architecture}", "-std=c++17", "--ptxas-options=-v"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_compiles_and_keeps_pixels_in_registers(nvrtc, dtype, architecture):
+    log, ptx = compile_cuda(nvrtc, SOURCE, options(dtype, 6, architecture=architecture))
+    assert ".entry assign" in ptx and ".entry measure" in ptx
+    assert ".local" not in ptx
+    assert re.findall(r"(\d+) bytes spill stores", log) == ["0", "0"]
+    registers = [int(number) for number in re.findall(r"Used (\d+) registers", log)]
+    # All the blocks that are launched fit on a processor, which has 65 536 registers.
+    assert max(registers) * cupy_engine.THREADS * cupy_engine.BLOCKS <= 2**16
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("dtype", "bands", "in_shared"), [(DTYPES[0], 1, True), (DTYPES[4], 1, True),
+                                      (DTYPES[3], 6, False), (DTYPES[1], 40, True)],
+)  # fmt: skip
+def test_compiles_for_one_band_and_many_and_without_shared_sums(
+    nvrtc, architecture, dtype, bands, in_shared
+):
+    compile_cuda(nvrtc, SOURCE, options(dtype, bands, in_shared, architecture))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("nearest[j] = i;", "nearest[j] = i"), ("float score =", "flaot score =")]
+)
+def test_a_broken_source_does_not_compile(nvrtc, right, wrong):
+    assert right in SOURCE
+    with pytest.raises(RuntimeError, match="error"):
+        compile_cuda(nvrtc, SOURCE.replace(right, wrong), options(DTYPES[3], 6))
+
+
+def test_no_product_and_sum_are_fused(nvrtc):
+    _, ptx = compile_cuda(nvrtc, SOURCE, options(DTYPES[3], 6))
+    assert "fma" not in ptx
+    assert ptx.count("mul.rn.f32") >= 6
+    plain = SOURCE.replace("__fadd_rn(score, __fmul_rn(c[b], x[j][b]))", "score + c[b] * x[j][b]")
+    _, ptx = compile_cuda(nvrtc, plain, options(DTYPES[3], 6))
+    assert "fma.rn.f32" in ptx
+
+
+def test_copies_of_the_sums_fit_in_shared_memory():
+    assert cupy_engine.shared_memory(8, 7)[0] == 32
+    for k in range(1, 256):
+        for width in (2, 7, 20, 300):
+            copies, size = cupy_engine.shared_memory(k, width)
+            if copies:
+                assert size == 4 * k * width + copies * 8 * (k * width + 1) <= 48 * 1024
+                assert copies == 1 or size * cupy_engine.BLOCKS <= 48 * 1024
+            else:
+                assert k * width * 12 > 48 * 1024 - 8
+
+
+# -- on the host, with threads of the system --------------------------------------------------
+
+
+def run_sanitized(tmp_path, source, sanitizer):
+    if host_cuda.NO_STAND_IN:
+        pytest.skip(host_cuda.NO_STAND_IN)
+    (tmp_path / "kernels.cu").write_text(source)
+    program = tmp_path / "program"
+    built = subprocess.run(
+        ["g++", "-std=c++17", "-O1", "-g", "-w", f"-fsanitize={sanitizer}", "-pthread",
+         "-DHOST_CUDA_THREADS", *cupy_engine.definitions(DTYPES[1], 3, True),
+         "-include", HOST / "host_cuda.h", "-include", tmp_path / "kernels.cu",
+         HOST / "sanitized.cpp", "-o", program],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if "cannot find" in built.stderr and "san" in built.stderr:
+        pytest.skip(f"g++ has no {sanitizer} sanitizer here")
+    assert built.returncode == 0, built.stderr
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run([program], capture_output=True, text=True, env=environment)
+    if "unexpected memory mapping" in done.stderr:
+        pytest.skip("the thread sanitizer does not run on this kernel's memory layout")
+    return done
+
+
+@pytest.mark.parametrize("sanitizer", ["thread", "address"])
+def test_sanitizers_find_nothing(tmp_path, sanitizer):
+    done = run_sanitized(tmp_path, SOURCE, sanitizer)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("990 pixels")
+
+
+@pytest.mark.parametrize(
+    ("sanitizer", "right", "wrong"),
+    [
+        ("thread", "__syncthreads();", ""),
+        ("thread", "atomicAdd(low, lower)", "(*low += lower) - lower"),
+        ("thread", "if (me == 0) {", "if (me <= 1) {"),
+        ("address", "at = min(at, n - 1);", ""),
+        ("address", "at < n ? labels[at] : MISSING", "labels[at]"),
+    ],
+)
+def test_sanitizers_find_what_is_wrong(tmp_path, sanitizer, right, wrong):
+    assert right in SOURCE
+    done = run_sanitized(tmp_path, SOURCE.replace(right, wrong), sanitizer)
+    assert done.returncode != 0
+    assert "Sanitizer" in done.stderr
