@@ -82,7 +82,8 @@ def test_compiles_for_one_band_and_many_and_without_shared_sums(
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"), [("nearest[j] = i;", "nearest[j] = i"), ("float score =", "flaot score =")]
+    ("right", "wrong"),
+    [("least[j] = score, ", "least[j] = score "), ("float score =", "flaot score =")],
 )
 def test_a_broken_source_does_not_compile(nvrtc, right, wrong):
     assert right in SOURCE
@@ -94,7 +95,9 @@ def test_no_product_and_sum_are_fused(nvrtc):
     _, ptx = compile_cuda(nvrtc, SOURCE, options(DTYPES[3], 6))
     assert "fma" not in ptx
     assert ptx.count("mul.rn.f32") >= 6
-    plain = SOURCE.replace("__fadd_rn(score, __fmul_rn(c[b], x[j][b]))", "score + c[b] * x[j][b]")
+    plain = SOURCE.replace(
+        "__fadd_rn(score, __fmul_rn(center[i * WIDTH + b], x[j][b]))", "score + center[i] * x[j][b]"
+    )
     _, ptx = compile_cuda(nvrtc, plain, options(DTYPES[3], 6))
     assert "fma.rn.f32" in ptx
 

@@ -15,7 +15,7 @@ from cookbook_utils.interimage.arithmetic import DTYPES, Arithmetic
 from cookbook_utils.stacking import stack_pixels
 
 from . import host_cuda
-from .test_interimage import BANDS, assert_same, make_series
+from .test_interimage import assert_same, make_series
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -374,4 +374,32 @@ def test_many_features_of_a_table(cupy):
     table = np.random.default_rng(0).normal(size=(700, 50)).astype("float32")
     expected = reference(table, 6)
     assert_array_equal(InterImageKMeans(6, engine="cupy").fit(table).labels_, expected.labels_)
-    assert len(BANDS) == 6
+
+
+# -- benchmark --------------------------------------------------------------------------------
+
+
+def test_the_benchmark_measures_the_same_clusters(cupy):
+    from benchmarks import interimage_gpu
+
+    result = interimage_gpu.measure(20_000, rounds=1, iterations=4)
+    rows = {row["call"]: row for row in result["per_iteration"]}
+    assert result["gpu"]
+    assert len(rows) == 11
+    assert all("median" in row for name, row in rows.items() if name != "flash-kmeans")
+    apart = [
+        row["centers_differ_by_at_most"]
+        for name, row in rows.items()
+        if name.startswith(("published", "whole", "InterImage")) and "streamed" not in name
+    ]
+    assert len(apart) == 6
+    assert max(apart) < 0.5
+
+
+def test_the_benchmark_measures_nothing_without_a_gpu(monkeypatch, capsys):
+    from benchmarks import interimage_gpu
+
+    monkeypatch.setattr(cupy_engine, "missing", lambda: "CuPy finds no GPU")
+    monkeypatch.setattr(sys, "argv", ["interimage_gpu"])
+    interimage_gpu.main()
+    assert capsys.readouterr().out.startswith("Nothing is measured")

@@ -146,8 +146,9 @@ def per_turn(dtype: np.dtype, bands: int) -> int:
 def definitions(dtype: np.dtype, bands: int, in_shared: bool) -> tuple[str, ...]:
     """Return the compiler's options that ``kernels.cu`` names."""
     values = {
-        "PIXEL": dtype.name, "WHOLE": int(dtype.kind in "ui"), "BANDS": bands,
-        "PER_TURN": per_turn(dtype, bands), "IN_SHARED": int(in_shared),
+        "PIXEL": dtype.name, "WORK": "float64" if dtype == np.float64 else "float32",
+        "WHOLE": int(dtype.kind in "ui"), "BANDS": bands, "PER_TURN": per_turn(dtype, bands),
+        "IN_SHARED": int(in_shared),
     }  # fmt: skip
     return tuple(f"-D{name}={value}" for name, value in values.items())
 

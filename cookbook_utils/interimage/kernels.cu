@@ -3,8 +3,9 @@
 // Pixels lie band after band, values[band * stride + pixel], so that neighboring threads read
 // neighboring addresses, whatever the number of bands. Given by the compiler's -D options:
 //   PIXEL      type of the pixels, one of the names below
-//   WHOLE      1 if it is an integer, else 0
-//   BANDS      number of bands: loops over them are unrolled, and a pixel stays in registers
+//   WORK       type in which they are shifted: float64 for float64, else float32
+//   WHOLE      1 if they are integers, else 0
+//   BANDS      number of bands: loops over them are unrolled, and pixels stay in registers
 //   PER_TURN   pixels that a thread works on at a time
 //   IN_SHARED  1 if the sums of all clusters fit in the memory that the threads of a block share
 
@@ -18,24 +19,17 @@ typedef unsigned long long uint64;
 
 const int MISSING = 255, WIDTH = BANDS + 1;  // a cluster: its bands, and its constant or its count
 
-// A float64 is shifted before it is rounded to float32; all else is exact in float32 as it is.
-// The functions with _rn round each step, as NumPy does; a * b + c would be fused into one.
-__device__ float centered(PIXEL value, double offset, double gain) {
-    if (sizeof(PIXEL) == 8) return (float)__dmul_rn(__dsub_rn(value, offset), gain);
-    return __fmul_rn(__fsub_rn((float)value, (float)offset), (float)gain);
+// The functions with _rn round each step, as NumPy does; of a * b + c the compiler would make one.
+__device__ float centered(float value, float offset, float gain) {
+    return __fmul_rn(__fsub_rn(value, offset), gain);
+}
+__device__ float centered(double value, double offset, double gain) {
+    return (float)__dmul_rn(__dsub_rn(value, offset), gain);
 }
 
-__device__ int64 fixed_point(PIXEL value, double offset, double unit) {
-#if WHOLE
-    return (int)value - (int)offset;
-#else
-    return __double2ll_rn(__dmul_rn(__dsub_rn(value, offset), unit));
-#endif
-}
-
-// Add to a 64-bit sum in shared memory, in two halves: what leaves the lower one is carried. An
-// atomic addition there is one instruction for 32 bits, and a loop of attempts for 64. Integers
-// give the same sum in any order, which floats do not.
+// Add to a 64-bit sum in shared memory in two halves, and carry what leaves the lower one: there an
+// atomic addition of 32 bits is one instruction, and of 64 a loop of attempts. Integers give the
+// same sum in any order of adding, which floats do not.
 __device__ void add(unsigned *low, unsigned *high, int64 value) {
     unsigned lower = (unsigned)value;
     unsigned carry = atomicAdd(low, lower) > ~lower;
@@ -45,11 +39,11 @@ __device__ void add(unsigned *low, unsigned *high, int64 value) {
 
 // Label all pixels, and add up what that changed: totals[cluster * WIDTH + band] in fixed point,
 // the number of pixels at band = BANDS, and last of all the number of labels that changed.
-extern "C" __global__ void __launch_bounds__(256, 3)  // three blocks at a time: 80 registers a thread
+extern "C" __global__ void __launch_bounds__(256, 3)  // three blocks at a time: 80 registers each
 assign(const PIXEL *__restrict__ values, uint8 *labels, int64 stride, int64 n,
        const double *__restrict__ offset, const double *__restrict__ unit, double gain,
        const float *__restrict__ weights, int k, int first, int copies, uint64 *totals) {
-    const int size = k * WIDTH, lane = threadIdx.x & (copies - 1);
+    const int size = k * WIDTH;
 #if IN_SHARED
     // Each lane of a warp adds to a copy of its own: no two of them wait for one address.
     extern __shared__ uint64 memory[];
@@ -58,17 +52,20 @@ assign(const PIXEL *__restrict__ values, uint8 *labels, int64 stride, int64 n,
     for (int i = threadIdx.x; i < 2 * (size + 1) * copies; i += blockDim.x) low[i] = 0;
     for (int i = threadIdx.x; i < size; i += blockDim.x) center[i] = weights[i];
     __syncthreads();
-#define ADD(at, value) add(low + (at) * copies + lane, high + (at) * copies + lane, value)
+    const int copy = threadIdx.x & (copies - 1);
+#define ADD(at, value) add(low + (at) * copies + copy, high + (at) * copies + copy, value)
 #else
     const float *center = weights;
 #define ADD(at, value) atomicAdd(totals + (at), (uint64)(value))
 #endif
+    WORK shift[BANDS];
+    for (int b = 0; b < BANDS; b++) shift[b] = (WORK)offset[b];
 
     int changed = 0;
     const int64 turn = (int64)blockDim.x * PER_TURN;
     for (int64 start = blockIdx.x * turn + threadIdx.x; start < n; start += gridDim.x * turn) {
-        // Several pixels at a time: their reads are under way together, and each weight that is
-        // fetched from shared memory serves them all.
+        // Several pixels at a time: they are under way from memory together, and each weight that
+        // is fetched serves them all.
         float x[PER_TURN][BANDS], least[PER_TURN];
         int nearest[PER_TURN], old[PER_TURN];
 #pragma unroll
@@ -78,39 +75,38 @@ assign(const PIXEL *__restrict__ values, uint8 *labels, int64 stride, int64 n,
             at = min(at, n - 1);  // past the end: read, not used
 #pragma unroll
             for (int b = 0; b < BANDS; b++)
-                x[j][b] = centered(values[b * stride + at], offset[b], gain);
+                x[j][b] = centered((WORK)values[b * stride + at], shift[b], (WORK)gain);
             least[j] = __int_as_float(0x7f800000);  // infinity
             nearest[j] = 0;
         }
         // The nearest center has the least 1/2 |c|^2 - x.c; of equal ones the first is kept.
         for (int i = 0; i < k; i++) {
-            const float *c = center + i * WIDTH;
 #pragma unroll
             for (int j = 0; j < PER_TURN; j++) {
-                float score = c[BANDS];
+                float score = center[i * WIDTH + BANDS];
 #pragma unroll
                 for (int b = 0; b < BANDS; b++)
-                    score = __fadd_rn(score, __fmul_rn(c[b], x[j][b]));
-                if (score < least[j]) {
-                    least[j] = score;
-                    nearest[j] = i;
-                }
+                    score = __fadd_rn(score, __fmul_rn(center[i * WIDTH + b], x[j][b]));
+                if (score < least[j]) least[j] = score, nearest[j] = i;
             }
         }
         // Pixels that keep their label end here: after some iterations, nearly all.
 #pragma unroll
         for (int j = 0; j < PER_TURN; j++) {
-            int64 at = start + j * (int)blockDim.x;
             if (old[j] == MISSING || (!first && old[j] == nearest[j])) continue;
+            int64 at = start + j * (int)blockDim.x;
             labels[at] = nearest[j];
             changed++;
-            for (int b = 0; b < BANDS; b++) {
-                int64 value = fixed_point(values[b * stride + at], offset[b], unit[b]);
+#pragma unroll
+            for (int b = 0; b <= BANDS; b++) {
+                int64 value = 1;  // past the last band: one pixel
+                if (b < BANDS && WHOLE) value = (int64)x[j][b];
+                if (b < BANDS && !WHOLE)
+                    value = __double2ll_rn(
+                        __dmul_rn(__dsub_rn(values[b * stride + at], offset[b]), unit[b]));
                 ADD(nearest[j] * WIDTH + b, value);
                 if (!first) ADD(old[j] * WIDTH + b, -value);
             }
-            ADD(nearest[j] * WIDTH + BANDS, 1);
-            if (!first) ADD(old[j] * WIDTH + BANDS, -1);
         }
     }
 
@@ -119,15 +115,14 @@ assign(const PIXEL *__restrict__ values, uint8 *labels, int64 stride, int64 n,
     __syncthreads();
     for (int i = threadIdx.x; i <= size; i += blockDim.x) {
         uint64 sum = 0;
-        for (int copy = 0; copy < copies; copy++)
-            sum += ((uint64)high[i * copies + copy] << 32) + low[i * copies + copy];
+        for (int c = i * copies; c < (i + 1) * copies; c++) sum += ((uint64)high[c] << 32) + low[c];
         if (sum != 0) atomicAdd(totals + i, sum);
     }
 #endif
 }
 
 // Whether a pixel is farther from its center than another; of equally far ones, whether it comes
-// first in order of the first band, then the second and so on: the same pixel in any division.
+// first in order of the first band, then the second and so on: the same one however work is cut.
 __device__ bool farther(const PIXEL *values, int64 stride, double squared, int64 at,
                         double other, int64 than) {
     if (squared != other || squared < 0) return squared > other;
@@ -146,43 +141,35 @@ measure(const PIXEL *__restrict__ values, const uint8 *__restrict__ labels, int6
         uint64 *total, double *farthest, int64 *place) {
     double largest = -1;
     int64 where = 0, sum = 0;
-    for (int64 at = (int64)blockIdx.x * blockDim.x + threadIdx.x; at < n;
-         at += (int64)gridDim.x * blockDim.x) {
+    const int64 turn = (int64)gridDim.x * blockDim.x;
+    for (int64 at = (int64)blockIdx.x * blockDim.x + threadIdx.x; at < n; at += turn) {
         if (labels[at] == MISSING) continue;
-        const double *center = centers + labels[at] * BANDS;
         double squared = 0;
         for (int b = 0; b < BANDS; b++) {
-            double away = __dsub_rn(__dsub_rn(values[b * stride + at], offset[b]), center[b]);
+            double away = __dsub_rn(values[b * stride + at], offset[b]);
+            away = __dsub_rn(away, centers[labels[at] * BANDS + b]);
             squared = __dadd_rn(squared, __dmul_rn(away, away));
         }
         sum += __double2ll_rn(__dmul_rn(squared, square));
-        if (farther(values, stride, squared, at, largest, where)) {
-            largest = squared;
-            where = at;
-        }
+        if (farther(values, stride, squared, at, largest, where)) largest = squared, where = at;
     }
 
-    // A tree: half of the threads take over from the other half, until one is left.
+    // A tree: half of the threads take over what the other half found, until one is left.
     extern __shared__ uint64 memory[];
     int64 *sums = (int64 *)memory, *places = sums + blockDim.x;
     double *distances = (double *)(places + blockDim.x);
     const int me = threadIdx.x;
-    sums[me] = sum;
-    places[me] = where;
-    distances[me] = largest;
+    sums[me] = sum, places[me] = where, distances[me] = largest;
     for (int half = blockDim.x / 2; half > 0; half /= 2) {
         __syncthreads();
         int you = me + half;
         if (me >= half) continue;
         sums[me] += sums[you];
-        if (farther(values, stride, distances[you], places[you], distances[me], places[me])) {
-            distances[me] = distances[you];
-            places[me] = places[you];
-        }
+        if (farther(values, stride, distances[you], places[you], distances[me], places[me]))
+            distances[me] = distances[you], places[me] = places[you];
     }
     if (me == 0) {
         atomicAdd(total, (uint64)sums[0]);
-        farthest[blockIdx.x] = distances[0];
-        place[blockIdx.x] = places[0];
+        farthest[blockIdx.x] = distances[0], place[blockIdx.x] = places[0];
     }
 }

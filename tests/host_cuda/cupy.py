@@ -214,6 +214,7 @@ def _function(function):
 isfinite, isinf, isnan = _function(np.isfinite), _function(np.isinf), _function(np.isnan)
 count_nonzero, bincount = _function(np.count_nonzero), _function(np.bincount)
 stack, concatenate, take = _function(np.stack), _function(np.concatenate), _function(np.take)
+where, maximum = _function(np.where), _function(np.maximum)
 tensordot, einsum = _function(np.tensordot), _function(np.einsum)
 
 

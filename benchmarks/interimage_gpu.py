@@ -1,0 +1,320 @@
+"""Time of one iteration of `InterImageKMeans` on a GPU beside its peers, on the same pixels.
+
+All k-means start from the same centers. What each needs its pixels in is on the GPU beforehand:
+float32 and uint16 band by band for ours, float32 pixel by pixel for the others. The published
+method is written anew from its description: a kernel with one thread for each pixel that finds its
+class and whether it changed, a matrix of pixels × classes with a one for each pixel, its product
+with the pixels, and the sum of the changes copied to the host. A copy of the pixels from the GPU's
+memory to the GPU's memory says what the memory can do. Rows of whole fits have all of it: the range
+of the bands, the last labels and inertia, and from the host the way there and back. From the
+project's root, on a machine with a GPU:
+
+    python -m benchmarks.interimage_gpu
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from benchmarks._result import about, write
+from benchmarks.interimage import BANDS, CLASSES, SEED, K, ScikitLearn, make_pixels, midpoints
+from cookbook_utils.interimage import InterImageKMeans, cupy_engine
+from cookbook_utils.interimage.arithmetic import Arithmetic
+from cookbook_utils.interimage.blocks import Scene
+
+PIXELS, ITERATIONS = 40_651_997, 51
+OURS = "InterImageKMeans, cupy, float32"
+COPY = "copy of the float32 pixels, GPU to GPU"
+PUBLISHED = "published method: one thread a pixel, one-hot matrix"
+TARGETS = {PUBLISHED: 100}
+COPY_TARGET = 2
+CLASSIFY = r"""
+extern "C" __global__ void classify_and_flag(
+        const float *pixels, const float *centers, int *labels, int *flags, long long n,
+        int bands, int k) {
+    long long p = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (p >= n) return;
+    int nearest = 0;
+    float least = 3.4e38f;
+    for (int i = 0; i < k; i++) {
+        float squared = 0;
+        for (int b = 0; b < bands; b++) {
+            float away = pixels[p * bands + b] - centers[i * bands + b];
+            squared += away * away;
+        }
+        if (squared < least) {
+            least = squared;
+            nearest = i;
+        }
+    }
+    flags[p] = labels[p] != nearest;
+    labels[p] = nearest;
+}
+"""
+
+
+class Ours:
+    """Iterations one by one; each ends with the new centers on the host."""
+
+    def __init__(self, pixels: Any, start: np.ndarray):
+        self.pixels, self.start = pixels, start
+
+    def __call__(self, iterations: int) -> list[float]:
+        blocks = cupy_engine.CupyBlocks([Scene(self.pixels, None)])
+        extent = blocks.extent()
+        arithmetic = Arithmetic.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
+        centers, sums, counts, seconds = self.start, 0, 0, []
+        for _ in range(iterations):
+            begin = time.perf_counter()
+            _, more, moved = blocks.assign(arithmetic, arithmetic.weights(centers))
+            sums, counts = sums + more, counts + moved
+            centers = arithmetic.means(sums, counts, centers)
+            seconds.append(time.perf_counter() - begin)
+        self.centers = centers
+        return seconds
+
+
+class Streamed(Ours):
+    """The same from pixels of the host, on a GPU that is taken to have no room for them."""
+
+    def __call__(self, iterations: int) -> list[float]:
+        with no_room():
+            return super().__call__(iterations)
+
+
+class OurFit:
+    """Whole fits, by iterations."""
+
+    def __init__(self, pixels: Any, start: np.ndarray):
+        self.scene = xr.DataArray(pixels.reshape(BANDS, 1, -1), dims=("band", "y", "x"))
+        self.start = start
+
+    def __call__(self, iterations: int) -> list[float]:
+        options = {"init": self.start, "max_iter": iterations, "tol": 0, "engine": "cupy"}
+        begin = time.perf_counter()
+        model = InterImageKMeans(K, **options).fit(self.scene)
+        seconds = time.perf_counter() - begin
+        if model.n_iter_ != iterations:
+            raise RuntimeError(f"{model.n_iter_} iterations, expected {iterations}: more classes")
+        self.centers = model.cluster_centers_
+        return [seconds / iterations]
+
+
+class Published:
+    def __init__(self, table: Any, start: np.ndarray):
+        import cupy
+
+        self.table, self.start = table, start.astype(np.float32)
+        self.kernel = cupy.RawKernel(CLASSIFY, "classify_and_flag")
+
+    def __call__(self, iterations: int) -> list[float]:
+        import cupy
+
+        n, seconds = len(self.table), []
+        labels, flags = cupy.zeros(n, np.int32), cupy.zeros(n, np.int32)
+        centers, classes = cupy.asarray(self.start), cupy.arange(K, dtype=np.int32)
+        numbers = np.int64(n), np.int32(BANDS), np.int32(K)
+        for _ in range(iterations):
+            begin = time.perf_counter()
+            arrays = self.table, centers, labels, flags
+            self.kernel((-(-n // 256),), (256,), (*arrays, *numbers))
+            one_hot = (labels[:, np.newaxis] == classes).astype(np.float32)
+            sums = one_hot.T @ self.table
+            counts = one_hot.sum(axis=0)
+            filled = counts[:, np.newaxis] > 0  # else its empty clusters would be lost to 0 / 0
+            centers = cupy.where(filled, sums / cupy.maximum(counts, 1)[:, np.newaxis], centers)
+            int(flags.sum())
+            seconds.append(time.perf_counter() - begin)
+        self.centers = centers.get().astype(np.float64)
+        return seconds
+
+
+class FlashKMeans:
+    """One call for all iterations; it has no other way to tell their time."""
+
+    def __init__(self, table: np.ndarray, start: np.ndarray):
+        self.table, self.start = table, start.astype(np.float32)
+
+    def __call__(self, iterations: int) -> list[float]:
+        import torch
+        from flash_kmeans import batch_kmeans_Euclid
+
+        x = torch.from_numpy(self.table).cuda()[None]
+        start = torch.from_numpy(self.start).cuda()[None]
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        _, centers, n = batch_kmeans_Euclid(
+            x, n_clusters=K, max_iters=iterations, tol=0.0, init_centroids=start
+        )
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - begin
+        self.centers = centers[0].cpu().numpy().astype(np.float64)
+        return [seconds / n]
+
+
+class Copy:
+    def __init__(self, pixels: Any):
+        self.pixels = pixels
+
+    def __call__(self, iterations: int) -> list[float]:
+        import cupy
+
+        target, seconds = self.pixels.copy(), []
+        cupy.cuda.Device().synchronize()
+        for _ in range(iterations):
+            begin = time.perf_counter()
+            target[...] = self.pixels
+            cupy.cuda.Device().synchronize()
+            seconds.append(time.perf_counter() - begin)
+        return seconds
+
+
+@contextlib.contextmanager
+def no_room() -> Iterator[None]:
+    before, cupy_engine.ROOM = cupy_engine.ROOM, 0
+    try:
+        yield
+    finally:
+        cupy_engine.ROOM = before
+
+
+def gpu() -> dict[str, str]:
+    """Return what runs the kernels: the card, its driver and CUDA."""
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+    try:
+        driver = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        driver = f"nvidia-smi does not say: {error}"
+    versions = {"driver": runtime.driverGetVersion(), "runtime": runtime.runtimeGetVersion()}
+    return {
+        "gpu": runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode(),
+        "driver": driver,
+        **{f"cuda_of_the_{name}": f"{v // 1000}.{v % 1000 // 10}" for name, v in versions.items()},
+    }
+
+
+def installed() -> list[str]:
+    """Return the distributions whose versions matter, of those that are installed."""
+    of_modules = importlib.metadata.packages_distributions()
+    names = {*of_modules.get("cupy", []), *of_modules.get("flash_kmeans", [])}
+    optional = {"torch", "triton"} & {name for many in of_modules.values() for name in many}
+    return sorted({"numpy", "scikit-learn", *names, *optional})
+
+
+def measure(n: int, rounds: int, iterations: int) -> dict[str, Any]:
+    import cupy
+
+    head = about("interimage_gpu", installed()) | gpu()
+    pixels = make_pixels(n)
+    start = midpoints(pixels)
+    floats = pixels.astype(np.float32)
+    table = np.ascontiguousarray(floats.T)
+    there, numbers, by_pixel = cupy.asarray(floats), cupy.asarray(pixels), cupy.asarray(table)
+    calls: dict[str, tuple[Callable, int]] = {
+        OURS: (Ours(there, start), iterations),
+        "InterImageKMeans, cupy, uint16": (Ours(numbers, start), iterations),
+        COPY: (Copy(there), iterations),
+        PUBLISHED: (Published(by_pixel, start), iterations),
+        "flash-kmeans": (FlashKMeans(table, start), iterations),
+        "InterImageKMeans, cupy, float32 streamed from the host": (Streamed(floats, start), 10),
+        "InterImageKMeans, cupy, uint16 streamed from the host": (Streamed(pixels, start), 10),
+        "whole fit, float32 of the GPU": (OurFit(there, start), iterations),
+        "whole fit, float32 of the host, there and back": (OurFit(floats, start), iterations),
+        "whole fit, uint16 of the host, there and back": (OurFit(pixels, start), iterations),
+        "scikit-learn KMeans, Lloyd, on the CPU": (ScikitLearn(table, start), 2),
+    }
+    seconds: dict[str, list[list[float]]] = {}
+    reasons = {}
+    for name, (call, times) in calls.items():
+        on_cpu = isinstance(call, ScikitLearn)
+        if isinstance(call, FlashKMeans) and importlib.util.find_spec("flash_kmeans") is None:
+            reasons[name] = "flash-kmeans is not installed"
+            continue
+        cupy.get_default_memory_pool().free_all_blocks()
+        try:
+            if not on_cpu:
+                call(2)  # compiling is nobody's
+            seconds[name] = [call(times) for _ in range(1 if on_cpu else rounds)]
+        except Exception as error:  # of a peer: what it cannot do is a result too
+            if name.startswith(("InterImage", "whole")):
+                raise
+            reasons[name] = f"{type(error).__name__}: {str(error)[:300]}"
+    own = _median_of_means(seconds[OURS])
+    rows = []
+    for name, found in seconds.items():
+        mean = _median_of_means(found)
+        row = {
+            "call": name,
+            "seconds_per_iteration": [round(statistics.fmean(one), 6) for one in found],
+            "median": round(mean, 6),
+            "times_as_long_as_ours": round(mean / own, 2),
+        }
+        if calls[name][1] > 2:
+            row["seconds_for_all_iterations"] = round(mean * calls[name][1], 4)
+        if len(found[0]) > 1:
+            row["first_iteration"] = round(statistics.median(one[0] for one in found), 6)
+            row["later_iterations"] = round(
+                statistics.median(s for one in found for s in one[1:]), 6
+            )
+        if name in TARGETS:
+            row |= {"target": TARGETS[name], "met": mean / own >= TARGETS[name]}
+        if name == COPY:
+            row["gigabytes_per_second"] = round(2 * floats.nbytes / mean / 1e9, 1)
+            row |= {"ours_over_copy": round(own / mean, 2), "target": COPY_TARGET}
+            row["met"] = own / mean <= COPY_TARGET
+        if name == OURS:
+            row["gigabytes_per_second"] = round((floats.nbytes + n) / mean / 1e9, 1)
+        if hasattr(calls[name][0], "centers") and calls[name][1] == iterations:
+            away = np.abs(calls[name][0].centers - calls[OURS][0].centers).max()
+            row["centers_differ_by_at_most"] = float(f"{away:.3g}")
+        rows.append(row)
+    rows += [{"call": name, "not_run": reason} for name, reason in reasons.items()]
+    return {
+        **head,
+        "load_at_end": round(os.getloadavg()[0], 2),
+        "pixels": f"{n} × {BANDS} bands, {CLASSES} classes, seed {SEED}; k = {K}",
+        "iterations": iterations,
+        "per_iteration": rows,
+    }
+
+
+def _median_of_means(found: list[list[float]]) -> float:
+    return statistics.median(statistics.fmean(one) for one in found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="of each call (default 5)")
+    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="default 51")
+    parser.add_argument("--pixels", type=int, default=PIXELS, help="default 40 651 997")
+    options = parser.parse_args()
+    missing = cupy_engine.missing()
+    if missing is not None:
+        print(f"Nothing is measured: this needs an NVIDIA GPU and CuPy. {missing}.")
+        return
+    result = measure(options.pixels, options.rounds, options.iterations)
+    write("interimage_gpu", result)
+    for row in result["per_iteration"]:
+        if "not_run" in row:
+            print(f"{'not run':>32}  {row['call']}: {row['not_run']}")
+        else:
+            print(f"{row['median']:10.6f} s  {row['times_as_long_as_ours']:15.2f} ×  {row['call']}")
+
+
+if __name__ == "__main__":
+    main()
