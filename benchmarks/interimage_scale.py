@@ -77,7 +77,7 @@ def write_samples(folder: str, file: str) -> None:
             first = row * scene.sizes["x"]
             chosen = sampling.chosen(number, np.arange(first, first + rows.shape[1]))
             parts.append(rows[:, chosen & (rows != 0).all(axis=0)])
-    np.save(file, np.concatenate(parts, axis=1))
+    np.save(file, np.ascontiguousarray(np.concatenate(parts, axis=1)))  # band after band
 
 
 def write_overlapping(file: str, n: int) -> None:
