@@ -16,6 +16,8 @@ from cookbook_utils._checks import MISSING_LABEL, fill_value, require_dims
 from cookbook_utils.interimage.arithmetic import Arithmetic, native_dtype
 from cookbook_utils.interimage.numpy_engine import distance_then_place
 
+DRAWN_AT_ONCE = 2**16  # pixels: temporary arrays stay in the cache
+
 
 class Scene(NamedTuple):
     """The pixels of one scene, or of a table."""
@@ -47,11 +49,25 @@ class Sampling:
 
         Stratified: a scene is cut into runs of 1 / share pixels, and one is drawn from each.
         """
+        chosen = np.empty(position.shape, bool)
+        for start in range(0, position.size, DRAWN_AT_ONCE):
+            block = slice(start, start + DRAWN_AT_ONCE)
+            chosen.flat[block] = self._chosen(scene, position.flat[block])
+        return chosen
+
+    def _chosen(self, scene: int, position: np.ndarray) -> np.ndarray:
         if not self.stratified:
             return self._uniform(scene, position) < self.share
         stratum = np.floor(position * self.share)
-        begin, end = np.ceil(stratum / self.share), np.ceil((stratum + 1) / self.share)
+        begin, end = self._first_of(stratum), self._first_of(stratum + 1)
         return position == begin + np.floor(self._uniform(scene, stratum) * (end - begin))
+
+    def _first_of(self, stratum: np.ndarray) -> np.ndarray:
+        """Return the least position whose ``floor(position * share)``, rounded, is `stratum`."""
+        first = np.ceil(stratum / self.share)
+        first += np.floor(first * self.share) < stratum
+        first -= np.floor((first - 1) * self.share) >= stratum
+        return first
 
     def _uniform(self, scene: int, number: np.ndarray) -> np.ndarray:
         z = number.astype(np.uint64)

@@ -30,6 +30,8 @@ from cookbook_utils.interimage.blocks import (
     to_host,
 )
 
+PER_THREAD = 16  # chunks whose labels, before and after, are held at a time
+
 
 class DaskBlocks:
     """Scenes in chunks: each a block, wherever it is. The methods are those of `LocalBlocks`."""
@@ -70,16 +72,22 @@ class DaskBlocks:
 
     def assign(self, arithmetic: Arithmetic, weights: np.ndarray) -> tuple:
         import dask
+        import dask.system
 
-        changes, labels = [], []
         assign = dask.delayed(_assign, nout=2, pure=False)
-        before = self._labels or [None] * len(self._blocks)
-        for block, old in zip(self._blocks, before, strict=True):
-            new, change = assign(block, old, arithmetic, weights)
-            labels.append(new)
-            changes.append(change)
-        total, *self._labels = dask.persist(dask.delayed(add_changes)(changes), *labels)
-        return total.compute()
+        add = dask.delayed(add_changes)
+        size = PER_THREAD * dask.system.CPU_COUNT
+        self._labels = self._labels or [None] * len(self._blocks)
+        totals = []
+        for start in range(0, len(self._blocks), size):  # labels before go when those after come
+            some = slice(start, start + size)
+            pairs = zip(self._blocks[some], self._labels[some], strict=True)
+            labels, changes = zip(
+                *(assign(*pair, arithmetic, weights) for pair in pairs), strict=True
+            )
+            total, *self._labels[some] = dask.persist(add(list(changes)), *labels)
+            totals.append(total)
+        return add(totals).compute()
 
     def measure(self, arithmetic: Arithmetic, centers: np.ndarray) -> tuple[int, float, np.ndarray]:
         return add_distances(
