@@ -94,8 +94,11 @@ class ndarray:
     # -- views and copies -----------------------------------------------------------------------
 
     def __getitem__(self, at):
-        result = _read(self)[_index(at)]
-        return _new(result if isinstance(result, np.ndarray) else np.array(result))
+        parts = at if isinstance(at, tuple) else (at,)
+        if any(isinstance(part, ndarray) for part in parts):
+            return _new(np.asarray(_read(self)[_index(at)]))
+        rest = () if ... in parts else (...,)
+        return _new(self._host[(*_index(parts), *rest)])  # a view: nothing is done yet
 
     def __setitem__(self, at, value):
         if isinstance(value, np.ndarray) and value.ndim:
@@ -103,13 +106,14 @@ class ndarray:
         _read(self)[_index(at)] = _operand(value)
 
     def reshape(self, *shape, order="C"):
-        return _new(_read(self).reshape(*shape, order=order))
+        host = self._host if self._host.flags.c_contiguous else _read(self)
+        return _new(host.reshape(*shape, order=order))
 
     def transpose(self, *axes):
         return _new(self._host.transpose(*axes))
 
     def ravel(self):
-        return _new(_read(self).ravel())
+        return self.reshape(-1)
 
     def view(self, dtype):
         return _new(self._host.view(dtype))
@@ -223,7 +227,7 @@ def empty(shape, dtype=float):
 
 
 def zeros(shape, dtype=float):
-    return _new(np.zeros(shape, dtype))
+    return asarray(np.zeros(shape, dtype))
 
 
 def arange(*args, dtype=None):
@@ -233,10 +237,16 @@ def arange(*args, dtype=None):
 def asarray(a, dtype=None):
     if isinstance(a, ndarray):
         return a if dtype is None or a.dtype == dtype else a.astype(dtype)
-    return _new(np.array(a, dtype, order="C"))
+    host = np.array(a, dtype, order="C")
+    result = ndarray(host.shape, host.dtype)
+    cuda.get_current_stream()._do(lambda: np.copyto(result._host, host))
+    return result
 
 
 def ascontiguousarray(a, dtype=None):
+    same = isinstance(a, ndarray) and (dtype is None or a.dtype == dtype)
+    if same and a._host.flags.c_contiguous:
+        return a
     return _new(np.ascontiguousarray(_read(asarray(a)), dtype))
 
 
@@ -264,18 +274,15 @@ class CUDARuntimeError(RuntimeError):
 
 
 class Stream:
-    """What it is told to do waits for `synchronize`; the null stream does all at once."""
+    """What it is told to do waits until it is synchronized, or something is read in it."""
 
     _current = threading.local()
 
     def __init__(self, null=False, non_blocking=False):
-        self._null, self._waiting = null, []
+        self._waiting = []
 
     def _do(self, action):
-        if self._null:
-            action()
-        else:
-            self._waiting.append(action)
+        self._waiting.append(action)
 
     def _flush(self):
         waiting, self._waiting = self._waiting, []
