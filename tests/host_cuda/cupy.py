@@ -279,15 +279,16 @@ class Stream:
     _current = threading.local()
 
     def __init__(self, null=False, non_blocking=False):
-        self._waiting = []
+        self._waiting, self._lock = [], threading.RLock()
 
     def _do(self, action):
-        self._waiting.append(action)
+        with self._lock:
+            self._waiting.append(action)
 
     def _flush(self):
-        waiting, self._waiting = self._waiting, []
-        for action in waiting:
-            action()
+        with self._lock:  # who waits for what another thread has begun, waits for its end
+            while self._waiting:
+                self._waiting.pop(0)()
 
     def synchronize(self):
         self._flush()
