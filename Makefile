@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOK := _build/html/.complete
 
-PACKAGE := $(shell find cookbook_utils -name '*.py')
+PACKAGE := $(shell find cookbook_utils -name '*.py' -o -name '*.cu')
 PAGES := intro.md reference.rst colophon.md $(wildcard notebooks/*.ipynb)
 LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/*)
 

@@ -358,7 +358,7 @@ def test_without_cupy_the_error_says_how_to_install_it(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", fail)
-    with pytest.raises(RuntimeError, match=r"No module named 'cupy'.*\[cuda12\]' or '\[cuda13\]"):
+    with pytest.raises(RuntimeError, match=r"No module named 'cupy'.*cupy-cuda12x\[ctk\]"):
         InterImageKMeans(2, engine="cupy").fit(np.ones((3, 2)))
 
 

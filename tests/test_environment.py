@@ -42,7 +42,7 @@ FLOORS = [
 ]
 # Imported inside the function that needs them, so that a reader without them can use the rest.
 ON_DEMAND = [
-    "IPython", "bokeh", "cartopy", "cupy", "dask_ml", "geoviews", "holoviews", "hvplot",
+    "IPython", "bokeh", "cartopy", "cupy", "cupyx", "dask_ml", "geoviews", "holoviews", "hvplot",
     "matplotlib", "panel", "pooch", "rasterio", "rioxarray", "sklearn",
 ]  # fmt: skip
 

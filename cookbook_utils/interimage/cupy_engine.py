@@ -190,9 +190,9 @@ class CupyBlocks(LocalBlocks):
         reason = missing()
         if reason is not None:
             raise RuntimeError(
-                f"engine='cupy' needs an NVIDIA GPU and CuPy: {reason}. Install CuPy for the "
-                "driver's CUDA, version 12 or 13, with pip install "
-                "'satellite-clustering-cookbook[cuda12]' or '[cuda13]'; or use another engine"
+                f"engine='cupy' needs an NVIDIA GPU and CuPy: {reason}. Install CuPy for the CUDA "
+                "of the driver, `pip install 'cupy-cuda12x[ctk]'` or `'cupy-cuda13x[ctk]'`, or use "
+                "another engine"
             )
         self._of_host: list[bool] = []  # whether a scene came from there
         self._chunks: _Chunks | None = None
