@@ -215,8 +215,8 @@ def cluster_sizes(labels: Any) -> np.ndarray:
     """Return how many pixels have each label, up to 255 for those that are missing."""
     xp = array_module(labels)
     counts = np.zeros(MISSING_LABEL + 1, np.int64)
-    for start in range(0, labels.size, 2**24):  # bincount makes integers of 4 or 8 bytes of them
-        part = labels[start : start + 2**24].astype(np.int32)
+    for start in range(0, labels.size, 2**20):  # bincount wants integers of 8 bytes
+        part = labels[start : start + 2**20].astype(np.int64)
         counts += to_host(xp.bincount(part, minlength=counts.size))
     return counts
 
@@ -256,8 +256,9 @@ class LocalBlocks:
         self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
         self._blocks = []
         for number, (scene, shape) in enumerate(zip(scenes, self._shapes, strict=True)):
-            position = np.arange(np.prod(shape, dtype=int))
-            chosen = None if sampling is None else sampling.chosen(number, position)
+            chosen = None
+            if sampling is not None:
+                chosen = sampling.chosen(number, np.arange(np.prod(shape, dtype=int)))
             self._blocks.append(self._load(scene, chosen))
 
     def _load(self, scene: Scene, chosen: np.ndarray | None) -> tuple[Any, Any]:
