@@ -28,7 +28,7 @@ lab: $(VENV)/.project data/simulated/.complete  ## Open the chapters in JupyterL
 data: $(VENV)/.project  ## Download the real images once, each checked against its hash
 	$(BIN)/python -m cookbook_utils.datasets
 
-bench: $(VENV)/.project  ## Measure the package beside its peers
+bench: $(VENV)/.project data/simulated/coast_series  ## Measure the package beside its peers (2.6 GB of scenes)
 	for name in $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))); do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; done
 
@@ -72,6 +72,10 @@ data/simulated/.complete: $(VENV)/.packages $(SIMULATION) | $(VENV)/.project
 	$(BIN)/python -m cookbook_utils.simulate_coast
 	$(BIN)/python -m cookbook_utils.simulate_insar
 	@touch $@
+
+# A folder of scenes takes its name when it is complete.
+data/simulated/coast_series: | $(VENV)/.project
+	$(BIN)/python -m cookbook_utils.simulate_coast --full
 
 # The chapters show the real images where they are at hand: remember which there were.
 .build/real-images: FORCE

@@ -252,6 +252,7 @@ class LocalBlocks:
         self, scenes: list[Scene], engine: ModuleType | None, sampling: Sampling | None = None
     ):
         self._engine, self._first = engine, True
+        self._pool: ThreadPoolExecutor | None = None  # its threads end with the last use of it
         self._shapes = [scene.values.shape[1:] for scene in scenes]
         self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
         self._blocks = []
@@ -299,8 +300,9 @@ class LocalBlocks:
         parts = list(self._cut(4 * n_threads if n_threads > 1 else 1))
         if n_threads == 1 or len(parts) == 1:
             return [function(*part, *args) for part in parts]
-        with ThreadPoolExecutor(n_threads) as pool:
-            return list(pool.map(lambda part: function(*part, *args), parts))
+        if self._pool is None:  # kept: to start threads in each iteration takes 5 % of its time
+            self._pool = ThreadPoolExecutor(n_threads)
+        return list(self._pool.map(lambda part: function(*part, *args), parts))
 
     def _cut(self, n_parts: int) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
         """Yield the blocks in `n_parts` parts of about the same size, or some more."""
