@@ -4,8 +4,8 @@ All calls run in one process, in turn, round after round, and every k-means star
 centers. What each needs its pixels in is made beforehand: uint16 band by band for ours and for the
 copy, float32 pixel by pixel for the peers. scikit-learn is also given the pixels as they are, which
 makes it convert them to float64; and ours float32 reflectance. scikit-learn does not time its
-iterations: they are the difference between a short and a long fit, and a whole fit is a row of its
-own, for it and for ours.
+iterations: they are the difference between a short and a long fit, and whole fits, of 20 iterations
+and of two, are rows of their own, for it and for ours.
 Our iterations get faster as fewer labels change: ratios are to their mean over a fit, and beside it
 to the median of all but the first. From the project's root:
 
@@ -214,6 +214,11 @@ def measure(n: int, rounds: int, iterations: int) -> dict:
         "NumPy, pixel × center × band, float32": (Broadcast(table, start, "float32"), 1),
         "NumPy, pixel × center × band, float64": (Broadcast(table, start, "float64"), 1),
     }
+    calls["scikit-learn KMeans, Lloyd, whole fit of two iterations"] = (
+        ScikitLearn(table, start, True),
+        2,
+    )
+    calls["InterImageKMeans, numba, whole fit of two iterations"] = OurFit(pixels, start), 2
     calls["InterImageKMeans, numba, whole fit"] = OurFit(pixels, start), iterations
     calls["scikit-learn KMeans, Lloyd, whole fit"] = ScikitLearn(table, start, True), iterations
     seconds: dict[str, list[list[float]]] = {name: [] for name in calls}

@@ -120,10 +120,15 @@ def test_label_errors(labels, draw):
         draw(labels.astype("int64").where(labels != 3, -1))
     with pytest.raises(TypeError, match="integers with 255 where missing, found float64"):
         draw(labels.astype("float64"))
-    with pytest.raises(ValueError, match=r"unexpected \['time'\]"):
-        draw(labels.expand_dims("time"))
+    with pytest.raises(ValueError, match=r"labels .* unexpected .*'month'"):
+        draw(labels.expand_dims(["time", "month"]))
     with pytest.raises(ValueError, match="1 flag_values for 2 flag_meanings"):
         draw(labels.assign_attrs(flag_values=[0], flag_meanings="land water"))
+
+
+def test_a_static_map_is_of_one_date(labels):
+    with pytest.raises(ValueError, match=r"unexpected \['time'\]"):
+        plot_labels(labels.expand_dims("time"))
 
 
 @pytest.mark.parametrize("draw", [plot_points, view_points])
