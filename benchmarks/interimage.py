@@ -19,6 +19,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -63,8 +64,11 @@ class Ours:
     def __init__(self, pixels: np.ndarray, start: np.ndarray):
         self.pixels, self.start = pixels, start
 
+    def blocks(self) -> LocalBlocks:
+        return LocalBlocks([Scene(self.pixels, None)], numba_engine)
+
     def __call__(self, iterations: int) -> list[float]:
-        blocks = LocalBlocks([Scene(self.pixels, None)], numba_engine)
+        blocks = self.blocks()
         extent = blocks.extent()
         arithmetic = Arithmetic.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
         centers, sums, counts, seconds = self.start, 0, 0, []
@@ -81,15 +85,19 @@ class Ours:
 class OurFit:
     """Whole fits, with the range of the bands, the last labels and inertia, by iterations."""
 
-    def __init__(self, pixels: np.ndarray, start: np.ndarray):
-        self.scene = xr.DataArray(pixels.reshape(BANDS, 100, -1), dims=("band", "y", "x"))
-        self.start = start
+    def __init__(self, pixels: Any, start: np.ndarray, engine: str):
+        self.scene = xr.DataArray(pixels.reshape(BANDS, 1, -1), dims=("band", "y", "x"))
+        self.start, self.engine = start, engine
 
     def __call__(self, iterations: int) -> list[float]:
-        options = {"init": self.start, "max_iter": iterations, "tol": 0, "engine": "numba"}
+        options = {"init": self.start, "max_iter": iterations, "tol": 0, "engine": self.engine}
         begin = time.perf_counter()
-        InterImageKMeans(K, **options).fit(self.scene)
-        return [(time.perf_counter() - begin) / iterations]
+        model = InterImageKMeans(K, **options).fit(self.scene)
+        seconds = time.perf_counter() - begin
+        if model.n_iter_ != iterations:
+            raise RuntimeError(f"{model.n_iter_} iterations, expected {iterations}: more classes")
+        self.centers = model.cluster_centers_
+        return [seconds / iterations]
 
 
 class ScikitLearn:
@@ -218,8 +226,11 @@ def measure(n: int, rounds: int, iterations: int) -> dict:
         ScikitLearn(table, start, True),
         2,
     )
-    calls["InterImageKMeans, numba, whole fit of two iterations"] = OurFit(pixels, start), 2
-    calls["InterImageKMeans, numba, whole fit"] = OurFit(pixels, start), iterations
+    calls["InterImageKMeans, numba, whole fit of two iterations"] = (
+        OurFit(pixels, start, "numba"),
+        2,
+    )
+    calls["InterImageKMeans, numba, whole fit"] = OurFit(pixels, start, "numba"), iterations
     calls["scikit-learn KMeans, Lloyd, whole fit"] = ScikitLearn(table, start, True), iterations
     seconds: dict[str, list[list[float]]] = {name: [] for name in calls}
     for _ in range(rounds):

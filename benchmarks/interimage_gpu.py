@@ -26,12 +26,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from benchmarks._result import about, write
-from benchmarks.interimage import BANDS, CLASSES, SEED, K, ScikitLearn, make_pixels, midpoints
-from cookbook_utils.interimage import InterImageKMeans, cupy_engine
-from cookbook_utils.interimage.arithmetic import Arithmetic
+from benchmarks.interimage import (
+    BANDS,
+    CLASSES,
+    SEED,
+    K,
+    OurFit,
+    Ours,
+    ScikitLearn,
+    make_pixels,
+    midpoints,
+)
+from cookbook_utils.interimage import cupy_engine
 from cookbook_utils.interimage.blocks import Scene
 
 PIXELS, ITERATIONS = 40_651_997, 51
@@ -65,51 +73,19 @@ extern "C" __global__ void classify_and_flag(
 """
 
 
-class Ours:
-    """Iterations one by one; each ends with the new centers on the host."""
+class OnGpu(Ours):
+    """The same on the GPU; each iteration ends with the new centers on the host."""
 
-    def __init__(self, pixels: Any, start: np.ndarray):
-        self.pixels, self.start = pixels, start
-
-    def __call__(self, iterations: int) -> list[float]:
-        blocks = cupy_engine.CupyBlocks([Scene(self.pixels, None)])
-        extent = blocks.extent()
-        arithmetic = Arithmetic.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
-        centers, sums, counts, seconds = self.start, 0, 0, []
-        for _ in range(iterations):
-            begin = time.perf_counter()
-            _, more, moved = blocks.assign(arithmetic, arithmetic.weights(centers))
-            sums, counts = sums + more, counts + moved
-            centers = arithmetic.means(sums, counts, centers)
-            seconds.append(time.perf_counter() - begin)
-        self.centers = centers
-        return seconds
+    def blocks(self) -> cupy_engine.CupyBlocks:
+        return cupy_engine.CupyBlocks([Scene(self.pixels, None)])
 
 
-class Streamed(Ours):
+class Streamed(OnGpu):
     """The same from pixels of the host, on a GPU that is taken to have no room for them."""
 
     def __call__(self, iterations: int) -> list[float]:
         with no_room():
             return super().__call__(iterations)
-
-
-class OurFit:
-    """Whole fits, by iterations."""
-
-    def __init__(self, pixels: Any, start: np.ndarray):
-        self.scene = xr.DataArray(pixels.reshape(BANDS, 1, -1), dims=("band", "y", "x"))
-        self.start = start
-
-    def __call__(self, iterations: int) -> list[float]:
-        options = {"init": self.start, "max_iter": iterations, "tol": 0, "engine": "cupy"}
-        begin = time.perf_counter()
-        model = InterImageKMeans(K, **options).fit(self.scene)
-        seconds = time.perf_counter() - begin
-        if model.n_iter_ != iterations:
-            raise RuntimeError(f"{model.n_iter_} iterations, expected {iterations}: more classes")
-        self.centers = model.cluster_centers_
-        return [seconds / iterations]
 
 
 class Published:
@@ -225,17 +201,18 @@ def measure(n: int, rounds: int, iterations: int) -> dict[str, Any]:
     floats = pixels.astype(np.float32)
     table = np.ascontiguousarray(floats.T)
     there, numbers, by_pixel = cupy.asarray(floats), cupy.asarray(pixels), cupy.asarray(table)
+    fit = start, "cupy"
     calls: dict[str, tuple[Callable, int]] = {
-        OURS: (Ours(there, start), iterations),
-        "InterImageKMeans, cupy, uint16": (Ours(numbers, start), iterations),
+        OURS: (OnGpu(there, start), iterations),
+        "InterImageKMeans, cupy, uint16": (OnGpu(numbers, start), iterations),
         COPY: (Copy(there), iterations),
         PUBLISHED: (Published(by_pixel, start), iterations),
         "flash-kmeans": (FlashKMeans(table, start), iterations),
         "InterImageKMeans, cupy, float32 streamed from the host": (Streamed(floats, start), 10),
         "InterImageKMeans, cupy, uint16 streamed from the host": (Streamed(pixels, start), 10),
-        "whole fit, float32 of the GPU": (OurFit(there, start), iterations),
-        "whole fit, float32 of the host, there and back": (OurFit(floats, start), iterations),
-        "whole fit, uint16 of the host, there and back": (OurFit(pixels, start), iterations),
+        "whole fit, float32 of the GPU": (OurFit(there, *fit), iterations),
+        "whole fit, float32 of the host, there and back": (OurFit(floats, *fit), iterations),
+        "whole fit, uint16 of the host, there and back": (OurFit(pixels, *fit), iterations),
         "scikit-learn KMeans, Lloyd, on the CPU": (ScikitLearn(table, start), 2),
     }
     seconds: dict[str, list[list[float]]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,12 @@ def require_seed(seed: Any) -> None:
     """Raise unless `seed` is an integer, 0 or more."""
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed must be an integer, 0 or more; found {seed!r}")
+
+
+def require_block(block: int) -> None:
+    """Raise unless a block is 1 pixel wide or more."""
+    if block < 1:
+        raise ValueError(f"block must be 1 pixel or more; found {block}")
 
 
 def cut(size: int, window: Window | None) -> tuple[range, range]:
@@ -108,6 +114,16 @@ def grid(
         .rio.write_crs(crs)
         .rio.write_transform(Affine(step, 0, left, 0, -step, top))
     )
+
+
+def band_coords(names: Sequence, numbers: Sequence, wavelengths: Sequence) -> dict[str, Any]:
+    """Return the coordinates of bands: their names, numbers and center wavelengths (um)."""
+    micrometers = {"long_name": "center wavelength", "units": "um"}
+    return {
+        "band": list(names),
+        "number": ("band", list(numbers)),
+        "wavelength": ("band", list(wavelengths), micrometers),
+    }
 
 
 def flags(long_name: str, names: list[str], missing: int) -> dict[str, Any]:

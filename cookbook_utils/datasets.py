@@ -21,6 +21,8 @@ import xarray as xr
 from intake.readers.entry import Catalog
 from intake.readers.readers import BaseReader
 
+from cookbook_utils._rasters import band_coords
+
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
 
 
@@ -437,20 +439,11 @@ class SeriesTruthReader(BaseReader):
 
 def _as_bands(raw: xr.DataArray, bands: Sequence[Mapping[str, Any]], fill: int) -> xr.DataArray:
     """Return float32 with NaN for `fill`, its bands named, without attributes."""
-    return (
-        raw.where(raw != fill)
-        .astype("float32")
-        .drop_attrs(deep=False)
-        .assign_coords(
-            band=[band["name"] for band in bands],
-            number=("band", [band["number"] for band in bands]),
-            wavelength=(
-                "band",
-                [band["wavelength"] for band in bands],
-                {"long_name": "center wavelength", "units": "um"},
-            ),
-        )
+    names, numbers, wavelengths = (
+        [band[fact] for band in bands] for fact in ("name", "number", "wavelength")
     )
+    coords = band_coords(names, numbers, wavelengths)
+    return raw.where(raw != fill).astype("float32").drop_attrs(deep=False).assign_coords(coords)
 
 
 def _along_time(arrays: Sequence[xr.DataArray], dates: Sequence[str]) -> xr.DataArray:

@@ -156,20 +156,10 @@ def simulate_scene(
 
 
 def _as_scene(spec: SceneSpec, values: np.ndarray, grid: xr.Dataset) -> xr.DataArray:
-    numbers, wavelengths = SENSORS[spec.sensor]
     return xr.DataArray(
         values,
         dims=("band", "y", "x"),
-        coords={
-            "band": list(BANDS),
-            "number": ("band", list(numbers)),
-            "wavelength": (
-                "band",
-                list(wavelengths),
-                {"long_name": "center wavelength", "units": "um"},
-            ),
-            **grid.coords,
-        },
+        coords={**_rasters.band_coords(BANDS, *SENSORS[spec.sensor]), **grid.coords},
         attrs={
             "long_name": "surface reflectance",
             "quantity": "surface reflectance",
@@ -240,8 +230,7 @@ def write_scene(
     ['B1.tif', 'B2.tif', 'B3.tif', 'B4.tif', 'B5.tif', 'B7.tif', 'truth.tif']
     """
     spec = _spec(name, seed)
-    if block < 1:
-        raise ValueError(f"block must be 1 pixel or more; found {block}")
+    _rasters.require_block(block)
     target = Path(folder) / name
     signature = f"generator {GENERATOR}, seed {seed}"
     files = [*(f"B{number}.tif" for number in SENSORS[spec.sensor][0]), "truth.tif"]

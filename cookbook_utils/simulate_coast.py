@@ -179,19 +179,12 @@ def simulate_coast(
     spec = _spec(name, seed)
     rows, cols = _rasters.cut(spec.size, window)
     numbers, cover = _rasters.assemble(lambda i, j: _block(spec, i, j, seed), rows, cols)
-    band_numbers, wavelengths = SENSORS["Landsat 8 OLI"]
     grid = _rasters.grid(rows, cols, step=spec.step, corner=spec.corner, crs=CRS)
     grid = grid.assign_coords(time=np.array([date.date for date in DATES], "datetime64[ns]"))
-    micrometers = {"long_name": "center wavelength", "units": "um"}
     series = xr.DataArray(
         np.where(numbers == NODATA, np.float32(np.nan), numbers),
         dims=("time", "band", "y", "x"),
-        coords={
-            "band": list(BANDS),
-            "number": ("band", list(band_numbers)),
-            "wavelength": ("band", list(wavelengths), micrometers),
-            **grid.coords,
-        },
+        coords={**_rasters.band_coords(BANDS, *SENSORS["Landsat 8 OLI"]), **grid.coords},
         attrs={
             "long_name": "surface reflectance",
             "quantity": "surface reflectance",
@@ -249,8 +242,7 @@ def write_coast(
     (31, '2025-04-02_B2.tif', 'truth.tif')
     """
     spec = _spec(name, seed)
-    if block < 1:
-        raise ValueError(f"block must be 1 pixel or more; found {block}")
+    _rasters.require_block(block)
     target = Path(folder) / name
     signature = f"generator {GENERATOR}, seed {seed}"
     write = partial(_write_files, spec=spec, seed=seed, block=block, signature=signature)

@@ -95,7 +95,7 @@ class DaskBlocks:
         )
 
     def counts(self, n_clusters: int) -> np.ndarray:
-        counts = np.stack(self._gather(_counts, self._labels))[:, :n_clusters]
+        counts = np.stack(self._gather(cluster_sizes, self._labels))[:, :n_clusters]
         return np.stack([counts[grid.ravel()].sum(axis=0) for grid in self._grids])
 
     def pixels(self) -> np.ndarray:
@@ -175,10 +175,6 @@ def _measure(block, labels, arithmetic, centers) -> tuple[int, float, np.ndarray
 
 def _extent(block) -> tuple[np.ndarray, np.ndarray, int]:
     return extent(*block)
-
-
-def _counts(labels) -> np.ndarray:
-    return cluster_sizes(labels)
 
 
 def _pixels(block) -> np.ndarray:
