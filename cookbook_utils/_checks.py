@@ -1,18 +1,138 @@
-"""Checks that every module makes of its input, each ending in one clear error."""
+"""Checks of parameters and arrays that every module makes, each ending in one clear error."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterable, Sequence
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-if TYPE_CHECKING:
-    import pyproj
+MAX_SEED = 2**32 - 1
+"""The largest seed that NumPy's and scikit-learn's generators take."""
 
-MISSING_LABEL = 255
-"""Value of a missing pixel in every label map, mask and change map (uint8)."""
+
+def require_integer(
+    value: Any, name: str, *, least: int | None = None, most: int | None = None
+) -> int:
+    """Return `value` as an int, or raise unless it is an integer from `least` to `most`.
+
+    Raises
+    ------
+    TypeError
+        If `value` is no integer; booleans and floats are none.
+    ValueError
+        If it is below `least` or above `most`.
+    """
+    wanted = "an integer" + _limits(least, most)
+    if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be {wanted}, got {_shown(value)}")
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise ValueError(f"{name} must be {wanted}, got {value}")
+    return int(value)
+
+
+def require_number(
+    value: Any,
+    name: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+) -> float:
+    """Return `value` as a float, or raise unless it is a finite number within the limits.
+
+    Raises
+    ------
+    TypeError
+        If `value` is no real number; booleans and text are none.
+    ValueError
+        If it is NaN or infinite, below `least`, above `most`, or not greater than `above`.
+    """
+    wanted = "a finite number" + _limits(least, most)
+    if above is not None:
+        wanted = f"a finite number greater than {above}"
+        wanted += "" if most is None else f" and at most {most}"
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be {wanted}, got {_shown(value)}")
+    value = float(value)
+    if (
+        not np.isfinite(value)
+        or (least is not None and value < least)
+        or (most is not None and value > most)
+        or (above is not None and value <= above)
+    ):
+        raise ValueError(f"{name} must be {wanted}, got {value}")
+    return value
+
+
+def require_seed(value: Any, name: str = "seed") -> int:
+    """Return a random seed as an int, or raise unless it is an integer from 0 to 2**32 - 1."""
+    return require_integer(value, name, least=0, most=MAX_SEED)
+
+
+def require_bool(value: Any, name: str) -> bool:
+    """Return `value`, or raise TypeError unless it is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {_shown(value)}")
+    return bool(value)
+
+
+def require_choice(value: Any, name: str, choices: Sequence[str]) -> str:
+    """Return `value`, or raise unless it is one of `choices`.
+
+    Raises
+    ------
+    TypeError
+        If `value` is no text.
+    ValueError
+        If it is not among `choices`.
+    """
+    wanted = "one of " + ", ".join(map(repr, choices))
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be {wanted}, got {_shown(value)}")
+    if value not in choices:
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return value
+
+
+def require_real(array: Any, what: str) -> None:
+    """Raise TypeError unless an array holds real numbers or booleans, without a mask.
+
+    A ``numpy.ma`` mask would be dropped in silence by the functions that work on the values.
+    """
+    dtype = getattr(array, "dtype", None)
+    if getattr(dtype, "kind", "O") not in "buif":
+        raise TypeError(f"{what} must hold real numbers, got dtype {dtype}")
+    if _is_masked(array):
+        raise TypeError(
+            f"{what} must be an array without a mask, got a numpy.ma masked array: "
+            "fill it first, floats by `.filled(numpy.nan)`, labels by `.filled(255)`"
+        )
+
+
+def as_real_array(values: Any, what: str) -> Any:
+    """Return `values` as a NumPy array of real numbers; Dask and CuPy arrays as they are.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers, or a ``numpy.ma`` mask would be lost.
+    ValueError
+        If rows have different lengths.
+    """
+    if isinstance(values, xr.DataArray):
+        values = values.data
+    if not hasattr(values, "__array_function__"):
+        if _is_masked(values):
+            require_real(values, what)
+        try:
+            values = np.asarray(values)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{what} must be an array of numbers, got {_shown(values)}") from error
+    require_real(values, what)
+    return values
 
 
 def require_dims(
@@ -34,112 +154,48 @@ def require_dims(
     Raises
     ------
     TypeError
-        If `array` is not a DataArray.
+        If `array` is not a DataArray of real numbers without a mask.
     ValueError
-        If a dimension is missing, or one is there that is not expected.
+        If a dimension is missing or has the size 0, or one is there that is not expected.
     """
-    if not isinstance(array, xr.DataArray):
-        raise TypeError(f"{what} must be an xarray.DataArray, found {type(array).__name__}")
     dims = tuple(dims)
+    if not isinstance(array, xr.DataArray):
+        raise TypeError(
+            f"{what} must be an xarray.DataArray with the dimensions {dims}, "
+            f"got {type(array).__name__}"
+        )
     missing = [dim for dim in dims if dim not in array.dims]
     extra = [] if allow_extra else [dim for dim in array.dims if dim not in dims]
     if missing or extra:
         wrong = [f"lacks {missing}"] * bool(missing) + [f"has unexpected {extra}"] * bool(extra)
         raise ValueError(
-            f"{what} {' and '.join(wrong)}: found dimensions {tuple(array.dims)}, expected {dims}"
+            f"{what} must have the dimensions {dims}, got {tuple(array.dims)}: "
+            f"it {' and '.join(wrong)}"
         )
-
-
-def fill_value(array: xr.DataArray) -> Any:
-    """Return the ``_FillValue`` in attributes or encoding, or None."""
-    return array.attrs.get("_FillValue", array.encoding.get("_FillValue"))
-
-
-def mask_and_float(array: xr.DataArray) -> xr.DataArray:
-    """Return `array` in floats, with NaN where integers held their fill value; attributes kept."""
-    if np.issubdtype(array.dtype, np.floating):
-        return array
-    small = array.dtype.itemsize <= 2  # float32 holds every 16-bit integer exactly
-    values = array.astype("float32" if small else "float64", keep_attrs=True)
-    fill = fill_value(array)
-    values.attrs.pop("_FillValue", None)
-    values.encoding.pop("_FillValue", None)
-    return values if fill is None else values.where(array != fill)
-
-
-def valid_pixels(scene: xr.DataArray) -> xr.DataArray:
-    """Return where every band of `scene` is present.
-
-    Parameters
-    ----------
-    scene
-        Array with a ``band`` dimension. Floats are missing where NaN, integers where equal to
-        ``_FillValue`` (in attributes or encoding); integers without one are all present.
-
-    Returns
-    -------
-    xarray.DataArray
-        bool, the dimensions of `scene` without ``band``; lazy if `scene` is.
-    """
-    require_dims(scene, ["band"], "scene", allow_extra=True)
-    fill = fill_value(scene)
-    if np.issubdtype(scene.dtype, np.floating):
-        present = scene.notnull()
-    elif fill is None:
-        present = xr.ones_like(scene, dtype=bool)
-    else:
-        present = scene != fill
-    return present.all("band")
-
-
-def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
-    """Return the coordinate reference system that rioxarray finds on `array`, or None."""
-    import pyproj
-    import rioxarray  # noqa: F401  registers the accessor
-
-    crs = array.rio.crs
-    return None if crs is None else pyproj.CRS.from_user_input(crs)
-
-
-def require_same_grid(a: xr.DataArray | xr.Dataset, b: xr.DataArray | xr.Dataset) -> None:
-    """Raise unless `a` and `b` have the same x, the same y and the same CRS.
-
-    Raises
-    ------
-    ValueError
-        If the grids differ; the message says in what, and to regrid first.
-    """
-    cure = "bring both onto one grid with cookbook_utils.regridding.regrid first"
-    for dim in ("y", "x"):
-        one, two = a.get_index(dim), b.get_index(dim)
-        if not np.array_equal(one, two):
-            raise ValueError(
-                f"the grids differ in {dim}: {_describe(one)} against {_describe(two)}; {cure}"
-            )
-    if crs_of(a) != crs_of(b):
-        names = [crs.name if crs else "none" for crs in (crs_of(a), crs_of(b))]
-        raise ValueError(f"the grids differ in CRS: {names[0]} against {names[1]}; {cure}")
-
-
-def _describe(coordinate) -> str:
-    size = len(coordinate)
-    return f"{size} from {coordinate[0]} to {coordinate[-1]}" if size else "none"
-
-
-def require_reflectance(scene: xr.DataArray, what: str) -> None:
-    """Raise unless `scene` holds reflectance: units ``"1"``, neither standardized nor rescaled.
-
-    Raises
-    ------
-    ValueError
-        If it holds digital numbers, display values or scaled features.
-    """
-    units, scaling = scene.attrs.get("units"), scene.attrs.get("scaling")
-    if scaling is not None:
-        raise ValueError(f"{what} needs reflectance, found {scaling} values: give it the scene "
-                         "as it was before scaling.standardize or scaling.rescale")  # fmt: skip
-    if units != "1":
+    empty = [dim for dim in array.dims if array.sizes[dim] == 0]
+    if empty:
         raise ValueError(
-            f'{what} needs reflectance (attrs["units"] == "1"), found units {units!r}: '
-            "call cookbook_utils.scaling.to_reflectance(scene) first"
+            f"{what} must have a size of at least 1 along each dimension, got {dict(array.sizes)}"
         )
+    # In memory xarray has turned a mask into NaN; to ask others for their data would load it.
+    require_real(array if array.chunks is None else array.data, what)
+
+
+def _is_masked(array: Any) -> bool:
+    return isinstance(array, np.ma.MaskedArray) or isinstance(
+        getattr(array, "_meta", None), np.ma.MaskedArray
+    )
+
+
+def _limits(least: float | None, most: float | None) -> str:
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
+    if least is not None:
+        return f" of at least {least}"
+    return f" of at most {most}" if most is not None else ""
+
+
+def _shown(value: Any) -> str:
+    """Return a short description of a value for an error message."""
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else type(value).__name__

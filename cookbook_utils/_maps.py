@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import MISSING_LABEL, crs_of, require_dims, valid_pixels
+from cookbook_utils._checks import require_dims
+from cookbook_utils._conventions import MISSING_LABEL, crs_of, meanings_of, valid_pixels
 
 LABEL_COLORS = (
     "#0072B2", "#F0E442", "#D55E00", "#CC79A7", "#000000", "#56B4E9",
@@ -116,15 +117,6 @@ def stretch(picture: xr.DataArray) -> np.ndarray:
     alpha = picture.isel(band=0).notnull().values
     rgb = np.nan_to_num(scaled.clip(0, 1))
     return (np.dstack([*rgb, alpha]) * 255).round().astype("uint8")
-
-
-def meanings_of(labels: xr.DataArray) -> dict[int, str]:
-    """Return the class names by number out of the CF attributes."""
-    values = np.atleast_1d(labels.attrs.get("flag_values", [])).tolist()
-    meanings = labels.attrs.get("flag_meanings", "").split()
-    if len(values) != len(meanings):
-        raise ValueError(f"labels have {len(values)} flag_values for {len(meanings)} flag_meanings")
-    return dict(zip(values, meanings, strict=True))
 
 
 def classes_of(labels: xr.DataArray, names: Mapping[int, str] | None) -> dict[int, tuple[str, str]]:

@@ -126,16 +126,6 @@ def band_coords(names: Sequence, numbers: Sequence, wavelengths: Sequence) -> di
     }
 
 
-def flags(long_name: str, names: list[str], missing: int) -> dict[str, Any]:
-    """Return the attributes of a label map whose classes have names (CF conventions)."""
-    return {
-        "long_name": long_name,
-        "_FillValue": missing,
-        "flag_values": list(range(len(names))),
-        "flag_meanings": " ".join(names),
-    }
-
-
 def tiled_profile(size: int, step: float, corner: tuple[float, float], crs: str) -> dict[str, Any]:
     """Return what rasterio is to make of a GeoTIFF: its grid, in tiles."""
     from rasterio import Affine

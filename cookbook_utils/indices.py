@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import xarray as xr
 
-from cookbook_utils._checks import require_dims, require_reflectance
+from cookbook_utils._checks import require_dims
+from cookbook_utils._conventions import require_reflectance
 
 
 def ndvi(scene: xr.DataArray) -> xr.DataArray:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import (
-    MISSING_LABEL,
-    require_dims,
-    require_reflectance,
-    require_same_grid,
-)
+from cookbook_utils._checks import require_dims
+from cookbook_utils._conventions import MISSING_LABEL, flags, require_reflectance, require_same_grid
 from cookbook_utils.indices import mndwi, ndvi
 from cookbook_utils.metrics import cluster_profiles
 
@@ -208,7 +204,7 @@ def water_mask(labels: xr.DataArray, scene: xr.DataArray) -> xr.DataArray:
     """
     water = labels.isin(find_water(labels, scene)).astype("uint8")
     mask = water.where(labels != MISSING_LABEL, np.uint8(MISSING_LABEL)).rename("water")
-    mask.attrs = _flags("water mask", WATER_CLASSES)
+    mask.attrs = flags("water mask", WATER_CLASSES)
     return mask
 
 
@@ -246,7 +242,7 @@ def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
         _compare, before.drop_vars("time", errors="ignore"), after.reset_coords(drop=True),
         dask="parallelized", output_dtypes=[np.uint8],
     ).rename("change")  # fmt: skip
-    change.attrs = _flags("water change", CHANGE_CLASSES)
+    change.attrs = flags("water change", CHANGE_CLASSES)
     return change
 
 
@@ -262,12 +258,3 @@ def _compare(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     table = np.full((256, 256), MISSING_LABEL, np.uint8)
     table[:2, :2] = [[land, gained], [lost, water]]
     return table[before.astype(np.uint8), after.astype(np.uint8)]
-
-
-def _flags(long_name: str, classes: tuple[str, ...]) -> dict:
-    return {
-        "long_name": long_name,
-        "_FillValue": MISSING_LABEL,
-        "flag_values": list(range(len(classes))),
-        "flag_meanings": " ".join(classes),
-    }

@@ -8,13 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import (
-    MISSING_LABEL,
-    crs_of,
-    mask_and_float,
-    require_dims,
-    require_same_grid,
-)
+from cookbook_utils._checks import require_dims
+from cookbook_utils._conventions import MISSING_LABEL, crs_of, mask_and_float, require_same_grid
 
 
 def pixel_area_km2(template: xr.DataArray | xr.Dataset) -> xr.DataArray:

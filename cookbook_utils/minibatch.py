@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import MISSING_LABEL
+from cookbook_utils._conventions import MISSING_LABEL
 from cookbook_utils.metrics import cluster_profiles
 from cookbook_utils.shards import Batch, PointShards, is_test, write_labels
 

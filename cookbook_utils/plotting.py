@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import MISSING_LABEL, require_dims
+from cookbook_utils._checks import require_dims
+from cookbook_utils._conventions import MISSING_LABEL, meanings_of
 from cookbook_utils._maps import (
     CHANGE_COLORS,
     LABEL_COLORS,
@@ -26,7 +27,6 @@ from cookbook_utils._maps import (
     degree_axes,
     degrees_of,
     match_points,
-    meanings_of,
     name_and_color,
     pick_bands,
     stretch,

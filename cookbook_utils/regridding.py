@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import MISSING_LABEL, crs_of, fill_value, mask_and_float
+from cookbook_utils._conventions import MISSING_LABEL, crs_of, mask_and_float, nodata_values
 
 
 def common_grid(
@@ -114,7 +114,7 @@ def regrid(
         raise ValueError(f"method must be 'linear' or 'nearest', found {method!r}")
     _check_overlap(scene, grid)
     integers = not np.issubdtype(scene.dtype, np.floating)
-    fill = fill_value(scene)
+    fill = next(iter(nodata_values(scene)), None)
     if integers and method != "nearest":
         raise ValueError(
             f"{scene.dtype} values cannot be averaged if they are labels or hold a fill value: "

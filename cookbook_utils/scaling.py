@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import mask_and_float, require_dims
+from cookbook_utils._checks import require_dims
+from cookbook_utils._conventions import mask_and_float
 
 
 def to_reflectance(scene: xr.DataArray) -> xr.DataArray:

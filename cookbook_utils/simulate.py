@@ -26,13 +26,13 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils import _rasters
+from cookbook_utils._conventions import MISSING_LABEL, flags
 from cookbook_utils._world import CLOUD, COVER, clouds, surface, uniform
 
 GENERATOR = 1  # raised when the world changes, so that files written before are made again
 CRS = "EPSG:32611"
 CENTER = (351453.0, 4284227.0)  # of the lake basin: 118.7081 W, 38.6942 N
 NODATA = -9999
-MISSING = 255
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 SENSORS = {  # band numbers and center wavelengths (micrometers)
     "Landsat 5 TM": ((1, 2, 3, 4, 5, 7), (0.485, 0.56, 0.66, 0.83, 1.65, 2.215)),
@@ -96,7 +96,7 @@ def _block(spec: SceneSpec, rows: range, cols: range, seed: int):
     outside = _rasters.outside(
         rows, cols, size=spec.size, step=spec.step, corner=(left, top), tilt=spec.tilt
     )
-    numbers[:, outside], truth[:, outside] = NODATA, MISSING
+    numbers[:, outside], truth[:, outside] = NODATA, MISSING_LABEL
     return numbers, truth
 
 
@@ -182,7 +182,7 @@ def _as_truth(spec: SceneSpec, layers: np.ndarray, grid: xr.Dataset) -> xr.Datas
         key: (
             ("y", "x"),
             layer,
-            _rasters.flags(long_name, names, MISSING),
+            flags(long_name, names),
         )
         for layer, (key, (long_name, names)) in zip(layers, maps.items(), strict=True)
     }
@@ -259,7 +259,7 @@ def _write_files(folder: Path, spec: SceneSpec, seed: int, block: int, signature
             file.update_tags(**tags)
         truth = stack.enter_context(
             rasterio.open(
-                folder / "truth.tif", "w", count=3, dtype="uint8", nodata=MISSING, **profile
+                folder / "truth.tif", "w", count=3, dtype="uint8", nodata=MISSING_LABEL, **profile
             )
         )
         truth.descriptions = ("cover", "water", "cloud")

@@ -29,8 +29,9 @@ import xarray as xr
 
 from cookbook_utils import _rasters
 from cookbook_utils._coast import GROUND, ROOFS, TEXTURE, Coast
+from cookbook_utils._conventions import MISSING_LABEL, flags
 from cookbook_utils._world import uniform
-from cookbook_utils.simulate import BANDS, MISSING, SENSORS
+from cookbook_utils.simulate import BANDS, SENSORS
 
 GENERATOR = 1  # raised when the world changes, so that files written before are made again
 CRS = "EPSG:32642"
@@ -128,7 +129,7 @@ def _block(spec: SeriesSpec, rows: range, cols: range, seed: int) -> tuple[np.nd
     outside = _rasters.outside(
         rows, cols, size=spec.size, step=spec.step, corner=(left, top), tilt=spec.tilt
     )
-    numbers[..., outside], cover[..., outside] = NODATA, MISSING
+    numbers[..., outside], cover[..., outside] = NODATA, MISSING_LABEL
     return numbers, cover
 
 
@@ -195,7 +196,7 @@ def simulate_coast(
         },
         name=name,
     )
-    attrs = _rasters.flags("land cover", list(COVERS), MISSING)
+    attrs = flags("land cover", list(COVERS))
     truth = grid.assign(cover=(("time", "y", "x"), cover, attrs)).assign_attrs(sensor=SENSOR)
     return series, truth
 
@@ -277,7 +278,7 @@ def _write_files(folder: Path, spec: SeriesSpec, seed: int, block: int, signatur
             )
             planes.append(file)
         truth = create(
-            "truth.tif", count=len(DATES), dtype="uint8", nodata=MISSING, **_rasters.DEFLATE
+            "truth.tif", count=len(DATES), dtype="uint8", nodata=MISSING_LABEL, **_rasters.DEFLATE
         )
         truth.descriptions = tuple(date.date for date in DATES)
         truth.update_tags(sensor=SENSOR, signature=signature, cover=" ".join(COVERS))

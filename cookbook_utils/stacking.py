@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import MISSING_LABEL, require_dims, valid_pixels
+from cookbook_utils._checks import require_dims
+from cookbook_utils._conventions import MISSING_LABEL, valid_pixels
 
 
 def stack_pixels(scene: xr.DataArray) -> xr.DataArray:

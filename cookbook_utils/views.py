@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import MISSING_LABEL, crs_of, require_same_grid
+from cookbook_utils._conventions import MISSING_LABEL, crs_of, require_same_grid
 from cookbook_utils._maps import (
     MISSING_COLOR,
     MapAxes,

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
 
-from cookbook_utils import _checks
+from cookbook_utils import _checks, _conventions
 
 from .factories import make_grid, make_scene
 
@@ -17,9 +18,9 @@ def test_require_dims_takes_any_order():
 
 def test_require_dims_names_what_is_missing_and_what_is_extra():
     scene = make_scene().isel(band=0, drop=True).expand_dims("spectrum")
-    with pytest.raises(ValueError, match=r"scene lacks \['band'\] and has unexpected \['spectrum'"):
+    with pytest.raises(ValueError, match=r"it lacks \['band'\] and has unexpected \['spectrum'"):
         _checks.require_dims(scene, ("band", "y", "x"), "scene")
-    with pytest.raises(TypeError, match="scene must be an xarray.DataArray, found ndarray"):
+    with pytest.raises(TypeError, match="scene must be an xarray.DataArray .* got ndarray"):
         _checks.require_dims(scene.values, ("band", "y", "x"), "scene")
 
 
@@ -28,18 +29,18 @@ def test_valid_pixels_of_floats_and_integers():
     scene[2, 1, 3] = np.nan
     expected = np.ones((5, 6), bool)
     expected[1, 3] = False
-    np.testing.assert_array_equal(_checks.valid_pixels(scene), expected)
+    np.testing.assert_array_equal(_conventions.valid_pixels(scene), expected)
 
     whole = (scene * 10_000).fillna(-9999).astype("int16")
-    assert _checks.valid_pixels(whole).all()
+    assert _conventions.valid_pixels(whole).all()
     for place in (whole.attrs, whole.encoding):
         place["_FillValue"] = -9999
-        np.testing.assert_array_equal(_checks.valid_pixels(whole), expected)
+        np.testing.assert_array_equal(_conventions.valid_pixels(whole), expected)
         place.clear()
 
 
 def test_valid_pixels_stays_lazy():
-    assert _checks.valid_pixels(make_scene(chunks=2)).chunks is not None
+    assert _conventions.valid_pixels(make_scene(chunks=2)).chunks is not None
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint16", "int32"])
@@ -47,7 +48,7 @@ def test_mask_and_float_is_exact(dtype):
     values = xr.DataArray(
         np.array([0, 1, 32767, 5], dtype), dims="x", attrs={"_FillValue": 5, "sensor": "TM"}
     )
-    result = _checks.mask_and_float(values)
+    result = _conventions.mask_and_float(values)
     np.testing.assert_array_equal(result, [0, 1, 32767, np.nan])
     assert result.attrs == {"sensor": "TM"}
     assert values.attrs["_FillValue"] == 5
@@ -55,7 +56,7 @@ def test_mask_and_float_is_exact(dtype):
 
 def test_require_same_grid():
     grid = make_grid()
-    _checks.require_same_grid(grid, make_scene())
+    _conventions.require_same_grid(grid, make_scene())
     for other, found in [
         (make_grid(left=330_015.0), "differ in x: 6 from 330015.0"),
         (make_grid(ny=4), "differ in y"),
@@ -63,15 +64,126 @@ def test_require_same_grid():
         (make_grid(crs=None), "against none"),
     ]:
         with pytest.raises(ValueError, match=found) as error:
-            _checks.require_same_grid(grid, other)
+            _conventions.require_same_grid(grid, other)
         assert "regridding.regrid" in str(error.value)
 
 
 def test_require_reflectance():
-    _checks.require_reflectance(make_scene(), "ndvi")
+    _conventions.require_reflectance(make_scene(), "ndvi")
     with pytest.raises(
         ValueError, match="ndvi needs reflectance.*'digital number'.*to_reflectance"
     ):
-        _checks.require_reflectance(make_scene(units="digital number"), "ndvi")
+        _conventions.require_reflectance(make_scene(units="digital number"), "ndvi")
     with pytest.raises(ValueError, match="found standardized values"):
-        _checks.require_reflectance(make_scene().assign_attrs(scaling="standardized"), "ndvi")
+        _conventions.require_reflectance(make_scene().assign_attrs(scaling="standardized"), "ndvi")
+
+
+@pytest.mark.parametrize("place", ["attrs", "encoding"])
+@pytest.mark.parametrize("key", ["_FillValue", "missing_value", "nodata"])
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+def test_one_rule_says_what_is_missing(dtype, key, place):
+    values = xr.DataArray(np.array([-9999, 0, 1], dtype), dims="x")
+    getattr(values, place)[key] = -9999
+    assert _conventions.is_missing(values).values.tolist() == [True, False, False]
+    np.testing.assert_array_equal(_conventions.mask_and_float(values), [np.nan, 0, 1])
+
+
+def test_the_nodata_value_of_the_accessor_counts():
+    scene = make_scene(np.full((6, 5, 6), 0.5))
+    scene[1, 2, 3] = -9999
+    assert _conventions.valid_pixels(scene).all()
+    scene = scene.rio.set_nodata(-9999)
+    assert np.argwhere(~_conventions.valid_pixels(scene).values).tolist() == [[2, 3]]
+
+
+def test_a_scaled_encoding_describes_the_file_and_not_the_values():
+    decoded = xr.DataArray([0.0, 1.0, np.nan], dims="x")
+    decoded.encoding = {"_FillValue": 0, "scale_factor": 2.75e-5, "add_offset": -0.2}
+    assert _conventions.is_missing(decoded).values.tolist() == [False, False, True]
+
+
+def test_a_nodata_value_that_float32_rounds_is_found():
+    values = xr.DataArray(np.float32([-9999.9, 1]), dims="x", attrs={"nodata": -9999.9})
+    assert _conventions.is_missing(values).values.tolist() == [True, False]
+    assert _conventions.is_missing(values.astype("f8")).values.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("stored", "attrs"),
+    [
+        (np.uint8([[0, 3, 255]]), {}),
+        (np.int64([[0, 3, -1]]), {"_FillValue": -1}),
+        (np.float32([[0, 3, np.nan]]), {}),
+        (np.float64([[0, 3, 255]]), {"nodata": 255.0}),
+    ],
+)
+@pytest.mark.parametrize("chunks", [None, 1])
+def test_labels_are_read_however_they_were_stored(stored, attrs, chunks):
+    labels = xr.DataArray(stored, dims=("y", "x"), attrs=attrs)
+    labels = labels if chunks is None else labels.chunk(chunks)
+    result = _conventions.as_labels(labels)
+    assert result.dtype == np.uint8
+    assert result.values.tolist() == [[0, 3, 255]]
+    assert result.chunks == labels.chunks
+
+
+@pytest.mark.parametrize("wrong", [-1, 256, 0.5, np.inf])
+def test_what_is_no_label_is_refused(wrong):
+    with pytest.raises(ValueError, match="labels must be whole numbers from 0 to 254"):
+        _conventions.as_labels(xr.DataArray([[0.0, wrong]], dims=("y", "x")))
+
+
+@pytest.mark.parametrize("text", ["[0, 1, 2]", "0 1 2", "0, 1, 2", "0b, 1b, 2b", "[0. 1. 2.]"])
+def test_class_numbers_are_read_from_text(text):
+    labels = xr.DataArray(
+        np.uint8([[0]]), dims=("y", "x"), attrs={"flag_values": text, "flag_meanings": "a b c"}
+    )
+    assert _conventions.meanings_of(labels) == {0: "a", 1: "b", 2: "c"}
+
+
+def test_a_grid_saved_and_opened_again_is_the_same_grid():
+    scene = make_scene()
+    moved = scene.assign_coords(x=scene.x + 1e-9, y=scene.y - 0.02)
+    again = _conventions.require_same_grid(scene, moved)
+    assert (scene + again).sizes == scene.sizes
+    with pytest.raises(ValueError, match="differ in x"):
+        _conventions.require_same_grid(scene, scene.assign_coords(x=scene.x + 0.05))
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        (np.ma.masked_equal([1, 2], 2), TypeError),
+        (da.ma.masked_equal(da.arange(3), 2), TypeError),
+        (["a"], TypeError),
+        ([1j], TypeError),
+        ([None], TypeError),
+        (np.array(["2017"], "M8[D]"), TypeError),
+        ([[1], [1, 2]], ValueError),
+    ],
+)
+def test_arrays_of_real_numbers(values, error):
+    assert _checks.as_real_array([1, 2.5], "X").tolist() == [1, 2.5]
+    with pytest.raises(error, match="^X must "):
+        _checks.as_real_array(values, "X")
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "error"),
+    [
+        (lambda v: _checks.require_integer(v, "n", least=1, most=5), 0, ValueError),
+        (lambda v: _checks.require_integer(v, "n", least=1), True, TypeError),
+        (lambda v: _checks.require_integer(v, "n"), 1.0, TypeError),
+        (lambda v: _checks.require_number(v, "n", above=0, most=1), 0, ValueError),
+        (lambda v: _checks.require_number(v, "n", above=0), "1", TypeError),
+        (lambda v: _checks.require_number(v, "n"), np.nan, ValueError),
+        (lambda v: _checks.require_seed(v, "n"), -1, ValueError),
+        (lambda v: _checks.require_seed(v, "n"), 2**32, ValueError),
+        (lambda v: _checks.require_bool(v, "n"), 1, TypeError),
+        (lambda v: _checks.require_choice(v, "n", ("a", "b")), "c", ValueError),
+        (lambda v: _checks.require_choice(v, "n", ("a", "b")), None, TypeError),
+    ],
+)
+def test_parameters_are_checked_in_one_grammar(check, value, error):
+    with pytest.raises(error, match="^n must be .*, got "):
+        check(value)

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import MISSING_LABEL, fill_value, require_dims
+from cookbook_utils._checks import require_dims
+from cookbook_utils._conventions import MISSING_LABEL, equals_nodata, nodata_values
 from cookbook_utils.interimage.arithmetic import Arithmetic, native_dtype
 from cookbook_utils.interimage.numpy_engine import distance_then_place
 
@@ -24,8 +25,8 @@ class Scene(NamedTuple):
 
     values: Any
     """NumPy, CuPy or Dask array (bands, y, x) or (bands, n)."""
-    fill: Any
-    """What an integer holds where it is missing, or None."""
+    nodata: tuple[float, ...] = ()
+    """Values that mark missing pixels, beside NaN."""
     complete: bool = False
     """Whether missing pixels are an error."""
 
@@ -111,12 +112,11 @@ def read_scenes(x: Any) -> tuple[list[Scene], np.ndarray | None]:
             raise ValueError(
                 f"{what} has {array.sizes['band']} bands, scene 0 has {scenes[0].values.shape[0]}"
             )
-        fill = fill_value(array)
-        fill = array.attrs.get("nodata") if fill is None else fill
+        nodata = nodata_values(array)
         further = [dim for dim in array.dims if dim not in ("band", "y", "x")]
         values = array.transpose(*further, "band", "y", "x").data
         for at in np.ndindex(values.shape[: len(further)]):
-            scenes.append(Scene(values[at], fill))
+            scenes.append(Scene(values[at], nodata))
     return scenes, names
 
 
@@ -169,31 +169,21 @@ def load(
     labels : array of uint8 (n,)
         A pixel is missing where one of its bands is.
     """
-    values, fill = scene.values.reshape(len(scene.values), -1), scene.fill
+    values = scene.values.reshape(len(scene.values), -1)
     xp = array_module(values)
     if chosen is not None:
         values = values[:, xp.asarray(chosen.ravel())]
     labels = xp.zeros(values.shape[1], np.uint8)
     for band in values:
-        if band.dtype.kind != "f":
-            if fill is not None and _holds(band.dtype, fill):
-                labels[band == fill] = MISSING_LABEL
-        else:
-            finite = xp.isfinite(band)
-            if not finite.all():
-                if xp.isinf(band).any():
-                    raise ValueError("the pixels hold infinity; expected finite numbers or NaN")
-                labels[~finite] = MISSING_LABEL
+        if scene.nodata:
+            labels[equals_nodata(band, scene.nodata)] = MISSING_LABEL
+        if band.dtype.kind == "f" and not xp.isfinite(band).all():
+            labels[xp.isnan(band)] = MISSING_LABEL
+            if xp.isinf(band[labels != MISSING_LABEL]).any():
+                raise ValueError("the pixels hold infinity; expected finite numbers or NaN")
     if scene.complete and labels.any():
         raise ValueError("X contains NaN; a table must have all values")
     return xp.ascontiguousarray(values, dtype), labels
-
-
-def _holds(dtype: np.dtype, value: Any) -> bool:
-    """Return whether an integer can have a value; CuPy does not compare it with one it cannot."""
-    if dtype.kind not in "ui":
-        return dtype.kind == "b"
-    return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
 def extent(values: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, int]:

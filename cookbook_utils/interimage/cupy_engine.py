@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cookbook_utils._checks import MISSING_LABEL
+from cookbook_utils._conventions import MISSING_LABEL
 from cookbook_utils.interimage.arithmetic import Arithmetic
 from cookbook_utils.interimage.blocks import (
     Extent,

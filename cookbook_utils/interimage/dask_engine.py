@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cookbook_utils._checks import MISSING_LABEL
+from cookbook_utils._conventions import MISSING_LABEL
 from cookbook_utils.interimage import cupy_engine, numba_engine
 from cookbook_utils.interimage.arithmetic import Arithmetic, native_dtype
 from cookbook_utils.interimage.blocks import (

@@ -351,7 +351,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             X = X.data
         if not hasattr(X, "dask") and array_module(X) is np:
             # Missing values end here: a table has no place for missing labels.
-            return Scene(validate_data(self, X, reset=reset, dtype=list(DTYPES)[::-1]).T, None)
+            return Scene(validate_data(self, X, reset=reset, dtype=list(DTYPES)[::-1]).T)
         if X.ndim != 2:
             raise ValueError(f"expected a table (n_samples, n_features), found shape {X.shape}")
         if reset:
@@ -360,7 +360,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             raise ValueError(
                 f"X has {X.shape[1]} features, the model was fitted on {self.n_features_in_}"
             )
-        return Scene(X.T, None, complete=True)
+        return Scene(X.T, complete=True)
 
     def _as_given(self, labels: list, X: Any) -> Any:
         return as_maps(labels, X) if is_scenes(X) else labels[0].astype(np.int32)

@@ -13,7 +13,7 @@ import functools
 
 import numpy as np
 
-from cookbook_utils._checks import MISSING_LABEL
+from cookbook_utils._conventions import MISSING_LABEL
 from cookbook_utils.interimage.arithmetic import Arithmetic
 
 TILE = 2304  # values, 384 pixels of 6 bands: scratch and what is read fill half of 32 KB of cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cookbook_utils._checks import MISSING_LABEL
+from cookbook_utils._conventions import MISSING_LABEL
 from cookbook_utils.interimage.arithmetic import Arithmetic
 
 BLOCK = 2**16  # pixels at a time: temporary arrays stay in the cache
