@@ -26,7 +26,7 @@ import xarray as xr
 
 from benchmarks._result import about, write
 from cookbook_utils.interimage import InterImageKMeans, numba_engine
-from cookbook_utils.interimage.arithmetic import Arithmetic
+from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import LocalBlocks, Scene
 
 BANDS, K, CLASSES, SEED = 6, 8, 12, 0
@@ -65,18 +65,18 @@ class Ours:
         self.pixels, self.start = pixels, start
 
     def blocks(self) -> LocalBlocks:
-        return LocalBlocks([Scene(self.pixels, None)], numba_engine)
+        return LocalBlocks([Scene(self.pixels)], numba_engine)
 
     def __call__(self, iterations: int) -> list[float]:
         blocks = self.blocks()
         extent = blocks.extent()
-        arithmetic = Arithmetic.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
+        fixed_point = FixedPoint.of(*extent[:2], blocks.dtype, extent.n_pixels)
         centers, sums, counts, seconds = self.start, 0, 0, []
         for _ in range(iterations):
             begin = time.perf_counter()
-            _, more, moved = blocks.assign(arithmetic, arithmetic.weights(centers))
+            _, more, moved = blocks.assign(fixed_point, Scores.of(centers, blocks.dtype))
             sums, counts = sums + more, counts + moved
-            centers = arithmetic.means(sums, counts, centers)
+            centers = fixed_point.means(sums, counts, centers)
             seconds.append(time.perf_counter() - begin)
         self.centers = centers
         return seconds

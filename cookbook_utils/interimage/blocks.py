@@ -14,7 +14,7 @@ import xarray as xr
 
 from cookbook_utils._checks import require_dims
 from cookbook_utils._conventions import MISSING_LABEL, equals_nodata, nodata_values
-from cookbook_utils.interimage.arithmetic import Arithmetic, native_dtype
+from cookbook_utils.interimage.arithmetic import LARGEST, FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.numpy_engine import distance_then_place
 
 DRAWN_AT_ONCE = 2**16  # pixels: temporary arrays stay in the cache
@@ -180,7 +180,7 @@ def load(
         if band.dtype.kind == "f" and not xp.isfinite(band).all():
             labels[xp.isnan(band)] = MISSING_LABEL
             if xp.isinf(band[labels != MISSING_LABEL]).any():
-                raise ValueError("the pixels hold infinity; expected finite numbers or NaN")
+                raise ValueError("pixels must be finite numbers, NaN or nodata, got infinity")
     if scene.complete and labels.any():
         raise ValueError("X contains NaN; a table must have all values")
     return xp.ascontiguousarray(values, dtype), labels
@@ -259,14 +259,16 @@ class LocalBlocks:
         """Return the range of all valid pixels and their number."""
         return joint_extent([extent(*block) for block in self._blocks])
 
-    def assign(self, arithmetic: Arithmetic, weights: np.ndarray) -> tuple:
+    def assign(self, fixed_point: FixedPoint, scores: Scores) -> tuple:
         """Label all pixels; return what that changed, as an engine's ``assign``."""
         first, self._first = self._first, False
-        return add_changes(self._parts(self._engine.assign, arithmetic, weights, first))
+        return add_changes(self._parts(self._engine.assign, fixed_point, scores, first))
 
-    def measure(self, arithmetic: Arithmetic, centers: np.ndarray) -> tuple[int, float, np.ndarray]:
+    def measure(
+        self, fixed_point: FixedPoint, centers: np.ndarray
+    ) -> tuple[int, float, np.ndarray]:
         """Sum squared distances and find the farthest pixel, as an engine's ``measure``."""
-        return add_distances(self._parts(self._engine.measure, arithmetic, centers))
+        return add_distances(self._parts(self._engine.measure, fixed_point, centers))
 
     def counts(self, n_clusters: int) -> np.ndarray:
         """Return the pixels of each cluster in each scene, int64 (scenes, n_clusters)."""
@@ -280,9 +282,9 @@ class LocalBlocks:
         """Return the labels of each scene in its shape."""
         return [k.reshape(s) for (_, k), s in zip(self._blocks, self._shapes, strict=True)]
 
-    def predict(self, arithmetic: Arithmetic, weights: np.ndarray) -> list[np.ndarray]:
+    def predict(self, fixed_point: FixedPoint, scores: Scores) -> list[np.ndarray]:
         """Label all pixels and return the labels of each scene in its shape."""
-        self.assign(arithmetic, weights)
+        self.assign(fixed_point, scores)
         return self.labels()
 
     def _parts(self, function: Callable, *args: Any) -> list:

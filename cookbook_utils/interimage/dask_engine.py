@@ -15,7 +15,7 @@ import numpy as np
 
 from cookbook_utils._conventions import MISSING_LABEL
 from cookbook_utils.interimage import cupy_engine, numba_engine
-from cookbook_utils.interimage.arithmetic import Arithmetic, native_dtype
+from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.blocks import (
     Extent,
     Sampling,
@@ -70,7 +70,7 @@ class DaskBlocks:
     def extent(self) -> Extent:
         return joint_extent(self._gather(_extent, self._blocks))
 
-    def assign(self, arithmetic: Arithmetic, weights: np.ndarray) -> tuple:
+    def assign(self, fixed_point: FixedPoint, scores: Scores) -> tuple:
         import dask
         import dask.system
 
@@ -83,15 +83,17 @@ class DaskBlocks:
             some = slice(start, start + size)
             pairs = zip(self._blocks[some], self._labels[some], strict=True)
             labels, changes = zip(
-                *(assign(*pair, arithmetic, weights) for pair in pairs), strict=True
+                *(assign(*pair, fixed_point, scores) for pair in pairs), strict=True
             )
             total, *self._labels[some] = dask.persist(add(list(changes)), *labels)
             totals.append(total)
         return add(totals).compute()
 
-    def measure(self, arithmetic: Arithmetic, centers: np.ndarray) -> tuple[int, float, np.ndarray]:
+    def measure(
+        self, fixed_point: FixedPoint, centers: np.ndarray
+    ) -> tuple[int, float, np.ndarray]:
         return add_distances(
-            self._gather(_measure, self._blocks, self._labels, arithmetic, centers)
+            self._gather(_measure, self._blocks, self._labels, fixed_point, centers)
         )
 
     def counts(self, n_clusters: int) -> np.ndarray:
@@ -105,12 +107,12 @@ class DaskBlocks:
         """Return the labels of each scene as a Dask array in its shape and chunks."""
         return self._maps(self._labels)
 
-    def predict(self, arithmetic: Arithmetic, weights: np.ndarray) -> list:
+    def predict(self, fixed_point: FixedPoint, scores: Scores) -> list:
         """Return labels that are computed when they are asked for."""
         import dask
 
         label = dask.delayed(_label)
-        return self._maps([label(block, arithmetic, weights) for block in self._blocks])
+        return self._maps([label(block, fixed_point, scores) for block in self._blocks])
 
     def _gather(self, function, first: list, second: list | None = None, *args: Any) -> list:
         import dask
@@ -155,22 +157,22 @@ def _engine(values) -> ModuleType:
     return numba_engine if array_module(values) is np else cupy_engine
 
 
-def _assign(block, labels, arithmetic, weights) -> tuple[np.ndarray, tuple]:
+def _assign(block, labels, fixed_point, scores) -> tuple[np.ndarray, tuple]:
     values, fresh = block
     first = labels is None
     labels = fresh.copy() if first else labels.copy()  # what Dask holds must never change
     part = slice(0, labels.size)
-    change = _engine(values).assign(values, labels, part, arithmetic, weights, first)
+    change = _engine(values).assign(values, labels, part, fixed_point, scores, first)
     return labels, change
 
 
-def _label(block, arithmetic, weights) -> np.ndarray:
-    return _assign(block, None, arithmetic, weights)[0]
+def _label(block, fixed_point, scores) -> np.ndarray:
+    return _assign(block, None, fixed_point, scores)[0]
 
 
-def _measure(block, labels, arithmetic, centers) -> tuple[int, float, np.ndarray]:
+def _measure(block, labels, fixed_point, centers) -> tuple[int, float, np.ndarray]:
     values, part = block[0], slice(0, labels.size)
-    return _engine(values).measure(values, labels, part, arithmetic, centers)
+    return _engine(values).measure(values, labels, part, fixed_point, centers)
 
 
 def _extent(block) -> tuple[np.ndarray, np.ndarray, int]:

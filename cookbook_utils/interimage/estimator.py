@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
-from cookbook_utils.interimage.arithmetic import DTYPES, Arithmetic
+from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.interimage.blocks import (
     Extent,
     LocalBlocks,
@@ -199,16 +198,16 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
                 f"n_clusters={self.n_clusters}"
             )
         start = self._start(scenes, extent, random)
-        arithmetic = Arithmetic.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
-        state = self._iterate(part or blocks, n_fitted, arithmetic, start, extent, sampling)
+        fixed_point = FixedPoint.of(*extent[:2], blocks.dtype, extent.n_pixels)
+        state = self._iterate(part or blocks, n_fitted, fixed_point, start, extent, sampling)
 
         self._extent = extent
         self.cluster_centers_ = state.centers
         self.n_iter_ = len(state.changed)
         self.change_fraction_ = np.array(state.changed)
-        blocks.assign(arithmetic, arithmetic.weights(state.centers))
-        total, *_ = blocks.measure(arithmetic, state.centers)
-        self.inertia_ = total / arithmetic.square
+        blocks.assign(fixed_point, Scores.of(state.centers, blocks.dtype))
+        total, *_ = blocks.measure(fixed_point, state.centers)
+        self.inertia_ = fixed_point.squares(total)
         self.counts_ = blocks.counts(self.n_clusters)
         self.labels_ = self._as_given(blocks.labels(), X)
         return self
@@ -235,12 +234,10 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         blocks = self._blocks(self._read(X, reset=False))
-        arithmetic = Arithmetic.of(
-            self._extent.low, self._extent.high, blocks.dtype, self._extent.n_pixels
-        )
         # Nothing is summed: pixels may lie outside the range that sums were made for.
-        arithmetic = replace(arithmetic, unit=np.zeros_like(arithmetic.unit))
-        labels = blocks.predict(arithmetic, arithmetic.weights(self.cluster_centers_))
+        bands = self.cluster_centers_.shape[1]
+        no_sums = FixedPoint(np.zeros(bands), np.zeros(bands), 0.0, 0.0)
+        labels = blocks.predict(no_sums, Scores.of(self.cluster_centers_, blocks.dtype))
         return self._as_given(labels, X)
 
     # -- iterations -------------------------------------------------------------------------
@@ -271,12 +268,12 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             return kmeans_plusplus(pixels, k, random_state=random)[0]
 
     def _iterate(
-        self, blocks, n: int, arithmetic: Arithmetic, start: np.ndarray, extent: Extent,
+        self, blocks, n: int, fixed_point: FixedPoint, start: np.ndarray, extent: Extent,
         sampling: Sampling | None,
     ) -> checkpoints.State:  # fmt: skip
         options = {"empty": self.empty, "sampling": sampling, "dtype": blocks.dtype.name}
         problem = {"start": start, "low": extent.low, "high": extent.high, "n": n, **options}
-        bands = arithmetic.offset.size
+        bands = fixed_point.offset.size
         state = checkpoints.State(
             start, start, np.zeros((self.n_clusters, bands), np.int64),
             np.zeros(self.n_clusters, np.int64), [], np.inf,
@@ -284,17 +281,19 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         if self.checkpoint is not None and os.path.exists(self.checkpoint):
             state = checkpoints.load(self.checkpoint, problem)
             if not self._done(state):  # the labels of the last iteration, from its centers
-                _, sums, counts = blocks.assign(arithmetic, arithmetic.weights(state.labeled_by))
+                _, sums, counts = blocks.assign(
+                    fixed_point, Scores.of(state.labeled_by, blocks.dtype)
+                )
                 if not (np.array_equal(sums, state.sums) and np.array_equal(counts, state.counts)):
                     raise ValueError(f"{self.checkpoint} belongs to a fit of other pixels")
         diagonal = float(np.linalg.norm(extent.high - extent.low))
         while not self._done(state):
             before = state.centers
-            changed, sums, counts = blocks.assign(arithmetic, arithmetic.weights(before))
+            changed, sums, counts = blocks.assign(fixed_point, Scores.of(before, blocks.dtype))
             sums, counts = state.sums + sums, state.counts + counts
-            centers = arithmetic.means(sums, counts, before)
+            centers = fixed_point.means(sums, counts, before)
             moved = self.empty == "farthest" and self._fill_empty(
-                blocks, arithmetic, counts, centers
+                blocks, fixed_point, counts, centers
             )
             shift = float(np.linalg.norm(centers - before, axis=1).max())
             value = changed / n if self.criterion == "changed" else shift / (diagonal or 1.0)
@@ -311,12 +310,12 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     def _done(self, state: checkpoints.State) -> bool:
         return len(state.changed) >= self.max_iter or state.criterion < self.tol
 
-    def _fill_empty(self, blocks, arithmetic, counts: np.ndarray, centers: np.ndarray) -> bool:
+    def _fill_empty(self, blocks, fixed_point, counts: np.ndarray, centers: np.ndarray) -> bool:
         """Move the first center without pixels to the farthest pixel; return whether one moved."""
         empty = np.flatnonzero(counts == 0)
         if not empty.size:
             return False
-        _, squared, pixel = blocks.measure(arithmetic, centers)
+        _, squared, pixel = blocks.measure(fixed_point, centers)
         if squared > 0:
             centers[empty[0]] = pixel
         return squared > 0

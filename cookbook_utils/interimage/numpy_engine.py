@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cookbook_utils._conventions import MISSING_LABEL
-from cookbook_utils.interimage.arithmetic import Arithmetic
+from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, nearest_centers
 
 BLOCK = 2**16  # pixels at a time: temporary arrays stay in the cache
 
@@ -15,27 +15,12 @@ def threads() -> int:
     return 1
 
 
-def nearest(values: np.ndarray, arithmetic: Arithmetic, weights: np.ndarray) -> np.ndarray:
-    """Return the nearest center of pixels (bands, n), the lowest of equally near ones."""
-    x = arithmetic.centered(values)
-    label = np.zeros(x.shape[1], np.uint8)
-    least = np.full(x.shape[1], np.inf, np.float32)
-    for number, center in enumerate(weights):
-        score = np.full(x.shape[1], center[-1])
-        for band, weight in zip(x, center[:-1], strict=True):
-            score += weight * band
-        nearer = score < least
-        label[nearer] = number
-        least[nearer] = score[nearer]
-    return label
-
-
 def assign(
     values: np.ndarray,
     labels: np.ndarray,
     part: slice,
-    arithmetic: Arithmetic,
-    weights: np.ndarray,
+    fixed_point: FixedPoint,
+    scores: Scores,
     first: bool,
 ) -> tuple[int, np.ndarray, np.ndarray]:
     """Label a part of a block, and count what that changed.
@@ -48,8 +33,10 @@ def assign(
         Updated in place, but for those that are 255: missing.
     part : slice
         The pixels to label.
-    arithmetic, weights
-        How to compute, and ``arithmetic.weights`` of the centers.
+    fixed_point : FixedPoint
+        How pixels are rounded for the sums.
+    scores : Scores
+        Of the centers.
     first : bool
         Whether no pixel has a label yet: then all that are not missing change.
 
@@ -63,17 +50,18 @@ def assign(
     counts : numpy.ndarray of int64 (k,)
         The same for the number of pixels.
     """
-    sums = np.zeros((len(weights), len(values)), np.int64)
-    counts = np.zeros(len(weights), np.int64)
+    k = len(scores.centers)
+    sums = np.zeros((k, len(values)), np.int64)
+    counts = np.zeros(k, np.int64)
     changed = 0
     for start in range(part.start, part.stop, BLOCK):
         block = slice(start, min(start + BLOCK, part.stop))
-        old, new = labels[block], nearest(values[:, block], arithmetic, weights)
+        old, new = labels[block], nearest_centers(values[:, block], scores.centers)
         moved = np.flatnonzero((old != MISSING_LABEL) & (first | (old != new)))
-        fixed = arithmetic.fixed_point(values[:, block][:, moved])
+        fixed = fixed_point.of_pixels(values[:, block][:, moved])
         sides = [(1, new[moved])] if first else [(1, new[moved]), (-1, old[moved])]
         for sign, side in sides:
-            counts += sign * np.bincount(side, minlength=len(weights))
+            counts += sign * np.bincount(side, minlength=k)
             for cluster in np.unique(side):
                 sums[cluster] += sign * fixed[:, side == cluster].sum(axis=1)
         old[moved] = new[moved]
@@ -85,14 +73,14 @@ def measure(
     values: np.ndarray,
     labels: np.ndarray,
     part: slice,
-    arithmetic: Arithmetic,
+    fixed_point: FixedPoint,
     centers: np.ndarray,
 ) -> tuple[int, float, np.ndarray]:
     """Sum the squared distances of a part of a block, and find the pixel farthest from its center.
 
     Parameters
     ----------
-    values, labels, part, arithmetic
+    values, labels, part, fixed_point
         As for `assign`.
     centers : numpy.ndarray of float64 (k, bands)
         The centers, in the units of the pixels.
@@ -100,15 +88,14 @@ def measure(
     Returns
     -------
     total : int
-        Sum of the squared distances of pixels to the centers of their labels, each rounded to
-        ``1 / arithmetic.square``, in these steps.
+        Sum of the squared distances of pixels to the centers of their labels, in the fine steps of
+        `fixed_point`.
     squared : float
         The largest of them; -1 if all pixels are missing.
     pixel : numpy.ndarray of float64 (bands,)
         Where it is; of several the first in order of the first band, then the second and so on.
     """
     total, farthest = 0, (-1.0, np.zeros(len(values)))
-    shifted = centers - arithmetic.offset
     for start in range(part.start, part.stop, BLOCK):
         block = slice(start, min(start + BLOCK, part.stop))
         valid = np.flatnonzero(labels[block] != MISSING_LABEL)
@@ -116,9 +103,9 @@ def measure(
             continue
         pixels, own = values[:, block][:, valid], labels[block][valid]
         squared = np.zeros(valid.size)
-        for band, offset, center in zip(pixels, arithmetic.offset, shifted.T, strict=True):
-            squared += (band.astype(np.float64) - offset - center[own]) ** 2
-        total += int(np.rint(squared * arithmetic.square).astype(np.int64).sum())
+        for band, center in zip(pixels, centers.T, strict=True):
+            squared += (band.astype(np.float64) - center[own]) ** 2
+        total += fixed_point.sum_of_squares(squared)
         ties = pixels[:, squared == squared.max()].astype(np.float64)
         here = squared.max(), ties[:, np.lexsort(ties[::-1])[0]]
         farthest = max(farthest, here, key=distance_then_place)
