@@ -310,19 +310,19 @@ def refused(path):
     return str(path) in message and "damaged or something else: remove it" in message
 
 
-def test_every_flipped_byte_is_found(path):
+def test_a_flipped_byte_is_found(path):
     fit(path, max_iter=2)
     content = path.read_bytes()
     assert len(checkpoints.load(path, {}).steps) == 2
-    for at in range(len(content)):
+    for at in (*range(0, len(content), 7), *range(len(content) - 60, len(content))):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
         assert refused(path), at
 
 
-def test_every_cut_is_found(path):
+def test_a_cut_is_found(path):
     fit(path, max_iter=2)
     content = path.read_bytes()
-    for size in (*range(0, len(content), 7), len(content) - 1):
+    for size in (*range(0, len(content), 50), *range(len(content) - 60, len(content))):
         path.write_bytes(content[:size])
         assert refused(path), size
     path.write_bytes(content + b"\n")

@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from cookbook_utils.interimage import InterImageKMeans, cupy_engine
 
 from . import test_checkpoints, test_cupy_engine, test_interimage
+from .test_checkpoints import path  # noqa: F401  a fixture of its tests
 from .test_cupy_engine import streamed  # noqa: F401  a fixture of its tests
 from .test_interimage import assert_same
 

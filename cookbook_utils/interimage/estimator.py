@@ -71,14 +71,13 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         center: one in each iteration, and fitting goes on after it.
     checkpoint : path, optional
         A file, ``.npz``, in a folder that exists, that holds the state after each iteration. If it
-        is there, `fit` goes on from it, and finds bit for bit what a fit without it would; with
-        other `engine`, chunks or workers too. `max_iter` may be raised, `tol` lowered and
-        `criterion` changed to go on after the end. The file of a fit of other pixels, band names,
-        version or other parameters, and one that went further than this fit would, are refused,
-        also where the fit has ended; so is a damaged one. To tell pixels apart `fit` reads them
-        once more, in about the time of two iterations. Needs a `random_state` where anything is
-        drawn at random. While a fit holds the file, there is a ``.NAME.lock`` beside it and other
-        fits are refused it.
+        is there, `fit` goes on from it, in any engine and chunks, and finds bit for bit what it
+        finds without a checkpoint. To go on after the end, raise `max_iter`, lower `tol` or change
+        `criterion`. `fit` refuses a damaged file, one of other pixels, band names or parameters or
+        of another version of this package, and one that has run more iterations than it would
+        itself. To compare the pixels takes the time of about two iterations. A `random_state` is
+        needed where anything is drawn at random. One fit at a time can use the file; meanwhile a
+        file ``.NAME.lock`` lies beside it.
     random_state : int, RandomState or None, default None
         Seed of "k-means++" and of `sample`.
 
