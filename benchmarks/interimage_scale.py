@@ -78,8 +78,9 @@ def write_samples(folder: str, file: str) -> None:
         for row in range(0, scene.sizes["y"], CHUNK):
             rows = scene[:, row : row + CHUNK].values.reshape(BANDS, -1)
             first = row * scene.sizes["x"]
-            chosen = sampling.chosen(number, np.arange(first, first + rows.shape[1]))
-            parts.append(rows[:, chosen & (rows != 0).all(axis=0)])
+            chosen = sampling.positions(number, first, first + rows.shape[1]) - first
+            drawn = rows[:, chosen]
+            parts.append(drawn[:, (drawn != 0).all(axis=0)])
     np.save(file, np.ascontiguousarray(np.concatenate(parts, axis=1)))  # band after band
 
 

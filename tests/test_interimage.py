@@ -1,12 +1,5 @@
 """One suite for all engines of inter-image k-means, against each other and a plain loop."""
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-
 import dask.array as da
 import numpy as np
 import pytest
@@ -21,8 +14,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cookbook_utils.interimage import InterImageKMeans, checkpoints, estimator, numba_engine
-from cookbook_utils.interimage.arithmetic import DTYPES, Arithmetic, native_dtype
+from cookbook_utils.interimage import InterImageKMeans, estimator, numba_engine
+from cookbook_utils.interimage.arithmetic import (
+    DTYPES,
+    native_dtype,
+)
 from cookbook_utils.interimage.blocks import LocalBlocks, Sampling, Scene
 from cookbook_utils.metrics import simplified_silhouette
 from cookbook_utils.stacking import stack_pixels
@@ -383,11 +379,24 @@ def test_floats_of_any_magnitude(engine, magnitude):
 
 
 def test_a_stratified_sample_takes_one_pixel_from_every_run():
-    chosen = Sampling(0.2, stratified=True, seed=5).chosen(0, np.arange(1000))
-    assert_array_equal(chosen.reshape(200, 5).sum(axis=1), 1)
-    assert chosen.reshape(200, 5).any(axis=0).all()
-    assert np.any(chosen != Sampling(0.2, True, 5).chosen(1, np.arange(1000)))
-    assert np.any(chosen != Sampling(0.2, True, 6).chosen(0, np.arange(1000)))
+    drawn = Sampling(0.2, stratified=True, seed=5).positions(0, 0, 1000)
+    assert_array_equal(drawn // 5, np.arange(200))
+    assert set(drawn % 5) == set(range(5))
+    assert np.any(drawn != Sampling(0.2, True, 5).positions(1, 0, 1000))
+    assert np.any(drawn != Sampling(0.2, True, 6).positions(0, 0, 1000))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    share=st.floats(0.001, 1), stratified=st.booleans(), seed=st.integers(0, 2**31 - 1),
+    start=st.integers(0, 5000), size=st.integers(1, 3000),
+)  # fmt: skip
+@example(share=0.7, stratified=True, seed=0, start=7, size=10)  # runs that end between two floats
+def test_a_part_of_a_scene_has_its_part_of_the_sample(share, stratified, seed, start, size):
+    sampling = Sampling(share, stratified, seed)
+    everywhere, stop = sampling.positions(3, 0, 8000), start + size
+    expected = everywhere[(everywhere >= start) & (everywhere < stop)]
+    assert_array_equal(sampling.positions(3, start, stop), expected)
 
 
 @settings(max_examples=50, deadline=None)
@@ -395,7 +404,7 @@ def test_a_stratified_sample_takes_one_pixel_from_every_run():
 @example(share=0.7, stratified=True, seed=0)  # whose runs end between two floats
 def test_a_sample_has_its_share(share, stratified, seed):
     n = 50_000
-    drawn = np.count_nonzero(Sampling(share, stratified, seed).chosen(2, np.arange(n)))
+    drawn = Sampling(share, stratified, seed).positions(2, 0, n).size
     spread = 2 if stratified else 6 * np.sqrt(n * share * (1 - share)) + 1
     assert abs(drawn - share * n) <= spread
 
@@ -450,76 +459,6 @@ def test_255_clusters(engine):
     model = InterImageKMeans(255, engine=engine, empty="farthest", tol=0, max_iter=300).fit(table)
     assert model.inertia_ == 0
     assert_array_equal(np.sort(model.cluster_centers_[:, 0]), np.arange(255))
-
-
-# -- checkpoint -------------------------------------------------------------------------------
-
-
-@engines
-@pytest.mark.parametrize(
-    "options", [{}, {"sample": 0.5, "init": "k-means++"}, {"empty": "farthest"}]
-)
-def test_goes_on_after_an_interruption_with_the_same_result(engine, options, tmp_path, monkeypatch):
-    scenes = make_series(dtype="float32")
-    options = {"engine": engine, "random_state": 4, **options}
-    whole = InterImageKMeans(6, **options).fit(scenes)
-    path = tmp_path / "centers.npz"
-    save = checkpoints.save
-
-    def save_and_die(path, state, problem):
-        save(path, state, problem)
-        if len(state.changed) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoints, "save", save_and_die)
-    with pytest.raises(KeyboardInterrupt):
-        InterImageKMeans(6, checkpoint=path, **options).fit(scenes)
-    monkeypatch.undo()
-    resumed = InterImageKMeans(6, checkpoint=path, **options).fit(scenes)
-    assert whole.n_iter_ > 3
-    assert_same(whole, resumed)
-    assert_same(whole, InterImageKMeans(6, checkpoint=path, **options).fit(scenes))
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
-def test_goes_on_after_a_kill(tmp_path):
-    path = tmp_path / "centers.npz"
-    code = f"""
-        import numpy as np
-        from cookbook_utils.interimage import InterImageKMeans
-        table = np.random.default_rng(0).random((20_000, 3), np.float32)
-        model = InterImageKMeans(9, tol=0, max_iter=10_000, checkpoint={str(path)!r})
-        model.fit(table)
-    """
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
-    try:
-        deadline = time.monotonic() + 60
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    with np.load(path, allow_pickle=False) as stored:
-        done = len(stored["changed"])
-    table = np.random.default_rng(0).random((20_000, 3), np.float32)
-    options = {"tol": 0, "max_iter": done + 5}
-    resumed = InterImageKMeans(9, checkpoint=path, **options).fit(table)
-    assert_same(resumed, InterImageKMeans(9, **options).fit(table))
-
-
-def test_checkpoint_of_another_fit_is_refused(tmp_path):
-    path = tmp_path / "centers.npz"
-    scenes = make_series()
-    InterImageKMeans(4, checkpoint=path, max_iter=2).fit(scenes)
-    with pytest.raises(ValueError, match="another fit: it differs in start"):
-        InterImageKMeans(5, checkpoint=path).fit(scenes)
-    scenes[0][1, 5, 5] += 1
-    with pytest.raises(ValueError, match="other pixels"):
-        InterImageKMeans(4, checkpoint=path).fit(scenes)
-    path.write_bytes(b"PK no archive")
-    with pytest.raises(ValueError, match="not a checkpoint"):
-        InterImageKMeans(4, checkpoint=path).fit(scenes)
 
 
 # -- errors -----------------------------------------------------------------------------------
@@ -617,11 +556,3 @@ def test_auto_takes_numba_for_many_pixels(monkeypatch):
     monkeypatch.setattr(estimator, "SMALL", 400)
     InterImageKMeans(2).fit(table)
     assert seen
-
-
-def test_float32_distances_hold_far_from_zero():
-    """Pixels are shifted before they are rounded: 20 000 ± 1 is as good as 0 ± 1."""
-    low, high = np.array([20_000.0]), np.array([20_002.0])
-    arithmetic = Arithmetic.of(low, high, np.dtype("float64"), 10)
-    assert_array_equal(arithmetic.centered(np.array([[20_000.0, 20_000.25]])), [[-1, -0.75]])
-    assert_allclose(arithmetic.weights(np.array([[20_001.5]])), [[-0.5, 0.125]])

@@ -1,4 +1,4 @@
-"""From scenes and tables to blocks of pixels that an engine takes, and back from labels to maps."""
+"""Blocks of pixels that an engine takes, and what is drawn, measured and hashed of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 
-from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions import MISSING_LABEL, equals_nodata, nodata_values
+from cookbook_utils._conventions import MISSING_LABEL, equals_nodata
 from cookbook_utils.interimage.arithmetic import LARGEST, FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.numpy_engine import distance_then_place
 
-DRAWN_AT_ONCE = 2**16  # pixels: temporary arrays stay in the cache
+AT_ONCE = 2**16  # pixels drawn or hashed at a time: temporary arrays stay in the cache
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 ÷ the golden ratio: its multiples lie far apart
 
 
 class Scene(NamedTuple):
@@ -45,23 +44,26 @@ class Sampling:
     stratified: bool
     seed: int
 
-    def chosen(self, scene: int, position: np.ndarray) -> np.ndarray:
-        """Return which of the pixels at a flat `position` in a scene are drawn.
+    def positions(self, scene: int, start: int, stop: int) -> np.ndarray:
+        """Return which of the flat positions from `start` to `stop` in a scene are drawn, int64.
 
         Stratified: a scene is cut into runs of 1 / share pixels, and one is drawn from each.
         """
-        chosen = np.empty(position.shape, bool)
-        for start in range(0, position.size, DRAWN_AT_ONCE):
-            block = slice(start, start + DRAWN_AT_ONCE)
-            chosen.flat[block] = self._chosen(scene, position.flat[block])
-        return chosen
+        first, last = start, stop
+        if self.stratified:  # strata are numbered instead of pixels: the work is that of the sample
+            first, last = np.floor(start * self.share), np.floor((stop - 1) * self.share) + 1
+        numbers = np.arange(first, last)
+        drawn = [
+            self._drawn(scene, numbers[at : at + AT_ONCE]) for at in range(0, len(numbers), AT_ONCE)
+        ]
+        position = np.concatenate([np.empty(0, np.int64), *drawn])
+        return position[(start <= position) & (position < stop)]
 
-    def _chosen(self, scene: int, position: np.ndarray) -> np.ndarray:
+    def _drawn(self, scene: int, number: np.ndarray) -> np.ndarray:
         if not self.stratified:
-            return self._uniform(scene, position) < self.share
-        stratum = np.floor(position * self.share)
-        begin, end = self._first_of(stratum), self._first_of(stratum + 1)
-        return position == begin + np.floor(self._uniform(scene, stratum) * (end - begin))
+            return number[self._uniform(scene, number) < self.share]
+        begin, end = self._first_of(number), self._first_of(number + 1)
+        return (begin + np.floor(self._uniform(scene, number) * (end - begin))).astype(np.int64)
 
     def _first_of(self, stratum: np.ndarray) -> np.ndarray:
         """Return the least position whose ``floor(position * share)``, rounded, is `stratum`."""
@@ -73,11 +75,18 @@ class Sampling:
     def _uniform(self, scene: int, number: np.ndarray) -> np.ndarray:
         z = number.astype(np.uint64)
         for key in (self.seed, scene):
-            z = (z + np.uint64(key + 1)) * np.uint64(0x9E3779B97F4A7C15)
-            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            z ^= z >> np.uint64(31)
+            z = mix((z + np.uint64(key + 1)) * GOLDEN)
         return (z >> np.uint64(11)) * 2.0**-53
+
+
+def mix(z: Any) -> Any:
+    """Return each of the numbers `z`, uint64, as another one, as if drawn at random.
+
+    The mixing function of SplitMix64 (Steele et al. 2014, see `Sampling`).
+    """
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def array_module(values: Any) -> ModuleType:
@@ -91,63 +100,6 @@ def to_host(values: Any) -> np.ndarray:
     return values if array_module(values) is np else values.get()
 
 
-def is_scenes(x: Any) -> bool:
-    """Return whether `x` is a scene, a stack of them or a list of them, and not a table."""
-    first = x[0] if isinstance(x, list | tuple) and x else x
-    return isinstance(first, xr.DataArray) and not {"x", "y"}.isdisjoint(first.dims)
-
-
-def read_scenes(x: Any) -> tuple[list[Scene], np.ndarray | None]:
-    """Return the scenes of a DataArray or a list of them, and the names of their bands."""
-    scenes, names = [], None
-    for number, array in enumerate(x if isinstance(x, list | tuple) else [x]):
-        what = f"scene {number}" if isinstance(x, list | tuple) else "the scene"
-        require_dims(array, ("band", "y", "x"), what, allow_extra=True)
-        found = array.coords["band"].values if "band" in array.coords else None
-        if number == 0:
-            names = found
-        elif names is not None and found is not None and not np.array_equal(names, found):
-            raise ValueError(f"{what} has the bands {found.tolist()}, scene 0 has {names.tolist()}")
-        if scenes and array.sizes["band"] != scenes[0].values.shape[0]:
-            raise ValueError(
-                f"{what} has {array.sizes['band']} bands, scene 0 has {scenes[0].values.shape[0]}"
-            )
-        nodata = nodata_values(array)
-        further = [dim for dim in array.dims if dim not in ("band", "y", "x")]
-        values = array.transpose(*further, "band", "y", "x").data
-        for at in np.ndindex(values.shape[: len(further)]):
-            scenes.append(Scene(values[at], nodata))
-    return scenes, names
-
-
-def as_maps(labels: list, x: Any) -> Any:
-    """Return labels, one array (y, x) for each scene, as maps like the scenes `x`."""
-    if isinstance(x, list | tuple):
-        rest = iter(labels)
-        return [as_maps([next(rest) for _ in range(_n_scenes(array))], array) for array in x]
-    grid = x.isel(band=0, drop=True)
-    further = [dim for dim in grid.dims if dim not in ("y", "x")]
-    if further:
-        xp = _dask() if hasattr(labels[0], "dask") else array_module(labels[0])
-        stack = xp.stack(labels)
-        data = stack.reshape([grid.sizes[dim] for dim in [*further, "y", "x"]])
-    else:
-        data = labels[0]
-    dims = [*further, "y", "x"]
-    result = xr.DataArray(data, {name: c for name, c in grid.coords.items()}, dims, "label")
-    return result.transpose(*grid.dims).assign_attrs(_FillValue=MISSING_LABEL)
-
-
-def _n_scenes(array: xr.DataArray) -> int:
-    return int(np.prod([n for dim, n in array.sizes.items() if dim not in ("band", "y", "x")]))
-
-
-def _dask():
-    import dask.array
-
-    return dask.array
-
-
 def load(
     scene: Scene, dtype: np.dtype, chosen: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -159,8 +111,8 @@ def load(
         In memory, of the host or of a GPU. Floats are missing where NaN.
     dtype
         One of `arithmetic.DTYPES`.
-    chosen : numpy.ndarray of bool, optional
-        Which pixels to take, others are left out; by default all.
+    chosen : numpy.ndarray of int, optional
+        Flat positions of the pixels to take; by default all.
 
     Returns
     -------
@@ -172,15 +124,22 @@ def load(
     values = scene.values.reshape(len(scene.values), -1)
     xp = array_module(values)
     if chosen is not None:
-        values = values[:, xp.asarray(chosen.ravel())]
+        values = values[:, xp.asarray(chosen)]
     labels = xp.zeros(values.shape[1], np.uint8)
     for band in values:
         if scene.nodata:
             labels[equals_nodata(band, scene.nodata)] = MISSING_LABEL
-        if band.dtype.kind == "f" and not xp.isfinite(band).all():
+        if band.dtype.kind != "f":
+            continue
+        usable = abs(band) <= LARGEST if band.dtype == np.float64 else xp.isfinite(band)
+        if not usable.all():
             labels[xp.isnan(band)] = MISSING_LABEL
-            if xp.isinf(band[labels != MISSING_LABEL]).any():
-                raise ValueError("pixels must be finite numbers, NaN or nodata, got infinity")
+            beyond = band[~usable & (labels != MISSING_LABEL)]
+            if beyond.size:
+                raise ValueError(
+                    "pixels must be finite numbers of at most 1e150 in size, NaN or nodata, "
+                    f"got {float(beyond[0])}"
+                )
     if scene.complete and labels.any():
         raise ValueError("X contains NaN; a table must have all values")
     return xp.ascontiguousarray(values, dtype), labels
@@ -209,6 +168,42 @@ def cluster_sizes(labels: Any) -> np.ndarray:
         part = labels[start : start + 2**20].astype(np.int64)
         counts += to_host(xp.bincount(part, minlength=counts.size))
     return counts
+
+
+def digest(values: Any, labels: Any, position: Any) -> int:
+    """Return a number that tells pixels from others: any that changes or moves gives another one.
+
+    It is a sum over pixels, mod 2**64. Those of parts add up to that of the whole, whatever the
+    parts and their order. By chance, two sets of pixels have the same one with probability 2**-64.
+
+    Parameters
+    ----------
+    values, labels : array
+        As from `load`. Missing pixels count by their place alone, not by what stands there.
+    position : array of int (n,)
+        Where each pixel is, counted through all scenes.
+    """
+    xp = array_module(values)
+    total = 0
+    for start in range(0, labels.size, AT_ONCE):
+        block = slice(start, start + AT_ONCE)
+        words = [word for band in values[:, block] for word in _words(band)]
+        # Factors are odd and words have at most 32 bits. Otherwise two changes could cancel before
+        # they are mixed, such as those of the signs of two bands.
+        factors = mix(np.arange(1, len(words) + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
+        hashed = xp.asarray(position[block]).astype(np.uint64) * GOLDEN
+        for word, factor in zip(words, factors, strict=True):
+            hashed += word.astype(np.uint64) * factor
+        total += int((mix(hashed) * (labels[block] != MISSING_LABEL)).sum())
+    return total % 2**64
+
+
+def _words(band: Any) -> list:
+    """Return the bits of the values of a band, as integers of at most 32 bits."""
+    if band.itemsize <= 4:
+        return [band.view(f"u{band.itemsize}")]
+    halves = band.view("u4")
+    return [halves[::2], halves[1::2]]
 
 
 class Extent(NamedTuple):
@@ -249,7 +244,7 @@ class LocalBlocks:
         for number, (scene, shape) in enumerate(zip(scenes, self._shapes, strict=True)):
             chosen = None
             if sampling is not None:
-                chosen = sampling.chosen(number, np.arange(np.prod(shape, dtype=int)))
+                chosen = sampling.positions(number, 0, int(np.prod(shape)))
             self._blocks.append(self._load(scene, chosen))
 
     def _load(self, scene: Scene, chosen: np.ndarray | None) -> tuple[Any, Any]:
@@ -269,6 +264,18 @@ class LocalBlocks:
     ) -> tuple[int, float, np.ndarray]:
         """Sum squared distances and find the farthest pixel, as an engine's ``measure``."""
         return add_distances(self._parts(self._engine.measure, fixed_point, centers))
+
+    def digest(self) -> int:
+        """Return a number that tells these pixels and their places from others, as `digest`."""
+        parts = list(self._cut(-(-self._size() // AT_ONCE)))
+        ends = np.cumsum([part.stop - part.start for *_, part in parts])
+
+        def one(part: tuple, end: int) -> int:
+            values, labels, at = part
+            position = np.arange(end - (at.stop - at.start), end)
+            return digest(values[:, at], labels[at], position)
+
+        return sum(self._map(one, parts, ends)) % 2**64
 
     def counts(self, n_clusters: int) -> np.ndarray:
         """Return the pixels of each cluster in each scene, int64 (scenes, n_clusters)."""
@@ -290,16 +297,22 @@ class LocalBlocks:
     def _parts(self, function: Callable, *args: Any) -> list:
         n_threads = self._engine.threads()
         parts = list(self._cut(4 * n_threads if n_threads > 1 else 1))
-        if n_threads == 1 or len(parts) == 1:
-            return [function(*part, *args) for part in parts]
+        return self._map(lambda part: function(*part, *args), parts)
+
+    def _map(self, function: Callable, first: list, *others: Any) -> list:
+        n_threads = self._engine.threads()
+        if n_threads == 1 or len(first) == 1:
+            return list(map(function, first, *others))
         if self._pool is None:  # kept: to start threads in each iteration takes 5 % of its time
             self._pool = ThreadPoolExecutor(n_threads)
-        return list(self._pool.map(lambda part: function(*part, *args), parts))
+        return list(self._pool.map(function, first, *others))
+
+    def _size(self) -> int:
+        return sum(labels.size for _, labels in self._blocks)
 
     def _cut(self, n_parts: int) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
         """Yield the blocks in `n_parts` parts of about the same size, or some more."""
-        total = sum(labels.size for _, labels in self._blocks)
-        size = max(2**14, -(-total // n_parts))
+        size = max(2**14, -(-self._size() // max(n_parts, 1)))
         for values, labels in self._blocks:
             for start in range(0, max(labels.size, 1), size):
                 yield values, labels, slice(start, min(start + size, labels.size))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cookbook_utils._conventions import MISSING_LABEL
-from cookbook_utils.interimage.arithmetic import Arithmetic
+from cookbook_utils.interimage.arithmetic import FixedPoint
 from cookbook_utils.interimage.blocks import (
     Extent,
     LocalBlocks,
@@ -25,6 +25,7 @@ from cookbook_utils.interimage.blocks import (
     Scene,
     add_distances,
     array_module,
+    digest,
     extent,
     joint_extent,
     load,
@@ -54,7 +55,7 @@ def missing() -> str | None:
 
 
 def assign(
-    values: Any, labels: Any, part: slice, arithmetic: Arithmetic, weights: np.ndarray, first: bool
+    values: Any, labels: Any, part: slice, arithmetic: FixedPoint, weights: np.ndarray, first: bool
 ) -> tuple[int, np.ndarray, np.ndarray]:
     """Label a part of a block, and count what that changed: as `numpy_engine.assign`.
 
@@ -68,7 +69,7 @@ def assign(
 class Changes:
     """What passes over several arrays of pixels change, added up on the GPU until asked for."""
 
-    def __init__(self, arithmetic: Arithmetic, weights: np.ndarray, first: bool):
+    def __init__(self, arithmetic: FixedPoint, weights: np.ndarray, first: bool):
         import cupy
 
         self._k, width = weights.shape
@@ -98,7 +99,7 @@ class Changes:
 
 
 def measure(
-    values: Any, labels: Any, part: slice, arithmetic: Arithmetic, centers: np.ndarray
+    values: Any, labels: Any, part: slice, arithmetic: FixedPoint, centers: np.ndarray
 ) -> tuple[int, float, np.ndarray]:
     """Sum squared distances and find the farthest pixel: as `numpy_engine.measure`."""
     import cupy
@@ -209,7 +210,7 @@ class CupyBlocks(LocalBlocks):
             return load(scene, self.dtype, chosen)
         values = scene.values.reshape(len(scene.values), -1)
         if chosen is not None:
-            values = values[:, chosen.ravel()]
+            values = values[:, chosen]
         labels = cupy.empty(values.shape[1], np.uint8)
         kept = cupy.empty(values.shape, self.dtype) if self._fits(values) else None
 
@@ -257,16 +258,28 @@ class CupyBlocks(LocalBlocks):
     def extent(self) -> Extent:
         return joint_extent(self._each(extent, whole=False))
 
-    def assign(self, arithmetic: Arithmetic, weights: np.ndarray) -> tuple:
+    def assign(self, arithmetic: FixedPoint, weights: np.ndarray) -> tuple:
         first, self._first = self._first, False
         changes = Changes(arithmetic, weights, first)
         self._each(changes.add)
         return changes.get()
 
-    def measure(self, arithmetic: Arithmetic, centers: np.ndarray) -> tuple[int, float, np.ndarray]:
+    def measure(self, arithmetic: FixedPoint, centers: np.ndarray) -> tuple[int, float, np.ndarray]:
         return add_distances(
             self._each(lambda v, k: measure(v, k, slice(0, k.size), arithmetic, centers))
         )
+
+    def digest(self) -> int:
+        import cupy
+
+        end = 0
+
+        def one(values: Any, labels: Any) -> int:
+            nonlocal end
+            start, end = end, end + labels.size
+            return digest(values, labels, cupy.arange(start, end))
+
+        return sum(self._each(one, whole=False)) % 2**64
 
     def pixels(self) -> np.ndarray:
         parts = self._each(lambda values, labels: values[:, labels != MISSING_LABEL].get())

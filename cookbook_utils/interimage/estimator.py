@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from numbers import Integral, Real
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,22 +11,31 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from cookbook_utils import __version__
+from cookbook_utils._checks import (
+    as_real_array,
+    require_choice,
+    require_dims,
+    require_integer,
+    require_number,
+    require_real,
+)
 from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
-from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
-from cookbook_utils.interimage.blocks import (
-    Extent,
-    LocalBlocks,
-    Sampling,
-    Scene,
-    array_module,
+from cookbook_utils.interimage.arithmetic import DTYPES, LARGEST, FixedPoint, Scores
+from cookbook_utils.interimage.blocks import Extent, LocalBlocks, Sampling, Scene, array_module
+from cookbook_utils.interimage.lloyd import best_of_several, lloyd_steps, midpoint_centers
+from cookbook_utils.interimage.scenes import (
+    Traits,
+    as_lazy_as,
     as_maps,
     is_scenes,
     read_scenes,
 )
 
 SMALL = 2**16  # pixels below which compiling takes longer than NumPy
-LARGE = 2**23  # pixels of the host from which a GPU makes up for its start and the way to it
-START_SAMPLE = 2**16  # pixels, about, on which k-means++ draws its centers
+LARGE = 2**23  # pixels in host memory from which a GPU is faster, transfer included
+START_SAMPLE = 2**15  # pixels, about, on which k-means++ draws and refines its centers
+SMALLEST = 1e-153  # range of all bands, in the units of the pixels
 
 
 class InterImageKMeans(ClusterMixin, BaseEstimator):
@@ -40,10 +48,15 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     ----------
     n_clusters : int, default 8
         1 to 255.
-    init : {"midpoint", "k-means++"} or array of float (n_clusters, bands), default "midpoint"
-        Centers to start from. "midpoint": the middles of `n_clusters` equal steps from the least to
-        the greatest value of each band over all scenes. "k-means++": drawn far apart, from about
-        65 000 pixels spread over all scenes.
+    init : {"k-means++", "midpoint"} or array of float (n_clusters, bands), default "k-means++"
+        Centers to start from. "k-means++": drawn far apart, on a sample of about 33 000 pixels
+        spread over all scenes; each of `n_init` draws is refined on the sample, and the one with
+        the least inertia there is fitted on all pixels. "midpoint": the published start, the
+        middles of `n_clusters` equal steps from the least to the greatest value of each band over
+        all scenes. It needs no random numbers, but one outlier stretches the steps and leaves
+        clusters empty.
+    n_init : int, default 4
+        Number of "k-means++" starts to choose from.
     tol : float, default 1e-4
         Stop when `criterion` is below it, and in any case when no label changes.
     criterion : {"changed", "shift"}, default "changed"
@@ -69,10 +82,16 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         A center without pixels stays where it is, or moves to the pixel farthest from its own
         center: one in each iteration, and fitting goes on after it.
     checkpoint : path, optional
-        A file, ``.npz``, that holds the state after each iteration. If it is there, `fit` goes on
-        from it. Needs a `random_state` where anything is random.
+        A file, ``.npz``, in a folder that exists, that holds the state after each iteration. If it
+        is there, `fit` goes on from it, in any engine and chunks, and finds bit for bit what it
+        finds without a checkpoint. To go on after the end, raise `max_iter`, lower `tol` or change
+        `criterion`. `fit` refuses a damaged file, one of other pixels, band names or parameters or
+        of another version of this package, and one that has run more iterations than it would
+        itself. To compare the pixels takes the time of about two iterations. A `random_state` is
+        needed where anything is drawn at random. One fit at a time can use the file; meanwhile a
+        file ``.NAME.lock`` lies beside it.
     random_state : int, RandomState or None, default None
-        Seed of "k-means++" and of `sample`.
+        Random seed of "k-means++" and of `sample`: pass an integer for repeatable labels.
 
     Attributes
     ----------
@@ -81,8 +100,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     labels_ : xarray.DataArray, list of them, or array (n_samples,)
         Each pixel's nearest of `cluster_centers_`. For a scene a map: uint8, its dimensions without
         ``band``, 255 where missing, its coordinates and CRS. For a list of scenes a list of maps.
-        For a table int32 (n_samples,). CuPy arrays for CuPy arrays, Dask arrays where Dask computed
-        them.
+        For a table int32 (n_samples,). CuPy arrays for CuPy arrays, Dask arrays for Dask arrays.
     n_iter_ : int
         Iterations run.
     inertia_ : float
@@ -98,11 +116,13 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
 
     Notes
     -----
-    Distances are computed in float32 from pixels shifted to the middle of their range; of equally
-    near centers a pixel takes the first. Sums are exact: digital numbers are added as integers, and
-    floats are rounded to a fixed point first, to 2**-52 of half the range of their band, or
-    2**-(62 - log2(n)) of it for more than 1000 pixels. The result therefore does not depend on
-    the number of threads, chunks or workers.
+    Every label is the nearest center as float64 computes it, the sum of (x − c)² in the order of
+    the bands; of equally near centers a pixel takes the first. The fast engines compare scores in
+    float32, whose error is bounded, and compute distances in float64 where the scores are too close
+    to tell. Sums are exact: digital numbers are added as integers, and floats are rounded to a
+    fixed point first, to 2**-52 of half the range of their band, or 2**-(62 - log2(n)) of it for
+    more than 1000 pixels. The result therefore does not depend on the engine or the number of
+    threads, chunks or workers.
 
     For quality see `metrics.simplified_silhouette` and `metrics.sampled_silhouette`.
 
@@ -120,7 +140,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
 
     >>> first = xr.DataArray([[[0.1, 0.1], [0.2, 0.8]]], dims=("band", "y", "x"))
     >>> second = xr.DataArray([[[0.9, np.nan, 0.1]]], dims=("band", "y", "x"))
-    >>> model = InterImageKMeans(n_clusters=2).fit([first, second])
+    >>> model = InterImageKMeans(n_clusters=2, random_state=0).fit([first, second])
     >>> model.cluster_centers_.round(3).tolist()
     [[0.125], [0.85]]
     >>> [labels.values.tolist() for labels in model.labels_]
@@ -131,7 +151,8 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         self,
         n_clusters=8,
         *,
-        init="midpoint",
+        init="k-means++",
+        n_init=4,
         tol=1e-4,
         criterion="changed",
         max_iter=100,
@@ -144,6 +165,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     ):
         self.n_clusters = n_clusters
         self.init = init
+        self.n_init = n_init
         self.tol = tol
         self.criterion = criterion
         self.max_iter = max_iter
@@ -177,9 +199,16 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         ------
         TypeError, ValueError
             If a parameter is not as described, values are infinite, there are fewer valid pixels
-            than clusters, or the checkpoint belongs to another fit.
+            than clusters, or the checkpoint is damaged or belongs to another fit.
+        OSError
+            If the checkpoint cannot be read or written, or another fit is writing it.
         """
         self._check_parameters()
+        self._check_repeatable()
+        with checkpoints.hold(self.checkpoint):
+            return self._fit(X)
+
+    def _fit(self, X: Any) -> InterImageKMeans:
         scenes = self._read(X, reset=True)
         blocks = self._blocks(scenes)
         extent = blocks.extent()
@@ -191,6 +220,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             sampling = Sampling(self.sample, self.sampling == "stratified", seed)
             part = self._blocks(scenes, sampling)
             n_fitted = part.extent().n_pixels
+        self._check_range(extent)
         if n_fitted < self.n_clusters:
             drawn = f", {n_fitted} of them drawn" if part else ""
             raise ValueError(
@@ -198,17 +228,20 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
                 f"n_clusters={self.n_clusters}"
             )
         start = self._start(scenes, extent, random)
-        fixed_point = FixedPoint.of(*extent[:2], blocks.dtype, extent.n_pixels)
-        state = self._iterate(part or blocks, n_fitted, fixed_point, start, extent, sampling)
+        fixed_point = FixedPoint.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
+        problem = None
+        if self.checkpoint is not None:
+            problem = self._problem(scenes, blocks, start, sampling)
+        state = self._iterate(part or blocks, n_fitted, fixed_point, start, extent, problem)
 
-        self._extent = extent
         self.cluster_centers_ = state.centers
-        self.n_iter_ = len(state.changed)
-        self.change_fraction_ = np.array(state.changed)
+        self.n_iter_ = len(state.steps)
+        self.change_fraction_ = np.array([step.changed for step in state.steps])
         blocks.assign(fixed_point, Scores.of(state.centers, blocks.dtype))
         total, *_ = blocks.measure(fixed_point, state.centers)
         self.inertia_ = fixed_point.squares(total)
         self.counts_ = blocks.counts(self.n_clusters)
+        self._warn_of_clusters()
         self.labels_ = self._as_given(blocks.labels(), X)
         return self
 
@@ -240,75 +273,130 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         labels = blocks.predict(no_sums, Scores.of(self.cluster_centers_, blocks.dtype))
         return self._as_given(labels, X)
 
+    def _warn_of_clusters(self) -> None:
+        """Warn of clusters without pixels, and of scenes whose pixels all have one label."""
+        empty = np.flatnonzero(self.counts_.sum(axis=0) == 0)
+        if empty.size:
+            warnings.warn(
+                f"{empty.size} of {self.n_clusters} clusters are empty, {empty.tolist()}: use "
+                "fewer clusters, another init, or empty='farthest'",
+                UserWarning,
+                stacklevel=4,
+            )
+        narrow = np.flatnonzero((self.counts_ > 0).sum(axis=1) == 1)
+        if self.n_clusters > 1 and len(self.counts_) > 1 and narrow.size:
+            warnings.warn(
+                f"scenes {narrow.tolist()} lie in one cluster each: check that all scenes hold the "
+                "same bands in the same units",
+                UserWarning,
+                stacklevel=4,
+            )
+
     # -- iterations -------------------------------------------------------------------------
+
+    def _check_range(self, extent: Extent) -> None:
+        """Raise ValueError if differences of pixels are so small that their squares vanish."""
+        widest = float((extent.high - extent.low).max())
+        if 0 < widest < SMALLEST:
+            raise ValueError(
+                f"pixels must differ by at least {SMALLEST:g} somewhere, got a range of {widest:g}:"
+                " squares of such numbers vanish in float64; multiply the pixels first"
+            )
 
     def _start(
         self, scenes: list[Scene], extent: Extent, random: np.random.RandomState
     ) -> np.ndarray:
         k, (low, high, n) = self.n_clusters, extent
         if not isinstance(self.init, str):
-            centers = np.array(self.init, np.float64)
+            centers = np.array(as_real_array(self.init, "init"), np.float64)
             if centers.shape != (k, len(low)) or not np.isfinite(centers).all():
                 raise ValueError(
-                    f"init must be {k} centers of {len(low)} finite numbers each, found an array "
+                    f"init must be {k} centers of {len(low)} finite numbers each, got an array "
                     f"of shape {centers.shape}"
                 )
+            if not (np.abs(centers) <= LARGEST).all():
+                raise ValueError(f"init must hold numbers of at most {LARGEST:g} in size")
             return centers
         if self.init == "midpoint":
-            steps = (np.arange(k)[:, np.newaxis] + 0.5) / k
-            return low + steps * (high - low)
-        from sklearn.cluster import kmeans_plusplus
-        from threadpoolctl import threadpool_limits
-
-        share = min(1.0, max(START_SAMPLE, 4 * k) / n)
+            return midpoint_centers(low, high, k)
+        share = min(1.0, max(START_SAMPLE, 64 * k) / n)
         drawn = Sampling(share, stratified=True, seed=random.randint(2**31))
-        pixels = self._blocks(scenes, drawn if share < 1 else None).pixels().astype(np.float64)
-        pixels = pixels[np.lexsort(pixels.T)]  # in an order that chunks do not change
-        with threadpool_limits(1):
-            return kmeans_plusplus(pixels, k, random_state=random)[0]
+        pixels = self._blocks(scenes, drawn if share < 1 else None).pixels()
+        return best_of_several(pixels, k, self.n_init, random)
 
     def _iterate(
         self, blocks, n: int, fixed_point: FixedPoint, start: np.ndarray, extent: Extent,
-        sampling: Sampling | None,
+        problem: dict[str, Any] | None,
     ) -> checkpoints.State:  # fmt: skip
-        options = {"empty": self.empty, "sampling": sampling, "dtype": blocks.dtype.name}
-        problem = {"start": start, "low": extent.low, "high": extent.high, "n": n, **options}
-        bands = fixed_point.offset.size
-        state = checkpoints.State(
-            start, start, np.zeros((self.n_clusters, bands), np.int64),
-            np.zeros(self.n_clusters, np.int64), [], np.inf,
-        )  # fmt: skip
-        if self.checkpoint is not None and os.path.exists(self.checkpoint):
-            state = checkpoints.load(self.checkpoint, problem)
-            if not self._done(state):  # the labels of the last iteration, from its centers
-                _, sums, counts = blocks.assign(
-                    fixed_point, Scores.of(state.labeled_by, blocks.dtype)
-                )
-                if not (np.array_equal(sums, state.sums) and np.array_equal(counts, state.counts)):
-                    raise ValueError(f"{self.checkpoint} belongs to a fit of other pixels")
+        state = self._resume(start, problem)
+        if self._done(state):
+            return state
+        sums = counts = 0
+        if state.steps:  # the labels of the last iteration
+            scores = Scores.of(state.labeled_by, blocks.dtype)
+            _, sums, counts = blocks.assign(fixed_point, scores)
         diagonal = float(np.linalg.norm(extent.high - extent.low))
-        while not self._done(state):
-            before = state.centers
-            changed, sums, counts = blocks.assign(fixed_point, Scores.of(before, blocks.dtype))
-            sums, counts = state.sums + sums, state.counts + counts
-            centers = fixed_point.means(sums, counts, before)
+        for changed, sizes, before, centers in lloyd_steps(
+            blocks, fixed_point, state.centers, sums, counts
+        ):
             moved = self.empty == "farthest" and self._fill_empty(
-                blocks, fixed_point, counts, centers
+                blocks, fixed_point, sizes, centers
             )
             shift = float(np.linalg.norm(centers - before, axis=1).max())
-            value = changed / n if self.criterion == "changed" else shift / (diagonal or 1.0)
-            if moved:
-                value = np.inf
-            elif changed == 0:
-                value = -np.inf
-            history = [*state.changed, changed / n]
-            state = checkpoints.State(centers, before, sums, counts, history, value)
-            if self.checkpoint is not None:
+            step = checkpoints.Step(changed / n, shift / (diagonal or 1.0), bool(moved))
+            state = checkpoints.State(centers.copy(), before, [*state.steps, step])
+            if problem is not None:
                 checkpoints.save(self.checkpoint, state, problem)
-        return state
+            if self._done(state):
+                return state
+
+    def _resume(self, start: np.ndarray, problem: dict[str, Any] | None) -> checkpoints.State:
+        """Return the state to go on from: that of the checkpoint, if there is one."""
+        stored = None if problem is None else checkpoints.load(self.checkpoint, problem)
+        if stored is None:
+            return checkpoints.State(start, start, [])
+        # A fit that went on for longer has other centers than this one would find.
+        for number, step in enumerate(stored.steps[:-1], start=1):
+            if self._ends(number, step):
+                raise ValueError(
+                    "checkpoint must be no farther than this fit, which ends after iteration "
+                    f"{number} by its max_iter, tol and criterion, got {self.checkpoint} after "
+                    f"iteration {len(stored.steps)}: raise max_iter, lower tol, remove the file, "
+                    "or name another"
+                )
+        return stored
 
     def _done(self, state: checkpoints.State) -> bool:
-        return len(state.changed) >= self.max_iter or state.criterion < self.tol
+        return bool(state.steps) and self._ends(len(state.steps), state.steps[-1])
+
+    def _ends(self, number: int, step: checkpoints.Step) -> bool:
+        """Return whether the iteration of this number, from 1, is the last one."""
+        value = step.changed if self.criterion == "changed" else step.shift
+        settled = (value < self.tol or step.changed == 0) and not step.moved
+        return settled or number >= self.max_iter
+
+    def _problem(
+        self, scenes: list[Scene], blocks, start: np.ndarray, sampling: Sampling | None
+    ) -> dict[str, Any]:
+        """Return all that decides what each iteration finds: a checkpoint of others is refused."""
+        return {
+            "start": start,
+            "empty": self.empty,
+            "sampling": sampling,
+            "dtype": blocks.dtype,
+            "shapes": [scene.values.shape for scene in scenes],
+            "bands": list(getattr(self, "feature_names_in_", ())),
+            "pixels": blocks.digest(),
+            "version": __version__,
+        }
+
+    def _check_repeatable(self) -> None:
+        drawn = self.sample is not None or (isinstance(self.init, str) and self.init != "midpoint")
+        if self.checkpoint is not None and self.random_state is None and drawn:
+            raise ValueError(
+                "random_state must be an integer where a checkpoint is kept and `init` or `sample` "
+                "draws at random, got None: another fit could not go on from the checkpoint"
+            )
 
     def _fill_empty(self, blocks, fixed_point, counts: np.ndarray, centers: np.ndarray) -> bool:
         """Move the first center without pixels to the farthest pixel; return whether one moved."""
@@ -323,46 +411,57 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     # -- input and output -------------------------------------------------------------------
 
     def _read(self, X: Any, *, reset: bool) -> list[Scene]:
-        if not is_scenes(X):
-            return [self._read_table(X, reset)]
-        scenes, names = read_scenes(X)
-        bands = scenes[0].values.shape[0]
-        texts = names is not None and all(isinstance(name, str) for name in names)
+        if is_scenes(X):
+            scenes, traits = read_scenes(X)
+            self._check_bands(scenes[0].values.shape[0], traits, reset)
+            return scenes
+        return [self._read_table(X, reset)]
+
+    def _check_bands(self, n_bands: int, traits: Traits, reset: bool) -> None:
+        """Hold what the bands are in `fit`, and compare with it in `predict`."""
         if reset:
-            self.n_features_in_ = bands
-            if texts:
-                self.feature_names_in_ = np.asarray(names, object)
+            self.n_features_in_, self._traits = n_bands, traits
+            if traits.bands is not None and all(isinstance(name, str) for name in traits.bands):
+                self.feature_names_in_ = np.asarray(traits.bands, object)
             elif hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
-        elif bands != self.n_features_in_:
-            raise ValueError(f"X has {bands} bands, the model was fitted on {self.n_features_in_}")
-        elif texts and not np.array_equal(names, getattr(self, "feature_names_in_", names)):
+            return
+        if n_bands != self.n_features_in_:
             raise ValueError(
-                f"X has the bands {names.tolist()}, the model was fitted on "
-                f"{self.feature_names_in_.tolist()}"
+                f"X must have the {self.n_features_in_} bands that the model was fitted on, got "
+                f"{n_bands}: X has {n_bands} features, but InterImageKMeans is expecting "
+                f"{self.n_features_in_} features as input"
             )
-        return scenes
+        traits.require(self._traits, "X", "the pixels of fit")
+        traits.warn_if_less(self._traits)
 
     def _read_table(self, X: Any, reset: bool) -> Scene:
+        traits = Traits(None, ())
         if isinstance(X, xr.DataArray):
-            if "band" in X.dims:
-                X = X.transpose(..., "band")
+            X = X.transpose(..., "band") if "band" in X.dims else X
+            require_dims(X, X.dims, "X")
+            traits = Traits.of(X)
             X = X.data
+        elif hasattr(X, "columns"):
+            traits = Traits(tuple(X.columns), ())
         if not hasattr(X, "dask") and array_module(X) is np:
             # Missing values end here: a table has no place for missing labels.
-            return Scene(validate_data(self, X, reset=reset, dtype=list(DTYPES)[::-1]).T)
-        if X.ndim != 2:
-            raise ValueError(f"expected a table (n_samples, n_features), found shape {X.shape}")
-        if reset:
-            self.n_features_in_ = X.shape[1]
-        elif X.shape[1] != self.n_features_in_:
+            values = validate_data(self, X, reset=reset, dtype=list(DTYPES)[::-1])
+            if not hasattr(X, "columns") and not reset:
+                traits = traits._replace(bands=traits.bands or self._traits.bands)
+            self._check_bands(values.shape[1], traits, reset)
+            return Scene(values.T, complete=True)
+        if X.ndim != 2 or 0 in X.shape:
             raise ValueError(
-                f"X has {X.shape[1]} features, the model was fitted on {self.n_features_in_}"
+                "X must be a table (n_samples, n_features) with at least one of each, got shape "
+                f"{X.shape}"
             )
+        require_real(X, "X")
+        self._check_bands(X.shape[1], traits, reset)
         return Scene(X.T, complete=True)
 
     def _as_given(self, labels: list, X: Any) -> Any:
-        return as_maps(labels, X) if is_scenes(X) else labels[0].astype(np.int32)
+        return as_maps(labels, X) if is_scenes(X) else as_lazy_as(labels[0], X).astype(np.int32)
 
     def _blocks(self, scenes: list[Scene], sampling: Sampling | None = None):
         lazy = any(hasattr(scene.values, "dask") for scene in scenes)
@@ -394,25 +493,15 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         return cupy_engine.missing() is None
 
     def _check_parameters(self) -> None:
-        for name, low, high in (("n_clusters", 1, 255), ("max_iter", 1, None)):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool):
-                raise TypeError(f"{name} must be an integer, found {value!r}")
-            if value < low or (high and value > high):
-                wanted = f"{low} to {high}" if high else f"at least {low}"
-                raise ValueError(f"{name} must be {wanted}, found {value}")
-        if not isinstance(self.tol, Real) or not self.tol >= 0:
-            raise ValueError(f"tol must be a number, 0 or more, found {self.tol!r}")
-        if self.sample is not None and not (isinstance(self.sample, Real) and 0 < self.sample <= 1):
-            raise ValueError(f"sample must be above 0 and at most 1, found {self.sample!r}")
-        choices = {
-            "criterion": ("changed", "shift"),
-            "engine": ("auto", "numpy", "numba", "cupy", "dask"),
-            "sampling": ("stratified", "random"),
-            "empty": ("keep", "farthest"),
-        }
+        require_integer(self.n_clusters, "n_clusters", least=1, most=255)
+        require_integer(self.n_init, "n_init", least=1)
+        require_integer(self.max_iter, "max_iter", least=1)
+        require_number(self.tol, "tol", least=0)
+        if self.sample is not None:
+            require_number(self.sample, "sample", above=0, most=1)
+        require_choice(self.criterion, "criterion", ("changed", "shift"))
+        require_choice(self.engine, "engine", ("auto", "numpy", "numba", "cupy", "dask"))
+        require_choice(self.sampling, "sampling", ("stratified", "random"))
+        require_choice(self.empty, "empty", ("keep", "farthest"))
         if isinstance(self.init, str):
-            choices["init"] = ("midpoint", "k-means++")
-        for name, values in choices.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} must be one of {values}, found {getattr(self, name)!r}")
+            require_choice(self.init, "init", ("k-means++", "midpoint"))

@@ -1,0 +1,186 @@
+"""From the scenes and tables that a user has to arrays of pixels, and from labels back to maps."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from cookbook_utils._checks import as_real_array, require_dims
+from cookbook_utils._conventions import MISSING_LABEL, nodata_values
+from cookbook_utils.interimage.blocks import Scene, array_module
+
+SCALES = {"scale_factor": 1.0, "add_offset": 0.0}
+"""Attributes that say how digital numbers are scaled, and what they say of unscaled values."""
+
+
+class Traits(NamedTuple):
+    """What pixels are besides their values: it must be the same in all scenes of a model."""
+
+    bands: tuple | None
+    """The names of the bands, in their order, if they have names."""
+    measure: tuple[tuple[str, str], ...]
+    """Units, scale and scaling, as far as the attributes tell."""
+
+    @classmethod
+    def of(cls, array: xr.DataArray) -> Traits:
+        """Return the traits of an array with a ``band`` dimension."""
+        bands = tuple(array["band"].values.tolist()) if "band" in array.coords else None
+        found = {name: array.attrs[name] for name in ("units", "scaling") if name in array.attrs}
+        for name, neutral in SCALES.items():
+            # Values in a physical unit carry no scale, and readers set a neutral one everywhere.
+            value = np.ravel(array.attrs.get(name, neutral)).tolist()
+            if value != [neutral] * len(value):
+                found[name] = value[0] if len(value) == 1 else value
+        return cls(bands, tuple((name, str(value)) for name, value in found.items()))
+
+    def require(self, expected: Traits, what: str, other: str) -> None:
+        """Raise ValueError unless bands and measure are as `expected`, as far as both are known."""
+        if None not in (self.bands, expected.bands) and self.bands != expected.bands:
+            raise ValueError(
+                f"{what} must have the bands of {other} in their order, {list(expected.bands)}, "
+                f"got {list(self.bands)}"
+            )
+        if self.measure and expected.measure and self.measure != expected.measure:
+            raise ValueError(
+                f"{what} must hold values of the same kind as {other}, {_told(expected.measure)}, "
+                f"got {_told(self.measure)}: bring both to reflectance with "
+                "cookbook_utils.scaling.to_reflectance"
+            )
+
+    def warn_if_less(self, expected: Traits) -> None:
+        """Warn if nothing tells that pixels are as those that a model was fitted on."""
+        lacking = []
+        if expected.bands is not None and self.bands is None:
+            lacking.append(f"names of its bands (fitted: {list(expected.bands)})")
+        if expected.measure and not self.measure:
+            lacking.append(f"units or scale in its attributes (fitted: {_told(expected.measure)})")
+        if lacking:
+            warnings.warn(
+                f"X has no {' and no '.join(lacking)}: it is taken to be like the pixels of fit",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def _told(measure: tuple[tuple[str, str], ...]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in measure)
+
+
+def is_scenes(x: Any) -> bool:
+    """Return whether `x` is a scene, a stack of them or a list of them, and not a table.
+
+    Raises
+    ------
+    TypeError
+        If `x` is a Dataset, or a list of DataArrays and others.
+    ValueError
+        If `x` is neither a table nor a scene with the dimensions band, y and x.
+    """
+    several = isinstance(x, list | tuple)
+    members = list(x) if several else [x]
+    arrays = [isinstance(member, xr.DataArray) for member in members]
+    for member in members:
+        if isinstance(member, xr.Dataset):
+            raise TypeError(
+                "X must be a DataArray (band, y, x), a list of them or a table, got a Dataset: "
+                "make its variables the bands of one array with X.to_dataarray('band')"
+            )
+    if several and any(arrays):
+        if not all(arrays):
+            kinds = sorted({type(member).__name__ for member in members})
+            raise TypeError(f"X must be a list of DataArrays only, got a list of {kinds}")
+        return True
+    if any(arrays):
+        if not {"x", "y"}.isdisjoint(x.dims):
+            return True
+        if x.ndim == 2:
+            return False
+        raise ValueError(
+            "X must be a scene with the dimensions ('band', 'y', 'x') or a table of two "
+            f"dimensions, got {tuple(x.dims)}: rename them, for example "
+            "X.rename(latitude='y', longitude='x')"
+        )
+    if isinstance(x, np.ma.MaskedArray) or getattr(x, "ndim", 2) > 2:
+        as_real_array(x, "X")
+        raise ValueError(
+            "X must be a table (n_samples, n_features) or a DataArray with the dimensions "
+            f"('band', 'y', 'x'), got an array of shape {x.shape}: "
+            "xarray.DataArray(X, dims=('band', 'y', 'x')) names them"
+        )
+    return False
+
+
+def read_scenes(x: Any) -> tuple[list[Scene], Traits]:
+    """Return the scenes of a DataArray or a list of them, and the traits that they share."""
+    scenes, arrays = [], list(x) if isinstance(x, list | tuple) else [x]
+    for number, array in enumerate(arrays):
+        what = f"scene {number}" if isinstance(x, list | tuple) else "the scene"
+        require_dims(array, ("band", "y", "x"), what, allow_extra=True)
+        if array.sizes["band"] != arrays[0].sizes["band"]:
+            raise ValueError(
+                f"{what} must have as many bands as scene 0, {arrays[0].sizes['band']}, "
+                f"got {array.sizes['band']}"
+            )
+        further = [dim for dim in array.dims if dim not in ("band", "y", "x")]
+        values = array.transpose(*further, "band", "y", "x").data
+        nodata = nodata_values(array)
+        scenes += [Scene(values[at], nodata) for at in np.ndindex(values.shape[: len(further)])]
+    return scenes, _shared_traits(arrays)
+
+
+def _shared_traits(arrays: list[xr.DataArray]) -> Traits:
+    """Return what is known of all scenes, or raise ValueError if two of them contradict."""
+    traits = [Traits.of(array) for array in arrays]
+    bands = next((each.bands for each in traits if each.bands is not None), None)
+    told = Traits(bands, traits[0].measure)
+    for number, (each, array) in enumerate(zip(traits, arrays, strict=True)):
+        each.require(told, f"scene {number}", "the first of the scenes")
+        mixed = (array.dtype.kind == "f") != (arrays[0].dtype.kind == "f")
+        if (each.measure != told.measure) or (mixed and not told.measure):
+            first = _told(told.measure) or f"no units and {arrays[0].dtype}"
+            found = _told(each.measure) or f"no units and {array.dtype}"
+            raise ValueError(
+                f"scene {number} must hold values of the same kind as scene 0, {first}, got "
+                f"{found}: scenes in different units would be clustered apart; set "
+                'attrs["units"] where they are the same'
+            )
+    return told
+
+
+def as_maps(labels: list, x: Any) -> Any:
+    """Return labels, one array (y, x) for each scene, as maps like the scenes `x`."""
+    if isinstance(x, list | tuple):
+        rest = iter(labels)
+        return [as_maps([next(rest) for _ in range(_n_scenes(array))], array) for array in x]
+    grid = x.isel(band=0, drop=True)
+    further = [dim for dim in grid.dims if dim not in ("y", "x")]
+    labels = [as_lazy_as(array, x) for array in labels]
+    if further:
+        xp = _dask() if hasattr(labels[0], "dask") else array_module(labels[0])
+        stack = xp.stack(labels)
+        data = stack.reshape([grid.sizes[dim] for dim in [*further, "y", "x"]])
+    else:
+        data = labels[0]
+    dims = [*further, "y", "x"]
+    result = xr.DataArray(data, {name: c for name, c in grid.coords.items()}, dims, "label")
+    return result.transpose(*grid.dims).assign_attrs(_FillValue=MISSING_LABEL)
+
+
+def as_lazy_as(labels: Any, x: Any) -> Any:
+    """Return labels in memory unless the pixels `x` are a Dask array."""
+    data = x.variable if isinstance(x, xr.DataArray) else x
+    lazy = getattr(data, "chunks", None) is not None
+    return labels.compute() if hasattr(labels, "dask") and not lazy else labels
+
+
+def _n_scenes(array: xr.DataArray) -> int:
+    return int(np.prod([n for dim, n in array.sizes.items() if dim not in ("band", "y", "x")]))
+
+
+def _dask():
+    import dask.array
+
+    return dask.array

@@ -1,0 +1,240 @@
+"""Every label is the nearest center by its definition in float64, whatever the pixels."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.cluster import KMeans
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from cookbook_utils.interimage import InterImageKMeans, numba_engine, numpy_engine
+from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
+
+from .factories import make_scene
+
+
+def nearest_by_definition(pixels, centers):
+    """Nearest of `centers` (k, bands) for pixels (bands, n): a plain loop, the first of ties."""
+    labels = []
+    for pixel in pixels.T.astype(np.float64).tolist():
+        squared = []
+        for center in centers.tolist():
+            total = 0.0
+            for x, c in zip(pixel, center, strict=True):
+                total += (x - c) * (x - c)
+            squared.append(total)
+        labels.append(squared.index(min(squared)))
+    return np.array(labels, np.uint8)
+
+
+def labels_of(engine, pixels, centers):
+    labels = np.zeros(pixels.shape[1], np.uint8)
+    fixed_point = FixedPoint(np.zeros(len(pixels)), np.zeros(len(pixels)), 0.0, 0.0)
+    scores = Scores.of(centers, pixels.dtype)
+    engine.assign(pixels, labels, slice(0, labels.size), fixed_point, scores, True)
+    return labels
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_labels_are_the_nearest_centers(data):
+    """Any dtype, offset and scale, outliers, equal centers and centers nearly equal."""
+    dtype = data.draw(st.sampled_from(DTYPES))
+    bands, k = data.draw(st.sampled_from([2, 6])), data.draw(st.integers(1, 40))  # each compiles
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    n = 800
+    base = rng.uniform(0, 1, (bands, n))
+    if dtype.kind == "f":
+        offset = data.draw(st.sampled_from([0, 0, 1, -1e3, 1e7]))
+        scales = [1, 1e-4, 1e-30, 1e30] + [1e60, 1e140, 1e-150] * (dtype == np.float64)
+        pixels = ((base + offset) * data.draw(st.sampled_from(scales))).astype(dtype)
+        outlier = data.draw(st.sampled_from([1, 5, 100, 1e3, 1e6]))
+    else:
+        limits = np.iinfo(dtype)
+        width = data.draw(st.sampled_from([3, 100, limits.max - limits.min]))
+        start = data.draw(st.integers(limits.min, limits.max - width))
+        pixels = (start + base * width).astype(dtype)
+        outlier = 1
+        pixels[:, :2] = data.draw(st.sampled_from([limits.min, limits.max, start]))
+    pixels[rng.integers(bands), rng.integers(0, n, 5)] *= dtype.type(outlier)
+    centers = pixels[:, rng.integers(0, n, k)].T.astype(np.float64)
+    if data.draw(st.booleans()):  # centers between pixels, at equal distance from both
+        centers = centers / 2 + pixels[:, rng.integers(0, n, k)].T.astype(np.float64) / 2
+    if data.draw(st.booleans()):  # some in the last digits of each other
+        centers = np.where(rng.random(centers.shape) < 0.5, centers[:1], centers)
+        centers *= 1 + rng.integers(-3, 4, centers.shape) * 2.0**-52
+    expected = nearest_by_definition(pixels, centers)
+    assert_array_equal(labels_of(numpy_engine, pixels, centers), expected)
+    assert_array_equal(labels_of(numba_engine, pixels, centers), expected)
+
+
+def reflectance(n=40_000, seed=0, bands=6):
+    """Table (n, bands) float32 of six covers near 0.2, as a coast has them."""
+    rng = np.random.default_rng(seed)
+    covers = rng.uniform(0.02, 0.35, (6, bands))
+    return (covers[rng.integers(0, 6, n)] + rng.normal(0, 0.02, (n, bands))).astype(np.float32)
+
+
+@pytest.mark.parametrize("outlier", [5, 20, 100, 1000, 1e6])
+@pytest.mark.parametrize("engine", ["numpy", "numba", "dask"])
+def test_one_outlier_leaves_the_other_labels_right(engine, outlier):
+    table = reflectance()
+    table[77] = outlier
+    model = InterImageKMeans(12, engine=engine, random_state=0).fit(table)
+    assert_array_equal(model.labels_, nearest_by_definition(table.T, model.cluster_centers_))
+    squared = (table.astype(np.float64) - model.cluster_centers_[model.labels_]) ** 2
+    assert_allclose(model.inertia_, squared.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e60, 1e-150, 1e-30])
+def test_pixels_of_any_scale_are_clustered_alike(scale):
+    table = reflectance(5000).astype(np.float64)
+    expected = InterImageKMeans(6, random_state=0).fit(table)
+    found = InterImageKMeans(6, random_state=0).fit(table * scale)
+    assert np.mean(found.labels_ == expected.labels_) > 0.999
+    assert_allclose(found.inertia_, expected.inertia_ * scale**2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [1e151, -1e200, np.inf])
+def test_what_float64_cannot_square_is_refused(value):
+    scene = make_scene().astype(np.float64)
+    scene[1, 2, 3] = value
+    with pytest.raises(ValueError, match="pixels must be finite numbers of at most 1e150"):
+        InterImageKMeans(2, random_state=0).fit(scene)
+    with pytest.raises(ValueError, match="pixels must differ by at least 1e-153"):
+        InterImageKMeans(2, random_state=0).fit(make_scene().astype(np.float64) * 1e-160)
+
+
+# -- the start ------------------------------------------------------------------------------------
+
+
+def test_the_default_start_stands_an_outlier():
+    table = reflectance()
+    table[5, 2] = 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = InterImageKMeans(8, random_state=0).fit(table)
+    peer = KMeans(8, n_init=4, random_state=0).fit(table)
+    assert model.inertia_ <= 1.05 * peer.inertia_
+    with pytest.warns(UserWarning, match=r"[67] of 8 clusters are empty"):
+        InterImageKMeans(8, init="midpoint").fit(table)
+
+
+def test_more_starts_are_no_worse():
+    table = reflectance(seed=3)
+    inertia = [InterImageKMeans(9, n_init=n, random_state=0).fit(table).inertia_ for n in (1, 10)]
+    assert inertia[1] <= inertia[0] * 1.001
+
+
+@pytest.mark.parametrize("engine", ["numba", "dask"])
+def test_the_start_does_not_depend_on_engine_or_chunks(engine):
+    rng = np.random.default_rng(1)
+    scene = make_scene(rng.normal(0.2, 0.05, (6, 300, 310)), ny=300, nx=310)
+    expected = InterImageKMeans(7, engine="numpy", random_state=3).fit(scene)
+    chunked = scene.chunk(band=2, y=100, x=77) if engine == "dask" else scene
+    found = InterImageKMeans(7, engine=engine, random_state=3).fit(chunked)
+    assert_array_equal(found.cluster_centers_, expected.cluster_centers_)
+    assert_array_equal(found.labels_, expected.labels_)
+
+
+# -- what pixels are ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["_FillValue", "missing_value", "nodata"])
+def test_nodata_in_floats_is_missing(key):
+    scene = make_scene()
+    expected = InterImageKMeans(3, random_state=0).fit(scene.where(scene.x > scene.x[1]))
+    marked = scene.where(scene.x > scene.x[1], -9999).assign_attrs({key: -9999.0})
+    found = InterImageKMeans(3, random_state=0).fit(marked)
+    assert_array_equal(found.labels_, expected.labels_)
+    assert_array_equal(found.cluster_centers_, expected.cluster_centers_)
+
+
+def test_bands_are_held_by_name_and_order():
+    scene = make_scene()
+    model = InterImageKMeans(3, random_state=0).fit(scene.assign_coords(band=range(6)))
+    assert not hasattr(model, "feature_names_in_")
+    with pytest.raises(ValueError, match="must have the bands of the pixels of fit in their order"):
+        model.predict(scene.assign_coords(band=range(6)).isel(band=slice(None, None, -1)))
+    with pytest.warns(UserWarning, match="X has no names of its bands"):
+        model.predict(scene.drop_vars("band"))
+
+
+def test_columns_are_held_by_name_and_order():
+    table = pd.DataFrame(reflectance(200), columns=[2, 3, 4, 5, 6, 7])
+    model = InterImageKMeans(3, random_state=0).fit(table)
+    assert_array_equal(model.predict(table), model.labels_)
+    with pytest.raises(ValueError, match="bands of the pixels of fit in their order"):
+        model.predict(table[[3, 2, 4, 5, 6, 7]])
+    named = table.set_axis(list("abcdef"), axis=1)
+    model.fit(named)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(named[list("bacdef")])
+    samples = xr.DataArray(table.values, dims=("pixel", "band"), coords={"band": list("abcdef")})
+    with pytest.raises(ValueError, match="bands of the pixels of fit in their order"):
+        model.predict(samples.assign_coords(band=list("bacdef")))
+    model.fit(table.values)
+    assert not hasattr(model, "feature_names_in_")
+
+
+def test_scenes_in_different_units_are_refused():
+    one = make_scene()
+    numbers = (one * 10_000).astype("uint16").assign_attrs(units="digital number")
+    for other in (numbers, numbers.assign_attrs(units="1", scale_factor=1e-4)):
+        with pytest.raises(ValueError, match="scene 1 must hold values of the same kind"):
+            InterImageKMeans(3, random_state=0).fit([one, other])
+    bare = [array.drop_attrs() for array in (one, numbers)]
+    with pytest.raises(ValueError, match="scene 1 must hold values of the same kind as scene 0"):
+        InterImageKMeans(3, random_state=0).fit(bare)
+    model = InterImageKMeans(3, random_state=0).fit(one)
+    with pytest.raises(ValueError, match="same kind as the pixels of fit, units=1"):
+        model.predict(numbers)
+    with pytest.warns(UserWarning, match="no units or scale"):
+        model.predict(one.drop_attrs())
+    with pytest.warns(UserWarning, match=r"scenes \[0\] lie in one cluster each"):
+        InterImageKMeans(2, random_state=0).fit([one.drop_attrs(), one.drop_attrs() * 1e4])
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (make_scene().to_dataset("band"), TypeError, "got a Dataset.*to_dataarray"),
+        ([make_scene().to_dataset("band")], TypeError, "got a Dataset"),
+        ([make_scene(), make_scene().values], TypeError, "a list of DataArrays only"),
+        (make_scene().values, ValueError, "got an array of shape"),
+        (make_scene().rename(y="latitude", x="longitude"), ValueError, "rename"),
+        (make_scene().isel(band=[]), ValueError, "size of at least 1"),
+        (make_scene().expand_dims("time").isel(time=[]), ValueError, "size of at least 1"),
+        (make_scene().isel(band=0), ValueError, "lacks"),
+        (make_scene().astype(complex), TypeError, "real numbers"),
+        (make_scene().astype(str), TypeError, "real numbers"),
+        (np.ma.masked_less(reflectance(50), 0.1), TypeError, "without a mask"),
+    ],
+)
+def test_what_is_no_scene_or_table_is_refused_in_words(X, error, message):
+    with pytest.raises(error, match=message):
+        InterImageKMeans(2, random_state=0).fit(X)
+
+
+def test_dask_gives_numpy_labels_for_numpy_pixels():
+    model = InterImageKMeans(3, engine="dask", random_state=0).fit(reflectance(300))
+    assert isinstance(model.labels_, np.ndarray)
+    assert isinstance(model.predict(reflectance(300)), np.ndarray)
+    assert isinstance(model.fit(make_scene()).labels_.data, np.ndarray)
+
+
+@parametrize_with_checks(
+    [
+        InterImageKMeans(engine="dask"),
+        InterImageKMeans(engine="numba", n_init=1),
+        InterImageKMeans(init="midpoint", criterion="shift", empty="farthest"),
+        InterImageKMeans(sample=0.9, sampling="random"),
+    ]
+)
+def test_is_a_scikit_learn_estimator_in_all_configurations(estimator, check):
+    check(estimator)
