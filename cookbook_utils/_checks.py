@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 MAX_SEED = 2**32 - 1
@@ -179,6 +180,38 @@ def require_dims(
         )
     # In memory xarray has turned a mask into NaN; to ask others for their data would load it.
     require_real(array if array.chunks is None else array.data, what)
+
+
+def require_rising_time(series: xr.DataArray | xr.Dataset, what: str) -> None:
+    """Raise unless the coordinate ``time`` of `series` holds dates that rise, each once.
+
+    Raises
+    ------
+    TypeError
+        If the times are not datetime64, as text and dates of other calendars are not, or have a
+        time zone.
+    ValueError
+        If there are none, or one is NaT, or they do not rise.
+    """
+    if "time" not in series.coords:
+        raise ValueError(f"{what} must have the coordinate time, got {list(series.coords)}")
+    times = series["time"].to_index()
+    if not isinstance(times, pd.DatetimeIndex) or times.tz is not None:
+        raise TypeError(
+            f"the times of {what} must be datetime64 without a time zone, got dtype {times.dtype}"
+        )
+    if times.hasnans:
+        raise ValueError(f"the times of {what} must be dates, got NaT among them")
+    if not (times.is_monotonic_increasing and times.is_unique):
+        raise ValueError(
+            f"the times of {what} must rise, each once, got {_first_fall(times)}: call "
+            "`.sortby('time').drop_duplicates('time')` on it first"
+        )
+
+
+def _first_fall(times: pd.DatetimeIndex) -> str:
+    at = int(np.argmax(np.diff(times.asi8) <= 0))
+    return f"{times[at + 1]} after {times[at]}"
 
 
 def _is_masked(array: Any) -> bool:

@@ -12,13 +12,16 @@ Land Monitoring Service: names and units of the columns.
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import re
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +30,8 @@ import pandas as pd
 import xarray as xr
 from intake.readers.readers import BaseReader
 
+from ._checks import require_choice, require_dims, require_integer, require_rising_time
+from ._conventions import mask_and_float
 from .datasets import DataUnavailableError, fetch
 from .shards import PointShards, read_labels
 
@@ -56,7 +61,15 @@ EGMS_COLUMNS = {  # units and long name, by column; the format gives angles and 
     "gnss_velocity": ("mm/yr", "velocity of the reference network toward the satellite"),
 }
 STATIC_FEATURES = ("height", "mean_velocity", "temporal_coherence", "amplitude_dispersion")
+FIRST_DATE = date(1978, 6, 27)
+"""No series begins earlier: the launch of Seasat, the first satellite with an imaging radar."""
+MAX_DISPLACEMENT = 5000.0
+"""mm: more cannot be told from phase. Between two images six days apart a point may move a quarter
+of a wavelength, 14 mm, which makes 4.2 m in the five years of a delivery."""
+MAX_DATES = 100_000
+"""Dates of a series on regular dates, at most: every hour of eleven years."""
 _RENAMED = {"height_ortho": "height"}  # as deliveries of 2018-2022 and 2020-2024 say it
+_RESERVED = ("displacement", "filled_fraction", "point", "regime", "time")  # have a meaning here
 _POINTS = 4096  # filled at a time
 
 
@@ -76,15 +89,24 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     xarray.Dataset
         ``displacement`` (point, time) float32, and every other column of numbers as a float32
         variable (point), ``height_ortho`` as ``height``; easting and northing float64. Coordinates
-        ``pid`` (text), ``longitude``, ``latitude`` (float64) and ``time``, in order of date.
+        ``pid`` (text), ``longitude``, ``latitude`` (float64) and ``time``, in order of date. An
+        empty cell is NaN.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the zip is damaged or does not hold exactly one CSV, or the CSV lacks the coordinates or
-        dates, or a line of it is not whole.
+        If the zip is damaged or does not hold exactly one CSV; if a column is missing, is there
+        twice or has a name that this module gives to something else; if a date is none, or lies
+        before `FIRST_DATE` or in the future; if a line has another number of cells than the header
+        or a cell is no number; if a pid is empty or there twice; if a point has no valid
+        coordinates, or they are swapped; or if a displacement is beyond `MAX_DISPLACEMENT`.
+
+    Warns
+    -----
+    UserWarning
+        If the coordinates do not fit easting and northing, or lie outside of Europe.
 
     Examples
     --------
@@ -97,13 +119,12 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     array([[ 0. , -1.5]], dtype=float32)
     """
     import pyarrow as pa
-    from pyarrow import csv
+    from pyarrow import csv as pa_csv
 
     path = Path(path)
     try:
         with _open_csv(path) as stream:
-            header = stream.readline().decode("utf-8-sig").strip()
-        names = [name.strip().strip('"') for name in header.split(",")]
+            names = _split(stream.readline().decode("utf-8-sig"))
         dates = _require_columns(path, names)
         attributes = [name for name in names if name not in dates and name != "pid"]
         exact = ("longitude", "latitude", "easting", "northing")
@@ -112,10 +133,10 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
         columns: dict[str, list[np.ndarray]] = {name: [] for name in ["pid", *attributes]}
         series: list[np.ndarray] = []
         with _open_csv(path) as stream:
-            reader = csv.open_csv(
+            reader = pa_csv.open_csv(
                 stream,
-                csv.ReadOptions(block_size=1 << 24, column_names=names, skip_rows=1),
-                convert_options=csv.ConvertOptions(column_types=types),
+                pa_csv.ReadOptions(block_size=1 << 24, column_names=names, skip_rows=1),
+                convert_options=pa_csv.ConvertOptions(column_types=types),
             )
             for batch in reader:
                 for name in columns:
@@ -127,24 +148,23 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged or not what its name says: {error}") from None
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: its CSV is not whole: {error}") from None
+        found = _first_fault(path, names, str(error))
+        raise ValueError(f"{path}: its CSV is not whole: {found}") from None
     if not series:
         raise ValueError(f"{path}: its CSV holds no points, only a header")
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    for name, limit in (("longitude", 180), ("latitude", 90)):
-        if bad := np.count_nonzero(~(np.abs(joined[name]) <= limit)):
-            raise ValueError(
-                f"{path}: {bad} of {len(joined[name])} points have no valid {name}, expected "
-                f"degrees from {-limit} to {limit}"
-            )
+    joined["pid"] = joined["pid"].astype(str)
+    displacement = np.concatenate(series)
+    _require_points(path, joined)
+    _require_displacement(path, joined["pid"], dates, displacement)
     coords = {
-        "pid": ("point", joined.pop("pid").astype(str), {"long_name": "identifier of the point"}),
+        "pid": ("point", joined.pop("pid"), {"long_name": "identifier of the point"}),
         "longitude": ("point", joined.pop("longitude"), {"units": "degrees_east"}),
         "latitude": ("point", joined.pop("latitude"), {"units": "degrees_north"}),
-        "time": pd.to_datetime(dates, format="%Y%m%d").to_numpy("datetime64[ns]"),
+        "time": np.array([_date(name) for name in dates], "datetime64[D]").astype("datetime64[ns]"),
     }
     attrs = {"units": "mm", "long_name": "displacement toward the satellite"}
-    data: dict[str, Any] = {"displacement": (("point", "time"), np.concatenate(series), attrs)}
+    data: dict[str, Any] = {"displacement": (("point", "time"), displacement, attrs)}
     for column, values in joined.items():
         name = _RENAMED.get(column, column)
         units, long_name = EGMS_COLUMNS.get(name, (None, column))
@@ -180,26 +200,159 @@ def _open_csv(path: Path) -> Iterator[io.BufferedIOBase]:
             yield stream
 
 
+def _split(line: str) -> list[str]:
+    """Return the cells of a line of CSV, without the spaces around them."""
+    cells = next(csv.reader([line.rstrip("\r\n")]), [])
+    return [cell.strip() for cell in cells]
+
+
 def _require_columns(path: Path, names: list[str]) -> list[str]:
     """Return the columns that are dates, in order of date."""
+    found = f"found {', '.join(names[:12])}..."
     missing = [name for name in ("pid", "longitude", "latitude") if name not in names]
     if missing:
         raise ValueError(
-            f"{path}: its CSV lacks the columns {', '.join(missing)}; found "
-            f"{', '.join(names[:12])}..., expected the columns of EGMS Level 2a or 2b"
-        )
-    dates = [name for name in names if re.fullmatch(r"\d{8}", name)]
-    if not dates:
-        raise ValueError(
-            f"{path}: its CSV has no columns of dates such as 20200103; found "
-            f"{', '.join(names[:12])}..."
+            f"{path}: its CSV lacks the columns {', '.join(missing)}; {found}, expected those of "
+            "EGMS Level 2a or 2b, separated by commas"
         )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path}: its CSV has the columns {', '.join(twice)} more than once")
-    wrong = [d for d in dates if pd.isna(pd.to_datetime(d, format="%Y%m%d", errors="coerce"))]
-    if wrong:
-        raise ValueError(f"{path}: its CSV has columns that are no dates: {', '.join(wrong)}")
+    both = [name for pair in _RENAMED.items() if set(pair) <= set(names) for name in pair]
+    if taken := [*both, *(name for name in names if name in _RESERVED)]:
+        raise ValueError(
+            f"{path}: its CSV has the columns {', '.join(taken)}, names that the points returned "
+            "need for something else; rename them"
+        )
+    dates = [name for name in names if re.fullmatch("[0-9]{8}", name)]
+    # A date written in another way would become a feature of the points, and leave the series.
+    odd = [
+        name for name in set(names).difference(dates)
+        if not name[:1].isalpha() or re.search(r"\d{6}|\d{4}\W\d\d?\W\d", name)
+    ]  # fmt: skip
+    if odd:
+        raise ValueError(
+            f"{path}: its CSV has columns whose names are neither words nor dates such as "
+            f"20200103: {', '.join(map(repr, sorted(odd)[:12]))}"
+        )
+    if not dates:
+        raise ValueError(f"{path}: its CSV has no columns of dates such as 20200103; {found}")
+    for name in dates:
+        try:
+            when = _date(name)
+        except ValueError:
+            raise ValueError(f"{path}: its CSV has columns that are no dates: {name}") from None
+        _require_plausible(when, f"{path}: the column {name}")
     return sorted(dates)
+
+
+def _date(name: str) -> date:
+    return datetime.strptime(name, "%Y%m%d").date()
+
+
+def _require_plausible(when: date, what: str) -> None:
+    """Raise ValueError unless a radar satellite can have seen the ground on a date."""
+    last = datetime.now(UTC).date() + timedelta(days=1)  # time zones are ahead of each other
+    if not FIRST_DATE <= when <= last:
+        raise ValueError(
+            f"{what} must be a date from {FIRST_DATE}, the launch of the first imaging radar "
+            f"satellite, to today, got {when}"
+        )
+
+
+def _first_fault(path: Path, names: list[str], message: str) -> str:
+    """Return the first line and column of a CSV that the parser refused, or else its message.
+
+    It says which cell it could not read, but not where, so the file is read again.
+    """
+    refused = re.search(r"column #(\d+): .*invalid value '(.*)'", message, re.DOTALL)
+    longest = 1 << 24  # bytes
+    with _open_csv(path) as stream:
+        for number, line in enumerate(iter(lambda: stream.readline(longest), b""), start=1):
+            cells = _split(line.decode("utf-8", "replace"))
+            if number == 1 or not any(cells):
+                continue
+            if len(cells) != len(names):
+                return f"line {number} has {len(cells)} cells, expected {len(names)}"
+            if refused and cells[int(refused[1])] == refused[2].strip():
+                column = names[int(refused[1])]
+                return f"line {number} has {refused[2]!r} in the column {column}, expected a number"
+    return message
+
+
+def _require_points(path: Path, columns: dict[str, np.ndarray]) -> None:
+    """Raise ValueError unless every point has a name of its own, a place and finite features."""
+    pid = columns["pid"]
+    names, counts = np.unique(pid, return_counts=True)
+    if names[0] == "":
+        raise ValueError(f"{path}: {counts[0]} of {len(pid)} points have an empty pid")
+    if counts.max() > 1:
+        raise ValueError(
+            f"{path}: the column pid has {str(names[counts.argmax()])!r} {counts.max()} times, "
+            "expected every point once"
+        )
+    for name, limit in (("longitude", 180), ("latitude", 90)):
+        bad = np.flatnonzero(~(np.abs(columns[name]) <= limit))
+        if bad.size:
+            raise ValueError(
+                f"{path}: {bad.size} of {len(pid)} points have no valid {name}, expected degrees "
+                f"from {-limit} to {limit}, got {columns[name][bad[0]]} at the point {pid[bad[0]]}"
+            )
+    for name, values in columns.items():
+        if name != "pid" and np.isinf(values).any():
+            raise ValueError(
+                f"{path}: the column {name} must hold finite numbers in {values.dtype}, got "
+                f"{values[np.isinf(values)][0]} at the point {pid[np.isinf(values)][0]}"
+            )
+    _require_places(path, columns)
+
+
+def _require_places(path: Path, columns: dict[str, np.ndarray]) -> None:
+    """Raise ValueError if longitude and latitude are swapped; warn if they cannot be right."""
+    import pyproj
+
+    place = [columns["longitude"], columns["latitude"]]
+    if not {"easting", "northing"} <= set(columns):
+        (west, east), (south, north) = [(a.min(), a.max()) for a in place]
+        if west < -65 or east > 60 or south < 20 or north > 85:  # with islands far out
+            warnings.warn(
+                f"{path}: its points lie from longitude {west:g} to {east:g} and latitude "
+                f"{south:g} to {north:g}, outside of Europe: are the two swapped?",
+                stacklevel=3,
+            )
+        return
+    projected = np.stack([columns["easting"], columns["northing"]])
+    to_meters = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:3035", always_xy=True)
+
+    def n_apart(longitude: np.ndarray, latitude: np.ndarray) -> int:
+        apart = np.hypot(*(np.stack(to_meters.transform(longitude, latitude)) - projected))
+        return int(np.count_nonzero(apart > 1000))
+
+    if not (n_bad := n_apart(*place)):
+        return
+    if not n_apart(*place[::-1]):
+        raise ValueError(
+            f"{path}: longitude and latitude are swapped, as easting and northing show: rename the "
+            "two columns"
+        )
+    warnings.warn(
+        f"{path}: {n_bad} of {len(place[0])} points have a longitude and latitude that lie more "
+        "than 1 km from their easting and northing (EPSG:3035)",
+        stacklevel=3,
+    )
+
+
+def _require_displacement(
+    path: Path, pid: np.ndarray, dates: Sequence[str], displacement: np.ndarray
+) -> None:
+    """Raise ValueError unless every displacement is NaN or one that a radar can tell."""
+    for column, name in zip(displacement.T, dates, strict=True):
+        bad = np.flatnonzero(np.abs(column) > MAX_DISPLACEMENT)
+        if bad.size:
+            raise ValueError(
+                f"{path}: the column {name} must hold displacements from {-MAX_DISPLACEMENT:g} to "
+                f"{MAX_DISPLACEMENT:g} mm, got {column[bad[0]]} at the point {pid[bad[0]]}: leave "
+                "a cell empty where there is none"
+            )
 
 
 class _Column:
@@ -233,16 +386,27 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
 
     Raises
     ------
+    TypeError
+        If `chunk` is not an integer.
     FileNotFoundError, ValueError
-        If the folder is not one of whole shards, as `PointShards` says, or holds no series.
+        If the folder is not one of whole shards, as `PointShards` says, holds no series, or one
+        whose dates do not rise or cannot be.
     """
     import dask.array as da
 
+    chunk = require_integer(chunk, "chunk", least=1)
     shards = PointShards(folder)
     if missing := [kind for kind in ("displacement", "static") if kind not in shards.features]:
         raise ValueError(
             f"{shards.folder} has no features {', '.join(missing)}: it has "
             f"{', '.join(shards.features)}, expected the raw series of points"
+        )
+    time = dates_of(shards)
+    statics = shards.features["static"]
+    if taken := sorted({*_RESERVED, "pid", "longitude", "latitude"} & set(statics)):
+        raise ValueError(
+            f"{shards.folder} has static features named {', '.join(taken)}, names that points "
+            "need for something else"
         )
     lazy = {
         kind: da.from_array(_Column(shards, kind), chunks=(chunk, -1), name=False)
@@ -251,7 +415,7 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     attrs = dict(shards.attrs)
     variables = attrs.pop("variables", {})
     data: dict[str, Any] = {"displacement": (("point", "time"), lazy["displacement"])}
-    for k, name in enumerate(shards.features["static"]):
+    for k, name in enumerate(statics):
         data[name] = ("point", lazy["static"][:, k])
     points = xr.Dataset(
         data,
@@ -259,9 +423,9 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
             "pid": ("point", shards.read("point")),
             "longitude": ("point", shards.read("longitude"), {"units": "degrees_east"}),
             "latitude": ("point", shards.read("latitude"), {"units": "degrees_north"}),
-            "time": np.array(shards.features["displacement"], "datetime64[ns]"),
+            "time": time,
         },
-        attrs | {"static_features": shards.features["static"], "crs": "EPSG:4326"},
+        attrs | {"static_features": statics, "crs": "EPSG:4326"},
     )
     for name in data:
         points[name].attrs.update(variables.get(name, {}))
@@ -270,6 +434,41 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     except FileNotFoundError:
         pass  # only simulated points have known regimes
     return points
+
+
+def dates_of(shards: PointShards) -> np.ndarray:
+    """Return the dates of the series in shards, which are the names of their displacements.
+
+    Parameters
+    ----------
+    shards : PointShards
+        Shards with the features ``displacement``, named by date as ISO 8601 has it.
+
+    Returns
+    -------
+    numpy.ndarray
+        datetime64[ns] (time,).
+
+    Raises
+    ------
+    ValueError
+        If a name is no date, the dates do not rise, or one lies before `FIRST_DATE` or in the
+        future.
+    """
+    what = f"{shards.folder}: the names of displacement"
+    names = shards.features["displacement"]
+    for name in names:
+        try:
+            when = datetime.fromisoformat(name)
+        except ValueError:
+            raise ValueError(f"{what} must be dates such as 2020-01-03, got {name!r}") from None
+        if when.tzinfo is not None:
+            raise ValueError(f"{what} must be dates without a time zone, got {name!r}")
+        _require_plausible(when.date(), what)
+    times = pd.DatetimeIndex(names).to_numpy("datetime64[ns]")
+    if np.any(np.diff(times) <= np.timedelta64(0)):
+        raise ValueError(f"{what} must be dates that rise, each once")
+    return times
 
 
 # -- gaps -------------------------------------------------------------------------------------
@@ -293,7 +492,8 @@ def fill_gaps(
     method : {"linear", "pchip"}, default "linear"
         The line or the cubic.
     step : str or pandas.Timedelta, optional
-        Regular dates from the first date on, such as ``"6D"``; by default the dates stay.
+        Regular dates from the first date on, such as ``"6D"``, at most `MAX_DATES` of them; by
+        default the dates stay.
 
     Returns
     -------
@@ -306,8 +506,12 @@ def fill_gaps(
 
     Raises
     ------
+    TypeError
+        If `points` is not a Dataset, or the displacements no real numbers or the times no dates.
     ValueError
-        If there is no displacement (point, time), the dates do not rise, or an option is unknown.
+        If there is no displacement (point, time), the dates do not rise, a displacement is
+        infinite or too large for float32 (on compute, if it is lazy), or an option is not as
+        described.
 
     References
     ----------
@@ -322,21 +526,20 @@ def fill_gaps(
     >>> filled.displacement.values, filled.filled_fraction.values
     (array([[1., 2., 3., 4.]], dtype=float32), array([0.5], dtype=float32))
     """
-    if method not in ("linear", "pchip"):
-        raise ValueError(f"method must be 'linear' or 'pchip', found {method!r}")
-    if "displacement" not in points or set(points.displacement.dims) != {"point", "time"}:
-        found = dict(points.displacement.sizes) if "displacement" in points else list(points)
-        raise ValueError(f"points needs displacement (point, time), found {found}")
-    before = points.indexes["time"]
-    if before.hasnans or not (before.is_monotonic_increasing and before.is_unique):
-        raise ValueError("the dates of points must rise, each once: sort them and drop doubles")
+    require_choice(method, "method", ("linear", "pchip"))
+    every = step_of(step)
+    displacement = displacement_of(points)
+    require_rising_time(points, "points")
+    before = points["time"].to_index()
     after = before
-    if step is not None:
-        if not (every := pd.Timedelta(step)) > pd.Timedelta(0):
-            raise ValueError(f"step must be longer than 0, found {step!r}")
+    if every is not None:
+        if (n := (before[-1] - before[0]) // every + 1) > MAX_DATES:
+            raise ValueError(
+                f"step must be so long that it makes at most {MAX_DATES} dates, got {step!r}, "
+                f"which makes {n}"
+            )
         after = pd.date_range(before[0], before[-1], freq=every, name="time")
     days = [np.asarray((t - before[0]) / pd.Timedelta("1D"), float) for t in (before, after)]
-    displacement = points.displacement
     if displacement.chunks is not None:
         displacement = displacement.chunk(time=-1)
     values, fraction = xr.apply_ufunc(
@@ -363,6 +566,48 @@ def fill_gaps(
     return filled.assign_coords(time=after)
 
 
+def step_of(step: str | pd.Timedelta | None) -> pd.Timedelta | None:
+    """Return the time between regular dates as `fill_gaps` takes it, or raise.
+
+    Raises
+    ------
+    TypeError
+        If it is neither text nor a span of time; a number would be one of nanoseconds.
+    ValueError
+        If the text is no span of time, or it is not longer than 0.
+    """
+    if step is None:
+        return None
+    wanted = "step must be a span of time such as '6D'"
+    if not isinstance(step, str | timedelta | np.timedelta64):
+        raise TypeError(f"{wanted}, got {step!r}")
+    try:
+        every = pd.Timedelta(step)
+    except ValueError as error:
+        raise ValueError(f"{wanted}, got {step!r}: {error}") from None
+    if not every > pd.Timedelta(0):  # nor NaT
+        raise ValueError(f"{wanted} and longer than 0, got {step!r}")
+    return every
+
+
+def displacement_of(points: xr.Dataset) -> xr.DataArray:
+    """Return ``displacement`` (point, time) of points, NaN where it is missing, or raise.
+
+    Raises
+    ------
+    TypeError
+        If `points` is not a Dataset, or its displacements are no real numbers.
+    ValueError
+        If it has no displacement, or one of other dimensions.
+    """
+    if not isinstance(points, xr.Dataset):
+        raise TypeError(f"points must be an xarray.Dataset, got {type(points).__name__}")
+    if "displacement" not in points:
+        raise ValueError(f"points must have displacement (point, time), got {list(points)}")
+    require_dims(points.displacement, ("point", "time"), "displacement")
+    return mask_and_float(points.displacement)
+
+
 def _fill(
     series: np.ndarray, *, before: np.ndarray, after: np.ndarray, cubic: bool
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -378,6 +623,8 @@ def _fill(
 
 def _fill_block(y: np.ndarray, before: np.ndarray, after: np.ndarray, cubic: bool):
     n = len(before)
+    if np.any(np.abs(y) > np.finfo(np.float32).max):
+        raise ValueError("displacement must be finite in float32, or NaN where it is missing")
     present = np.isfinite(y)
     y = np.where(present, y, 0).astype(float)
     place = np.where(present, np.arange(n), -1)
