@@ -225,6 +225,27 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
     return {int(value): name for value, name in zip(values, meanings, strict=True)}
 
 
+# -- points ---------------------------------------------------------------------------------------
+
+
+def displacement_of(points: xr.Dataset) -> xr.DataArray:
+    """Return ``displacement`` (point, time) of points, NaN where it is missing, or raise.
+
+    Raises
+    ------
+    TypeError
+        If `points` is not a Dataset, or its displacements are no real numbers.
+    ValueError
+        If it has no displacement, or one of other dimensions.
+    """
+    if not isinstance(points, xr.Dataset):
+        raise TypeError(f"points must be an xarray.Dataset, got {type(points).__name__}")
+    if "displacement" not in points:
+        raise ValueError(f"points must have displacement (point, time), got {list(points)}")
+    require_dims(points.displacement, ("point", "time"), "displacement")
+    return mask_and_float(points.displacement)
+
+
 # -- grids and units -----------------------------------------------------------------------------
 
 

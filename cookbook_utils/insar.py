@@ -30,8 +30,8 @@ import pandas as pd
 import xarray as xr
 from intake.readers.readers import BaseReader
 
-from ._checks import require_choice, require_dims, require_integer, require_rising_time
-from ._conventions import mask_and_float
+from ._checks import require_choice, require_integer, require_rising_time
+from ._conventions import displacement_of
 from .datasets import DataUnavailableError, fetch
 from .shards import PointShards, read_labels
 
@@ -588,24 +588,6 @@ def step_of(step: str | pd.Timedelta | None) -> pd.Timedelta | None:
     if not every > pd.Timedelta(0):  # nor NaT
         raise ValueError(f"{wanted} and longer than 0, got {step!r}")
     return every
-
-
-def displacement_of(points: xr.Dataset) -> xr.DataArray:
-    """Return ``displacement`` (point, time) of points, NaN where it is missing, or raise.
-
-    Raises
-    ------
-    TypeError
-        If `points` is not a Dataset, or its displacements are no real numbers.
-    ValueError
-        If it has no displacement, or one of other dimensions.
-    """
-    if not isinstance(points, xr.Dataset):
-        raise TypeError(f"points must be an xarray.Dataset, got {type(points).__name__}")
-    if "displacement" not in points:
-        raise ValueError(f"points must have displacement (point, time), got {list(points)}")
-    require_dims(points.displacement, ("point", "time"), "displacement")
-    return mask_and_float(points.displacement)
 
 
 def _fill(
