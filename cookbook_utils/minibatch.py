@@ -423,8 +423,8 @@ def _labels_of_points(labels: Any, displacement: xr.DataArray) -> np.ndarray:
     """Return the labels of points, uint8, one for each, or raise."""
     if isinstance(labels, xr.DataArray):
         labels = as_labels(labels, dims=("point",))
-        one, two = (a.coords.get("point") for a in (labels, displacement))
-        if one is not None and two is not None and not one.equals(two):
+        given = "point" in labels.coords and "point" in displacement.coords
+        if given and not labels.get_index("point").equals(displacement.get_index("point")):
             raise ValueError("labels and points must have the same coordinate point, got others")
     labels = labels_of(np.asarray(as_real_array(labels, "labels")), "labels")
     if labels.shape != (n := displacement.sizes["point"],):

@@ -577,6 +577,7 @@ def test_profiles_of_infinite_displacement_are_refused():
 
 
 def test_labels_that_a_file_made_floats_are_labels():
-    points = xr.Dataset({"displacement": (("point", "time"), np.ones((3, 2)))})
+    named = {"pid": ("point", ["a", "b", "c"])}
+    points = xr.Dataset({"displacement": (("point", "time"), np.ones((3, 2)))}, named)
     for labels in ([0, np.nan, 1.0], xr.DataArray([0.0, np.nan, 1.0], dims="point")):
         assert displacement_profiles(points, labels)["count"].values.tolist() == [1, 1]
