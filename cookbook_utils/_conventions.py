@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import require_dims
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 MISSING_LABEL = 255
 """Value of a missing pixel in every label map, mask and change map (uint8)."""
+
+FIRST_DATE = date(1978, 6, 27)
+"""No series begins earlier: the launch of Seasat, the first satellite with an imaging radar."""
 
 NODATA_KEYS = ("_FillValue", "missing_value", "nodata")
 """Attributes, or keys of the encoding, that name the value of a missing pixel."""
@@ -226,6 +231,74 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
 
 
 # -- points ---------------------------------------------------------------------------------------
+
+
+def require_seen(when: date, what: str) -> None:
+    """Raise ValueError unless a radar satellite can have seen the ground on a date."""
+    last = datetime.now(UTC).date() + timedelta(days=1)  # time zones are ahead of each other
+    if not FIRST_DATE <= when <= last:
+        raise ValueError(
+            f"{what} must be a date from {FIRST_DATE}, the launch of the first imaging radar "
+            f"satellite, to today, got {when}"
+        )
+
+
+def dates_of(names: Sequence[str], what: str) -> np.ndarray:
+    """Return the dates of a series, given as text of ISO 8601, or raise.
+
+    Parameters
+    ----------
+    names
+        Of displacements in shards, such as ``["2020-01-03", "2020-01-09"]``.
+    what
+        Name for them in error messages.
+
+    Returns
+    -------
+    numpy.ndarray
+        datetime64[ns] (time,).
+
+    Raises
+    ------
+    ValueError
+        If a name is no date, the dates do not rise, or no radar satellite can have seen one.
+    """
+    for name in names:
+        try:
+            when = datetime.fromisoformat(name)
+        except ValueError:
+            raise ValueError(f"{what} must be dates such as 2020-01-03, got {name!r}") from None
+        if when.tzinfo is not None:
+            raise ValueError(f"{what} must be dates without a time zone, got {name!r}")
+        require_seen(when.date(), what)
+    times = pd.DatetimeIndex([datetime.fromisoformat(name) for name in names])
+    if not (times.is_monotonic_increasing and times.is_unique):
+        raise ValueError(f"{what} must be dates that rise, each once")
+    return times.to_numpy("datetime64[ns]")
+
+
+def step_of(step: str | pd.Timedelta | None) -> pd.Timedelta | None:
+    """Return the time between regular dates as `fill_gaps` takes it, or raise.
+
+    Raises
+    ------
+    TypeError
+        If it is neither text nor a span of time; a number would be one of nanoseconds.
+    ValueError
+        If the text is no span of time, or it is not longer than 0.
+    """
+    if step is None:
+        return None
+    wanted = "step must be a span of time such as '6D'"
+    if not isinstance(step, str | timedelta | np.timedelta64):
+        raise TypeError(f"{wanted}, got {step!r}")
+    try:
+        every = pd.Timedelta(step)
+    except ValueError as error:
+        raise ValueError(f"{wanted}, got {step!r}: {error}") from None
+    if not every > pd.Timedelta(0):  # nor NaT
+        raise ValueError(f"{wanted} and longer than 0, got {step!r}")
+    return every
 
 
 def displacement_of(points: xr.Dataset) -> xr.DataArray:

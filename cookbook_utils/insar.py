@@ -20,8 +20,8 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from contextlib import contextmanager, suppress
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ import xarray as xr
 from intake.readers.readers import BaseReader
 
 from ._checks import require_choice, require_integer, require_rising_time
-from ._conventions import displacement_of
+from ._conventions import dates_of, displacement_of, require_seen, step_of
 from .datasets import DataUnavailableError, fetch
 from .shards import PointShards, read_labels
 
@@ -61,8 +61,6 @@ EGMS_COLUMNS = {  # units and long name, by column; the format gives angles and 
     "gnss_velocity": ("mm/yr", "velocity of the reference network toward the satellite"),
 }
 STATIC_FEATURES = ("height", "mean_velocity", "temporal_coherence", "amplitude_dispersion")
-FIRST_DATE = date(1978, 6, 27)
-"""No series begins earlier: the launch of Seasat, the first satellite with an imaging radar."""
 MAX_DISPLACEMENT = 5000.0
 """mm: more cannot be told from phase. Between two images six days apart a point may move a quarter
 of a wavelength, 14 mm, which makes 4.2 m in the five years of a delivery."""
@@ -99,9 +97,9 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     ValueError
         If the zip is damaged or does not hold exactly one CSV; if a column is missing, is there
         twice or has a name that this module gives to something else; if a date is none, or lies
-        before `FIRST_DATE` or in the future; if a line has another number of cells than the header
-        or a cell is no number; if a pid is empty or there twice; if a point has no valid
-        coordinates, or they are swapped; or if a displacement is beyond `MAX_DISPLACEMENT`.
+        before the first radar satellite or in the future; if a line has another number of cells
+        than the header, or a cell is no number; if a pid is empty or there twice; if a point has no
+        valid coordinates, or they are swapped; or if a displacement is beyond `MAX_DISPLACEMENT`.
 
     Warns
     -----
@@ -145,7 +143,14 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
                 series.append(np.stack(block, axis=1))
     except FileNotFoundError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, UnicodeDecodeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        UnicodeDecodeError,
+        csv.Error,
+    ) as error:
         raise ValueError(f"{path} is damaged or not what its name says: {error}") from None
     except pa.ArrowInvalid as error:
         found = _first_fault(path, names, str(error))
@@ -202,7 +207,10 @@ def _open_csv(path: Path) -> Iterator[io.BufferedIOBase]:
 
 def _split(line: str) -> list[str]:
     """Return the cells of a line of CSV, without the spaces around them."""
-    cells = next(csv.reader([line.rstrip("\r\n")]), [])
+    line = line.rstrip("\r\n")
+    if "\r" in line:
+        raise csv.Error("a carriage return stands within a line")
+    cells = next(csv.reader([line]), [])
     return [cell.strip() for cell in cells]
 
 
@@ -227,7 +235,7 @@ def _require_columns(path: Path, names: list[str]) -> list[str]:
     # A date written in another way would become a feature of the points, and leave the series.
     odd = [
         name for name in set(names).difference(dates)
-        if not name[:1].isalpha() or re.search(r"\d{6}|\d{4}\W\d\d?\W\d", name)
+        if not name[:1].isalpha() or re.search(r"\d{6}|\d{4}[\W_]\d\d?[\W_]\d", name)
     ]  # fmt: skip
     if odd:
         raise ValueError(
@@ -241,22 +249,12 @@ def _require_columns(path: Path, names: list[str]) -> list[str]:
             when = _date(name)
         except ValueError:
             raise ValueError(f"{path}: its CSV has columns that are no dates: {name}") from None
-        _require_plausible(when, f"{path}: the column {name}")
+        require_seen(when, f"{path}: the column {name}")
     return sorted(dates)
 
 
 def _date(name: str) -> date:
     return datetime.strptime(name, "%Y%m%d").date()
-
-
-def _require_plausible(when: date, what: str) -> None:
-    """Raise ValueError unless a radar satellite can have seen the ground on a date."""
-    last = datetime.now(UTC).date() + timedelta(days=1)  # time zones are ahead of each other
-    if not FIRST_DATE <= when <= last:
-        raise ValueError(
-            f"{what} must be a date from {FIRST_DATE}, the launch of the first imaging radar "
-            f"satellite, to today, got {when}"
-        )
 
 
 def _first_fault(path: Path, names: list[str], message: str) -> str:
@@ -266,7 +264,7 @@ def _first_fault(path: Path, names: list[str], message: str) -> str:
     """
     refused = re.search(r"column #(\d+): .*invalid value '(.*)'", message, re.DOTALL)
     longest = 1 << 24  # bytes
-    with _open_csv(path) as stream:
+    with _open_csv(path) as stream, suppress(csv.Error):
         for number, line in enumerate(iter(lambda: stream.readline(longest), b""), start=1):
             cells = _split(line.decode("utf-8", "replace"))
             if number == 1 or not any(cells):
@@ -401,7 +399,7 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
             f"{shards.folder} has no features {', '.join(missing)}: it has "
             f"{', '.join(shards.features)}, expected the raw series of points"
         )
-    time = dates_of(shards)
+    time = dates_of(shards.features["displacement"], f"{shards.folder}: the names of displacement")
     statics = shards.features["static"]
     if taken := sorted({*_RESERVED, "pid", "longitude", "latitude"} & set(statics)):
         raise ValueError(
@@ -434,41 +432,6 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     except FileNotFoundError:
         pass  # only simulated points have known regimes
     return points
-
-
-def dates_of(shards: PointShards) -> np.ndarray:
-    """Return the dates of the series in shards, which are the names of their displacements.
-
-    Parameters
-    ----------
-    shards : PointShards
-        Shards with the features ``displacement``, named by date as ISO 8601 has it.
-
-    Returns
-    -------
-    numpy.ndarray
-        datetime64[ns] (time,).
-
-    Raises
-    ------
-    ValueError
-        If a name is no date, the dates do not rise, or one lies before `FIRST_DATE` or in the
-        future.
-    """
-    what = f"{shards.folder}: the names of displacement"
-    names = shards.features["displacement"]
-    for name in names:
-        try:
-            when = datetime.fromisoformat(name)
-        except ValueError:
-            raise ValueError(f"{what} must be dates such as 2020-01-03, got {name!r}") from None
-        if when.tzinfo is not None:
-            raise ValueError(f"{what} must be dates without a time zone, got {name!r}")
-        _require_plausible(when.date(), what)
-    times = pd.DatetimeIndex(names).to_numpy("datetime64[ns]")
-    if np.any(np.diff(times) <= np.timedelta64(0)):
-        raise ValueError(f"{what} must be dates that rise, each once")
-    return times
 
 
 # -- gaps -------------------------------------------------------------------------------------
@@ -564,30 +527,6 @@ def fill_gaps(
         some = missing < fraction.size
         filled.attrs["filled_fraction"] = float(fraction.mean()) if some else float("nan")
     return filled.assign_coords(time=after)
-
-
-def step_of(step: str | pd.Timedelta | None) -> pd.Timedelta | None:
-    """Return the time between regular dates as `fill_gaps` takes it, or raise.
-
-    Raises
-    ------
-    TypeError
-        If it is neither text nor a span of time; a number would be one of nanoseconds.
-    ValueError
-        If the text is no span of time, or it is not longer than 0.
-    """
-    if step is None:
-        return None
-    wanted = "step must be a span of time such as '6D'"
-    if not isinstance(step, str | timedelta | np.timedelta64):
-        raise TypeError(f"{wanted}, got {step!r}")
-    try:
-        every = pd.Timedelta(step)
-    except ValueError as error:
-        raise ValueError(f"{wanted}, got {step!r}: {error}") from None
-    if not every > pd.Timedelta(0):  # nor NaT
-        raise ValueError(f"{wanted} and longer than 0, got {step!r}")
-    return every
 
 
 def _fill(

@@ -37,9 +37,9 @@ from cookbook_utils._checks import (
     require_rising_time,
     require_seed,
 )
-from cookbook_utils._conventions import mask_and_float
+from cookbook_utils._conventions import dates_of, mask_and_float, step_of
 from cookbook_utils._threads import one_blas_thread
-from cookbook_utils.insar import dates_of, fill_gaps, step_of
+from cookbook_utils.insar import fill_gaps
 from cookbook_utils.shards import PointShards, ShardWriter
 
 N_UNITS, CONNECTIVITY = 100, 0.3
@@ -235,6 +235,8 @@ class ReservoirEmbedding:
             If the file cannot be written.
         """
         path, arrays = Path(path), self._arrays()
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
         handle, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
         try:
             with open(handle, "wb") as file:
@@ -359,7 +361,9 @@ def embed_series(
     displacement = mask_and_float(displacement).transpose("point", "time")
     values = displacement.values
     embedding.fit(np.concatenate([values[rows] for rows in _sample(len(values))]))
-    features = displacement.isel(time=0, drop=True).expand_dims(feature=n_features, axis=1)
+    features = displacement.isel(time=0, drop=True).expand_dims(
+        feature=embedding.n_features, axis=1
+    )
     features = features.copy(data=embedding.transform(values))
     features.attrs = {"long_name": f"reservoir embedding, {representation}"}
     return features.rename("dynamic")
@@ -422,7 +426,8 @@ def embed_shards(
             f"{source.folder} has no features displacement; it has: {', '.join(source.features)}"
         )
     filling = {"method": method, "step": step if step is None else str(step)}
-    n, time = source.n_points, dates_of(source)
+    n = source.n_points
+    time = dates_of(source.features["displacement"], f"{source.folder}: the names of displacement")
 
     def filled(rows: slice) -> np.ndarray:
         series = (("point", "time"), source.read("displacement", rows))

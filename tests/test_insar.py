@@ -169,6 +169,7 @@ HEADER = "pid,latitude,longitude,20200103,20200109"
         # dates in other formats would leave the series and become features
         ("pid,latitude,longitude,20200103,2020-01-09", "neither words nor dates .* '2020-01-09'"),
         ("pid,latitude,longitude,20200103,D20200109", "'D20200109'"),
+        ("pid,latitude,longitude,20200103,d_2020_01_09", "'d_2020_01_09'"),
         ("pid,latitude,longitude,20200103,202001091", "'202001091'"),
         ("pid,latitude,longitude,20200103,٢٠٢٠٠١٠٩", "neither words nor dates"),
         ("pid,latitude,longitude,20200103,", "neither words nor dates .* ''"),
@@ -220,6 +221,12 @@ def test_both_names_of_the_height_are_too_many(csv):
 def test_a_cell_that_is_wrong_is_named(csv, lines, message):
     csv.write_text(f"{HEADER}\n{lines}")
     with pytest.raises(ValueError, match=rf"points\.csv.*{message}"):
+        read_egms(csv)
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_refused(csv):
+    csv.write_bytes(f"{HEADER}\ra,38.7,13.2,1,2\r".encode())
+    with pytest.raises(ValueError, match=r"points\.csv .* a carriage return stands within a line"):
         read_egms(csv)
 
 

@@ -292,6 +292,11 @@ def test_a_save_that_fails_leaves_the_old_file_and_no_other(saved, series, monke
     assert saved.read_bytes() == before and [p.name for p in saved.parent.iterdir()] == ["e.npz"]
 
 
+def test_a_save_into_no_folder_is_refused(tmp_path, series):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*nothing to write e.npz to"):
+        ReservoirEmbedding(6).fit(series).save(tmp_path / "nothing" / "e.npz")
+
+
 def test_what_is_not_fitted_neither_embeds_nor_saves(tmp_path, series):
     for call in (lambda e: e.transform(series), lambda e: e.save(tmp_path / "e.npz")):
         with pytest.raises(ValueError, match="not fitted yet: call fit"):
@@ -303,7 +308,7 @@ def test_coordinates_stay(series):
     displacement = xr.DataArray(
         series.T, {"time": DATES, "pid": ("point", np.arange(130))}, dims=("time", "point")
     )
-    features = embed_series(displacement, n_features=5)
+    features = embed_series(displacement, n_features=np.int64(5))
     assert features.dims == ("point", "feature") and features.dtype == np.float32
     assert "pid" in features.coords and "time" not in features.coords
     np.testing.assert_array_equal(features, ReservoirEmbedding(5).fit(series).transform(series))
