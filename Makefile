@@ -66,7 +66,7 @@ $(VENV)/.project: $(VENV)/.packages pyproject.toml
 	@touch $@
 
 SIMULATION := $(addprefix cookbook_utils/,simulate.py simulate_coast.py simulate_insar.py \
-	shards.py _coast.py _rasters.py _world.py)
+	shards.py _coast.py _files.py _rasters.py _world.py)
 data/simulated/.complete: $(VENV)/.packages $(SIMULATION) | $(VENV)/.project
 	$(BIN)/python -m cookbook_utils.simulate
 	$(BIN)/python -m cookbook_utils.simulate_coast

@@ -25,7 +25,7 @@ MODULES = sorted(
 
 # A module imports only from floors below its own; the parts of one subpackage from each other too.
 FLOORS = [
-    {"_checks", "_threads"},
+    {"_checks", "_files", "_threads"},
     {"_conventions", "_rasters", "_world"},
     {"_coast", "_maps", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
     {
