@@ -80,8 +80,8 @@ data/simulated/coast_series: | $(VENV)/.project
 # The chapters show the real images where they are at hand: remember which there were.
 .build/real-images: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(COOKBOOK_DATA)' $(wildcard data/downloads/*/*) > $@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	@new=$@.$$$$; printf '%s\n' '$(COOKBOOK_DATA)' $(wildcard data/downloads/*/*) > $$new; \
+		cmp -s $$new $@ && rm $$new || mv $$new $@
 
 # An executed chapter is kept until its code changes (Jupyter Book sees to that) or anything that it
 # was computed from: the package, the data, the versions.

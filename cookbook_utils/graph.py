@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import numpy as np
 import xarray as xr
 
+from cookbook_utils import _files
 from cookbook_utils._checks import (
     as_real_array,
     require_bool,
@@ -21,9 +22,12 @@ from cookbook_utils._checks import (
     require_number,
 )
 from cookbook_utils._conventions import mask_and_float
+from cookbook_utils._files import as_path
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from cookbook_utils.shards import PointShards, ShardWriter
 
 _WGS84_AXIS = 6378137.0  # m, semi-major
 _WGS84_FLATTENING = 1 / 298.257223563
@@ -100,16 +104,7 @@ def neighbor_graph(
     """
     from scipy.sparse import csr_array
 
-    require_choice(weights, "weights", ("gaussian", "uniform"))
-    if bandwidth is not None:
-        least, most = _BANDWIDTHS
-        bandwidth = require_number(bandwidth, "bandwidth", least=least, most=most)
-        if weights == "uniform":
-            raise ValueError(
-                f"bandwidth must be None with uniform weights, which have none, got {bandwidth}"
-            )
-    require_bool(symmetric, "symmetric")
-    k = require_integer(k, "k", least=1)
+    k, bandwidth, weights, symmetric = _checked_links(k, bandwidth, weights, symmetric).values()
     xyz = _cartesian(*_coordinates(longitude, latitude))
     if k >= len(xyz):
         raise ValueError(
@@ -265,41 +260,66 @@ def smooth_shards(
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    TypeError, FileNotFoundError, ValueError
         As the functions and classes named above raise them.
+    OSError
+        If there is no space for the result or the scratch files, or another process is still
+        writing the target after two minutes.
 
     Notes
     -----
     In memory are the coordinates and the graph of all points, at most about 130 bytes a point for
     k = 8 however many features it has, and the features of one block of points that lie together
     with its halo: all that lies within `hops` links of it. Features wait on disk, in two scratch
-    files in the target folder, each the size of the features, that are gone at the end however it
-    comes. There they are ordered by block, since points that lie together may be far apart in the
-    shards.
+    files in the target folder, each the size of the features. Their space is reserved first, and
+    they are gone at the end however it comes. There the features are ordered by block, since points
+    that lie together may be far apart in the shards.
     """
-    from scipy.spatial import cKDTree
-
     from cookbook_utils.shards import PointShards, ShardWriter
 
     _check_smoothing(alpha, hops, normalize)
     require_integer(block_size, "block_size", least=1)
-    source, target = PointShards(source_folder), Path(target_folder)
+    source, target = PointShards(source_folder), as_path(target_folder, "target_folder")
+    if not isinstance(kind, str):
+        raise TypeError(f"kind must be text such as 'dynamic+static', got {kind!r}")
     names = {name: source.features.get(name) for name in kind.split("+")}
     if unknown := [name for name in names if names[name] is None]:
         raise ValueError(
             f"{source.folder} has no features {', '.join(unknown)}; it has: "
             f"{', '.join(source.features)}"
         )
-    links = {"k": k, "bandwidth": bandwidth, "weights": weights, "symmetric": symmetric}
-    smoothing = {"alpha": float(alpha), "hops": int(hops), "normalize": normalize} | links
+    links = _checked_links(k, bandwidth, weights, symmetric)
+    smoothing = {"alpha": float(alpha), "hops": int(hops), "normalize": bool(normalize)} | links
     attrs = source.attrs | {"smoothing": smoothing}
-    writer = ShardWriter(target, names, shard_size=shard_size, attrs=attrs)
-    if writer.complete:
-        return target
 
+    def write() -> ShardWriter:
+        return ShardWriter(target, names, shard_size=shard_size, attrs=attrs)
+
+    if write().complete:
+        return target
+    graph = neighbor_graph(source.read("longitude"), source.read("latitude"), **links)
+    with _files.claim(target / "manifest.json"):
+        writer = write()
+        if not writer.complete:  # another process wrote it meanwhile
+            with writer:
+                _smooth_into(writer, source, graph, block_size, smoothing)
+    return target
+
+
+def _smooth_into(
+    writer: ShardWriter,
+    source: PointShards,
+    graph: csr_array,
+    block_size: int,
+    smoothing: dict[str, Any],
+) -> None:
+    """Smooth the points of a folder of shards that a writer does not hold yet."""
+    from scipy.spatial import cKDTree
+
+    alpha, hops, normalize = (smoothing[key] for key in ("alpha", "hops", "normalize"))
     place = source.read("longitude"), source.read("latitude")
-    graph = neighbor_graph(*place, **links)
-    n = source.n_points
+    n, names = source.n_points, list(writer.features)
+    widths = [len(writer.features[name]) for name in names]
     pieces = [slice(a, min(a + block_size, n)) for a in range(0, n, block_size)]
     # In the order of the tree's leaves points lie together. Sorted within a block, those of one
     # shard are one run on disk too.
@@ -308,13 +328,13 @@ def smooth_shards(
         order[piece].sort()
     position = np.empty(n, np.intp)
     position[order] = np.arange(n)
-    widths = [len(names[name]) for name in names]
 
-    target.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryFile(dir=target) as raw,
-        tempfile.TemporaryFile(dir=target) as smoothed,
+        tempfile.TemporaryFile(dir=writer.folder) as raw,
+        tempfile.TemporaryFile(dir=writer.folder) as smoothed,
     ):
+        for scratch in (raw, smoothed):
+            _files.allocate(scratch, 4 * n * sum(widths), writer.folder)
         n_bad = 0
         for piece in pieces:
             x = np.concatenate([source.read(name, piece) for name in names], axis=1)
@@ -331,17 +351,15 @@ def smooth_shards(
             # Links that leave the halo are cut, which is not felt in the block after `hops` hops.
             x = _smooth(x, here[:, rows], keep, scale, hops)
             _mapped(smoothed, n, widths)[piece] = x[np.searchsorted(rows, block)]
-        with writer:
-            for start in range(writer.n_points, n, block_size):
-                piece = slice(start, start + block_size)
-                x = np.split(
-                    _mapped(smoothed, n, widths)[position[piece]], np.cumsum(widths)[:-1], axis=1
-                )
-                writer.append(
-                    source.read("point", piece), place[0][piece], place[1][piece],
-                    **dict(zip(names, x, strict=True)),
-                )  # fmt: skip
-    return target
+        for start in range(writer.n_points, n, block_size):
+            piece = slice(start, start + block_size)
+            x = np.split(
+                _mapped(smoothed, n, widths)[position[piece]], np.cumsum(widths)[:-1], axis=1
+            )
+            writer.append(
+                source.read("point", piece), place[0][piece], place[1][piece],
+                **dict(zip(names, x, strict=True)),
+            )  # fmt: skip
 
 
 # -- places and neighbors ---------------------------------------------------------------------
@@ -506,6 +524,24 @@ def _checked_graph(graph: Any, n: int) -> csr_array:
             f"{graph.data.min():g} to {graph.data.max():g}"
         )
     return graph
+
+
+def _checked_links(k: Any, bandwidth: Any, weights: Any, symmetric: Any) -> dict[str, Any]:
+    """Return the options of a graph by name, as JSON holds them."""
+    require_choice(weights, "weights", ("gaussian", "uniform"))
+    if bandwidth is not None:
+        least, most = _BANDWIDTHS
+        bandwidth = require_number(bandwidth, "bandwidth", least=least, most=most)
+        if weights == "uniform":
+            raise ValueError(
+                f"bandwidth must be None with uniform weights, which have none, got {bandwidth}"
+            )
+    return {
+        "k": require_integer(k, "k", least=1),
+        "bandwidth": bandwidth,
+        "weights": weights,
+        "symmetric": require_bool(symmetric, "symmetric"),
+    }
 
 
 def _check_smoothing(alpha: float, hops: int, normalize: bool) -> None:

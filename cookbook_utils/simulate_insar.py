@@ -32,7 +32,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from cookbook_utils import _files
 from cookbook_utils._checks import require_choice, require_integer, require_seed
+from cookbook_utils._files import as_path
 from cookbook_utils._world import fractal, ramp
 
 GENERATOR = 1  # raised when the world changes, so that points written before are made again
@@ -165,7 +167,8 @@ def write_site(
     """Write the points of a site into shards, any number of them, in constant memory.
 
     An interrupted run is continued; a folder that holds these points already is left as it is. The
-    shards and regimes that an older version of this module wrote are made again.
+    shards and regimes that an older version of this module wrote are made again. Of several
+    processes that write the same site one does so, and the others wait for it.
 
     Parameters
     ----------
@@ -186,27 +189,30 @@ def write_site(
     ------
     TypeError, ValueError
         As for `simulate_site`, or if the folder holds other points.
+    OSError
+        If the folder cannot be written, or another process is still writing it after two minutes.
     """
     from .shards import ShardWriter, read_labels, write_labels
 
     site, n_points, seed = _known(name, n_points, seed, MOST_ON_DISK)
-    folder = Path(folder) / name
+    folder = as_path(folder, "folder") / name
     time = np.datetime_as_string(dates(name, seed=seed), unit="D").tolist()
     features = {"displacement": time, "static": list(site.statics)}
     attrs = _attrs(site, seed) | {"site": name, "n_points": n_points, "generator": GENERATOR}
     attrs["variables"] = {key: ATTRIBUTES[key] for key in ("displacement", *site.statics)}
-    if _is_outdated(folder, name):
-        _remove_points(folder)
-    with ShardWriter(folder, features, shard_size=shard_size, attrs=attrs) as writer:
-        for block in _blocks(name, writer.n_points, n_points, seed):
-            del block["regime"]
-            writer.append(block.pop("point"), **block)
-    try:
-        read_labels(folder, "regime")
-    except FileNotFoundError:
-        truth = _blocks(name, 0, n_points, seed, series=False)
-        labels = ((block["point"], block["regime"]) for block in truth)
-        write_labels(folder, "regime", labels, attrs=ATTRIBUTES["regime"])
+    with _files.claim(folder / "manifest.json"):
+        if _is_outdated(folder, name):
+            _remove_points(folder)
+        with ShardWriter(folder, features, shard_size=shard_size, attrs=attrs) as writer:
+            for block in _blocks(name, writer.n_points, n_points, seed):
+                del block["regime"]
+                writer.append(block.pop("point"), **block)
+        try:
+            read_labels(folder, "regime")
+        except FileNotFoundError:
+            truth = _blocks(name, 0, n_points, seed, series=False)
+            labels = ((block["point"], block["regime"]) for block in truth)
+            write_labels(folder, "regime", labels, attrs=ATTRIBUTES["regime"])
     return folder
 
 

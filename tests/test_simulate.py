@@ -299,9 +299,7 @@ def test_command_writes_the_small_pair(tmp_path):
 
 @pytest.mark.parametrize("make", [simulate_scene, lambda name: write_scene(name, "anywhere")])
 def test_unknown_name(make):
-    with pytest.raises(
-        ValueError, match="name must be one of .*'landsat_5_small'.* got 'landsat_9'"
-    ):
+    with pytest.raises(ValueError, match="name must be one of 'landsat_5_small', .*'landsat_9'"):
         make("landsat_9")
 
 
