@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from cookbook_utils import _files
 from cookbook_utils._checks import (
     as_real_array,
     require_choice,
@@ -38,6 +38,7 @@ from cookbook_utils._checks import (
     require_seed,
 )
 from cookbook_utils._conventions import dates_of, mask_and_float, step_of
+from cookbook_utils._files import as_path
 from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.insar import fill_gaps
 from cookbook_utils.shards import PointShards, ShardWriter
@@ -234,19 +235,11 @@ class ReservoirEmbedding:
         OSError
             If the file cannot be written.
         """
-        path, arrays = Path(path), self._arrays()
+        path, arrays = as_path(path, "path"), self._arrays()
         if not path.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
-        handle, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
-        try:
-            with open(handle, "wb") as file:
-                np.savez(file, **arrays, digest=np.asarray(_digest(arrays)))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with _files.replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays, digest=np.asarray(_digest(arrays)))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ReservoirEmbedding:
@@ -259,7 +252,7 @@ class ReservoirEmbedding:
         ValueError
             If it is damaged, or not one that `save` wrote.
         """
-        path = Path(path)
+        path = as_path(path, "path")
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {path}")
         try:
@@ -416,11 +409,13 @@ def embed_shards(
         If the source is not whole, holds no series, or one whose dates do not rise; if the target
         holds something else, such as features of other values or by another embedding; or if an
         option is not as described.
+    OSError
+        If the target cannot be written, or another process is still writing it after two minutes.
     """
     embedding = ReservoirEmbedding(n_features, representation=representation, seed=seed)
     require_choice(method, "method", ("linear", "pchip"))
     step_of(step)
-    source, target = PointShards(source_folder), Path(target_folder)
+    source, target = PointShards(source_folder), as_path(target_folder, "target_folder")
     if "displacement" not in source.features:
         raise ValueError(
             f"{source.folder} has no features displacement; it has: {', '.join(source.features)}"
@@ -450,24 +445,33 @@ def embed_shards(
     kinds = {"dynamic": [f"{representation}_{i:02}" for i in range(n_features)]}
     kinds |= {kind: names for kind, names in source.features.items() if kind == "static"}
     attrs = source.attrs | {"embedding": options | filling | {"n_points": n} | digests}
-    writer = ShardWriter(target, kinds, shard_size=shard_size, attrs=attrs)
-    if writer.complete:
+
+    def write() -> ShardWriter:
+        return ShardWriter(target, kinds, shard_size=shard_size, attrs=attrs)
+
+    if write().complete:
         return target
-    target.mkdir(parents=True, exist_ok=True)
-    if not (begun and kept.is_file()):
-        embedding.save(kept)
-    blocks = range(writer.n_points, n, BLOCK)
-    with writer:
-        for start in progress(blocks, desc="embedding", total=len(blocks)) if progress else blocks:
-            rows = slice(start, start + BLOCK)
-            series = filled(rows)
-            seen = ~np.isnan(series).any(axis=1)
-            features = {"dynamic": np.full((len(series), n_features), np.nan, np.float32)}
-            features["dynamic"][seen] = embedding.transform(series[seen])
-            if "static" in kinds:
-                features["static"] = source.read("static", rows)
-            place = [source.read(key, rows) for key in ("point", "longitude", "latitude")]
-            writer.append(*place, **features)
+    with _files.claim(target / "manifest.json"):
+        writer = write()
+        if writer.complete:  # another process wrote it meanwhile
+            return target
+        if kept.is_file():
+            ReservoirEmbedding.load(kept)  # raises if it is a file of the user's
+        if not (writer.n_points and kept.is_file()):
+            embedding.save(kept)
+        blocks = range(writer.n_points, n, BLOCK)
+        bar = progress(blocks, desc="embedding", total=len(blocks)) if progress else blocks
+        with writer:
+            for start in bar:
+                rows = slice(start, start + BLOCK)
+                series = filled(rows)
+                seen = ~np.isnan(series).any(axis=1)
+                features = {"dynamic": np.full((len(series), n_features), np.nan, np.float32)}
+                features["dynamic"][seen] = embedding.transform(series[seen])
+                if "static" in kinds:
+                    features["static"] = source.read("static", rows)
+                place = [source.read(key, rows) for key in ("point", "longitude", "latitude")]
+                writer.append(*place, **features)
     return target
 
 
