@@ -5,9 +5,9 @@ columns ``point`` (int64, rising), ``longitude`` and ``latitude`` (float64, degr
 for each kind of feature, such as ``dynamic`` and ``static``. The features of a point are one cell
 of fixed size, float32 in little-endian order: the same shards with lists of floats take about five
 times as long to read. Parquet rather than Zarr, since one file holds points and features together,
-and carries its schema, its number of rows and a checksum of every page. The manifest holds a digest
-of itself and the size and a checksum of the footer of each shard. What is read is compared with
-all of them: a damaged file ends in an error that names it.
+and carries its schema, its number of rows and checksums of its values. The manifest and the labels
+hold a digest of themselves. What is read is compared with them, and a damaged file ends in an error
+that names it.
 
 What is read in one piece, and shuffled in one piece, is counted in points and not in shards.
 Batches, splits and labels are therefore the same whatever the shard size.
@@ -49,6 +49,7 @@ WINDOW = 8  # blocks in memory at a time
 COORDINATES = {"point": np.int64, "longitude": np.float64, "latitude": np.float64}
 _MANIFEST = {"version", "features", "shard_size", "attrs", "shards", "complete"}
 _CURE = "delete the folder and write it again"
+_SUMS = b"crc32"
 _KEY = b"cookbook_utils.shards"  # of the metadata that says which shard of which folder a file is
 
 
@@ -286,8 +287,8 @@ class PointShards:
         If there is no manifest, or a shard is missing.
     ValueError
         If the folder is not complete, or a shard is damaged or belongs elsewhere; the shard is
-        named. Sizes, schemas, footers and numbers of rows are looked at; values are compared with
-        their checksums when they are read, and all of them by `verify`.
+        named. Sizes, schemas and numbers of rows are looked at; values are compared with their
+        checksums when they are read, and all of them by `verify`.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -437,7 +438,7 @@ class PointShards:
             yield _join(rest)
 
     def verify(self) -> None:
-        """Read every value of every shard and compare the checksums of its pages.
+        """Read every value of every shard and compare it with its checksums.
 
         Raises
         ------
@@ -450,8 +451,6 @@ class PointShards:
 
     def _read(self, columns: Sequence[str], rows: Sequence[range]) -> list[np.ndarray]:
         """Return columns of several ranges of rows, joined."""
-        import pyarrow as pa
-
         pieces = []
         # Ranges that follow each other are read together.
         for start, stop in _merge(rows):
@@ -459,19 +458,38 @@ class PointShards:
             for number in range(first, last + 1) if stop > start else ():
                 base = self._starts[number]
                 low, high = max(start - base, 0), min(stop, self._starts[number + 1]) - base
-                with _open_shard(self.folder, self._manifest, number) as file:
-                    groups = range(low // BLOCK, -(-high // BLOCK))
-                    try:
-                        table = file.read_row_groups(groups, columns, use_threads=False)
-                    except (OSError, pa.ArrowException) as error:
-                        raise ValueError(
-                            f"{self.folder / _name(number)} was altered: {error}; {_CURE}"
-                        ) from None
-                pieces.append(table.slice(low - groups[0] * BLOCK, high - low))
+                groups = range(low // BLOCK, -(-high // BLOCK))
+                inside = slice(low - groups[0] * BLOCK, high - groups[0] * BLOCK)
+                pieces.append([values[inside] for values in self._groups(number, groups, columns)])
         if not pieces:
-            pieces = [_schema(self._manifest, 0).empty_table()]
-        table = pa.concat_tables(pieces)
-        return [self._to_numpy(table.column(column), column) for column in columns]
+            empty = _schema(self._manifest, 0).empty_table()
+            pieces = [[self._to_numpy(empty.column(column), column) for column in columns]]
+        joined = [
+            parts[0] if len(parts) == 1 else np.concatenate(parts)
+            for parts in zip(*pieces, strict=True)
+        ]
+        for values in joined:
+            values.flags.writeable = False
+        return joined
+
+    def _groups(self, number: int, groups: range, columns: Sequence[str]) -> list[np.ndarray]:
+        """Return columns of consecutive row groups of a shard, compared with their checksums."""
+        import pyarrow as pa
+
+        path = self.folder / _name(number)
+        with _open_shard(self.folder, self._manifest, number) as file:
+            try:
+                table = file.read_row_groups(groups, columns, use_threads=False)
+                # Shards written by earlier versions have checksums of their pages only.
+                sums = json.loads(file.schema_arrow.metadata.get(_SUMS, b"null"))
+            except (OSError, pa.ArrowException, ValueError) as error:
+                raise ValueError(f"{path} was altered: {error}; {_CURE}") from None
+        values = {column: self._to_numpy(table.column(column), column) for column in columns}
+        if sums is not None:
+            found = _sums(values)
+            if found != {column: sums[column][groups.start : groups.stop] for column in columns}:
+                raise ValueError(f"{path} was altered: it differs from its checksums; {_CURE}")
+        return list(values.values())
 
     def _to_numpy(self, column: pyarrow.ChunkedArray, name: str) -> np.ndarray:
         width = len(self.features[name]) if name in self.features else 1
@@ -484,7 +502,6 @@ class PointShards:
             if len(chunk)
         ]
         values = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, dtype)])
-        values.flags.writeable = False
         return values.reshape(-1, width) if name in self.features else values
 
     def _rows(self, points: np.ndarray) -> np.ndarray:
@@ -829,14 +846,19 @@ def _fingerprint(manifest: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest().encode()
 
 
-def _schema(manifest: Mapping[str, Any], number: int) -> pyarrow.Schema:
+def _schema(
+    manifest: Mapping[str, Any], number: int, sums: dict[str, list[int]] | None = None
+) -> pyarrow.Schema:
     import pyarrow as pa
 
     types = {"point": pa.int64(), "longitude": pa.float64(), "latitude": pa.float64()}
     types |= {kind: pa.binary(4 * len(names)) for kind, names in manifest["features"].items()}
     return pa.schema(
         [pa.field(name, type_, nullable=False) for name, type_ in types.items()],
-        metadata={_KEY: _fingerprint(manifest) + b"/%d" % number},
+        metadata={
+            _KEY: _fingerprint(manifest) + b"/%d" % number,
+            _SUMS: json.dumps(sums).encode(),
+        },
     )
 
 
@@ -857,7 +879,7 @@ def _write_table(
         for array in shard.values()
     ]
     pq.write_table(
-        pa.Table.from_arrays(columns, schema=_schema(manifest, number)),
+        pa.Table.from_arrays(columns, schema=_schema(manifest, number, _sums(shard))),
         path,
         row_group_size=BLOCK,
         compression="none",
@@ -870,16 +892,15 @@ def _write_table(
 def _facts(path: Path, ids: np.ndarray) -> dict[str, int]:
     """Return what the manifest says of a shard."""
     facts = {"points": len(ids), "first": int(ids[0]), "last": int(ids[-1])}
-    return facts | {"bytes": path.stat().st_size, "footer": _footer(path)}
+    return facts | {"bytes": path.stat().st_size}
 
 
-def _footer(path: Path) -> int:
-    """Return the CRC-32 of the footer of a Parquet file, whose length is in its last 8 bytes."""
-    with open(path, "rb") as file:
-        end = file.seek(-8, os.SEEK_END)
-        length = int.from_bytes(file.read(4), "little")
-        file.seek(max(end - length, 0))
-        return zlib.crc32(file.read())
+def _sums(columns: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    """Return the CRC-32 of the values of each column in each row group."""
+    return {
+        name: [zlib.crc32(values[a : a + BLOCK]) for a in range(0, len(values), BLOCK)]
+        for name, values in columns.items()
+    }
 
 
 def _require_own(path: Path, *, damaged: bool = False) -> None:
@@ -901,7 +922,7 @@ def _require_own(path: Path, *, damaged: bool = False) -> None:
 
 
 def _open_shard(folder: Path, manifest: Mapping[str, Any], number: int) -> pq.ParquetFile:
-    """Open a shard after a look at its size, its footer and its schema."""
+    """Open a shard after a look at its size and its schema."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -910,15 +931,17 @@ def _open_shard(folder: Path, manifest: Mapping[str, Any], number: int) -> pq.Pa
         raise FileNotFoundError(f"shard {path} is missing; {_CURE}")
     if (size := path.stat().st_size) < facts["bytes"]:
         raise ValueError(f"{path} is cut short: {size} bytes, expected {facts['bytes']}; {_CURE}")
+    expected = _schema(manifest, number)
     try:
         file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} is not a readable shard: {error}; {_CURE}") from None
-    expected = _schema(manifest, number)
-    if not file.schema_arrow.equals(expected, check_metadata=True):
         found = file.schema_arrow
-        what = "another place" if found.equals(expected) else f"columns {', '.join(found.names)}"
+        names = ", ".join(found.names)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise ValueError(f"{path} is not a readable shard: {error}; {_CURE}") from None
+    place = (found.metadata or {}).get(_KEY)
+    if not found.equals(expected) or place != expected.metadata[_KEY]:
         file.close()
+        what = "another place" if found.equals(expected) else f"columns {names}"
         raise ValueError(
             f"{path} is a foreign file: it has {what}, expected shard {number} of this folder "
             f"with columns {', '.join(expected.names)}; {_CURE}"
@@ -929,10 +952,6 @@ def _open_shard(folder: Path, manifest: Mapping[str, Any], number: int) -> pq.Pa
             f"{path} was altered: {rows} points in {size} bytes, expected {facts['points']} in "
             f"{facts['bytes']}; {_CURE}"
         )
-    # Shards written by earlier versions have no checksum of the footer.
-    if "footer" in facts and _footer(path) != facts["footer"]:
-        file.close()
-        raise ValueError(f"{path} was altered: its footer differs from its checksum; {_CURE}")
     return file
 
 
