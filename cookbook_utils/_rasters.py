@@ -334,6 +334,6 @@ def _require_own(target: Path, files: list[str]) -> None:
             own = (target / CHECKSUMS).is_file()
         if not own:
             raise FileExistsError(
-                f"{path} is there and bears no mark of having been simulated; move it, or write to "
-                "another folder"
+                f"{path} is there and bears no mark of having been simulated; move or delete it, "
+                "or write to another folder"
             )
