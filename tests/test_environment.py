@@ -26,7 +26,7 @@ MODULES = sorted(
 # A module imports only from floors below its own; the parts of one subpackage from each other too.
 FLOORS = [
     {"_checks"},
-    {"_conventions", "_rasters", "_world"},
+    {"_catalog", "_conventions", "_download", "_geotiffs", "_rasters", "_world"},
     {"_coast", "_maps", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
     {
         "datasets",
