@@ -155,25 +155,28 @@ def parse_catalog(path: Path, text: str) -> dict[str, Any]:
         if loader is not None:
             loader.dispose()
 
-    _require_kind(catalog, dict, f"{path}: the catalog")
+    try:
+        _require_catalog(catalog)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return catalog
+
+
+def _require_catalog(catalog: Any) -> None:
+    _require_kind(catalog, dict, "the catalog")
     if catalog.get("version") != 2:
         found = catalog.get("version")
-        raise ValueError(f"{path}: version must be 2, as intake's catalogs have, got {found!r}")
+        raise ValueError(f"version must be 2, as intake's catalogs have, got {found!r}")
     for key in ("entries", "aliases", "metadata", "data", "user_parameters"):
-        _require_kind(catalog.setdefault(key, {}), dict, f"{path}: {key}")
+        _require_kind(catalog.setdefault(key, {}), dict, key)
     for key in ("data", "user_parameters"):
         if catalog[key]:
-            raise ValueError(f"{path}: {key} must be empty, got {list(catalog[key])[:5]}")
+            raise ValueError(f"{key} must be empty, got {list(catalog[key])[:5]}")
     for name, entry in catalog["entries"].items():
-        _require_entry(entry, f"{path}: the entry {name!r}")
+        _require_entry(entry, f"the entry {name!r}")
     for alias, name in catalog["aliases"].items():
-        if (
-            not isinstance(alias, str)
-            or not isinstance(name, str)
-            or name not in catalog["entries"]
-        ):
-            raise ValueError(f"{path}: the alias {alias!r} must name an entry, got {name!r}")
-    return catalog
+        if not isinstance(alias, str) or name not in catalog["entries"]:
+            raise ValueError(f"the alias {alias!r} must name an entry, got {name!r}")
 
 
 def _count_nodes(node: Any, counted: dict[int, int]) -> int:
@@ -290,6 +293,18 @@ def _require_kind(value: Any, kind: type, what: str) -> None:
         raise TypeError(f"{what} must be {wanted}, got {_short(value)}")
 
 
+def _require_name(value: Any, what: str) -> None:
+    _require_kind(value, str, what)
+    if not re.fullmatch(_NAME, value):
+        raise ValueError(f"{what} must be a name of a file or folder, got {_short(value)}")
+
+
+def _require_attrs(value: Any, what: str) -> None:
+    _require_kind(value, dict, what)
+    if "date" in value:
+        _require_date(value["date"], f"{what}: date")
+
+
 def _is_key(key: Any) -> bool:
     return isinstance(key, str | int) and not isinstance(key, bool)
 
@@ -360,9 +375,10 @@ def _require_maps(value: Any, what: str) -> None:
 
 
 _FACTS: dict[str, Callable[[Any, str], Any]] = {
-    **dict.fromkeys(("name", "folder", "files", "dataset", "file"), _kind(str)),
+    **dict.fromkeys(("name", "dataset", "file"), _require_name),
+    **dict.fromkeys(("folder", "files"), _kind(str)),
     "made_by": lambda value, what: value is None or _require_kind(value, str, what),
-    "attrs": _kind(dict),
+    "attrs": _require_attrs,
     "scenes": _require_scenes,
     "dates": _require_dates,
     "bands": _require_bands,

@@ -42,8 +42,9 @@ def download(url: str, path: Path, *, sha256: str, size: int, progressbar: bool 
         import pooch
 
     def bring(url: str, output_file: str, pooch: Any) -> None:
-        with open(output_file, "wb") as file:
-            for piece in _pieces(url, size, progressbar):
+        pieces = _pieces(url, size, progressbar)
+        with open(output_file, "wb") as file, contextlib.closing(pieces):
+            for piece in pieces:
                 file.write(piece)
 
     pooch.get_logger().setLevel("WARNING")  # by default it announces each download on stderr
@@ -80,8 +81,8 @@ def _pieces(url: str, size: int, progressbar: bool) -> Iterator[bytes]:
         except (requests.RequestException, HTTPError, http.client.HTTPException) as error:
             if not watch.stalled:
                 raise DownloadError(_reason(error)) from None
-        except UnicodeError:  # what Python says of some host names
-            raise DownloadError("its address has no valid host name") from None
+        except ValueError:  # what Python says of some addresses that a redirect may lead to
+            raise DownloadError("it led to an address that is none") from None
         if watch.stalled:
             raise DownloadError(
                 f"it sent less than {LEAST_RATE} bytes a second for {PATIENCE:g} seconds, "
@@ -121,7 +122,7 @@ class _Watch:
         self.stalled = False
         self._sockets: list[socket.socket] = []
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=self._run, name="download", daemon=True)
 
     def __enter__(self) -> _Watch:
         self._thread.start()

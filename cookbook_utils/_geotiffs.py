@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-
-from cookbook_utils._checks import require_integer
 
 MOST_SIDE = 1_000_000
 """Pixels along a side of a raster."""
@@ -19,7 +18,7 @@ MOST_SIDE = 1_000_000
 MOST_BLOCK = 1 << 30
 """Bytes of a block of a file, which is the least that can be decoded, or of a chunk in float32."""
 
-MOST_CHUNKS = 100_000
+MOST_CHUNKS = 20_000
 """Chunks of a file: each is a task of Dask, which takes about a kilobyte."""
 
 
@@ -230,11 +229,16 @@ def _chunks(chunks: Any, shape: tuple[int, ...], dtype: np.dtype) -> tuple[tuple
     if unknown := [dim for dim in asked if dim not in ("y", "x")]:
         raise ValueError(f"chunks must be of y and x, got {unknown}")
     along = [asked.get(dim, -1) for dim in ("y", "x")]
-    for number in along:
-        if not isinstance(number, str) or number != "auto":
-            require_integer(number, 'chunks must be "auto" or a number of pixels, which', least=-1)
-            if number == 0:
-                raise ValueError("chunks must be at least 1 pixel wide, or -1 for all, got 0")
+    for k, number in enumerate(along):
+        if isinstance(number, str) and number == "auto":
+            continue
+        if not isinstance(number, Integral) or isinstance(number, bool):
+            raise TypeError(
+                f'chunks must be numbers of pixels, -1 for all, or "auto", got {number!r}'
+            )
+        if number < 1 and number != -1:
+            raise ValueError(f"chunks must be at least 1 pixel wide, or -1 for all, got {number}")
+        along[k] = min(int(number), shape[1 + k])
     counts = [
         1 if number in (-1, "auto") else math.ceil(size / number)
         for number, size in zip(along, shape[1:], strict=True)

@@ -87,7 +87,9 @@ def open_catalog(path: str | os.PathLike[str] | None = None) -> SceneCatalog:
     ------
     DataUnavailableError
         If there is no such file.
-    TypeError, ValueError
+    TypeError
+        If `path` is no path.
+    ValueError
         If the file is no catalog, or has an entry that a reader of this package cannot take. Other
         readers, and templates of intake that call functions, are refused.
     OSError
@@ -199,6 +201,7 @@ def _download(expected: Registered, path: Path, progressbar: bool) -> None:
         f"{dataset}/{file}"
     )
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
             raise OSError(f"{path} is not a file")
         download(
@@ -472,6 +475,8 @@ class TruthReader(CheckedReader):
         OSError
             If the file is not a whole GeoTIFF.
         """
+        if "date" not in attrs:
+            raise ValueError(f"attrs must have the date of the truth, got {attrs}")
         path = _find(folder, file_of(files, {}), made_by)
         raw = open_geotiffs([path], _labels(len(maps)), chunks)
         area = _area(path, raw.attrs.get("lake_area_km2"))  # a tag of the file

@@ -25,9 +25,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import xarray as xr
-from intake.readers.readers import BaseReader
 
-from .datasets import DataUnavailableError, fetch
+from ._catalog import local_folder
+from ._checks import require_integer
+from .datasets import CheckedReader, DataUnavailableError, fetch
 from .shards import PointShards, read_labels
 
 EGMS_COLUMNS = {  # units and long name, by column; the format gives angles and heights as here
@@ -238,6 +239,7 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     """
     import dask.array as da
 
+    require_integer(chunk, "chunk", least=1)
     shards = PointShards(folder)
     if missing := [kind for kind in ("displacement", "static") if kind not in shards.features]:
         raise ValueError(
@@ -453,7 +455,7 @@ def _slopes(y, before, left, right, present) -> np.ndarray:
 # -- the catalog ------------------------------------------------------------------------------
 
 
-class PointsReader(BaseReader):
+class PointsReader(CheckedReader):
     """Simulated points from shards in the data folder."""
 
     imports = {"pyarrow"}
@@ -485,13 +487,13 @@ class PointsReader(BaseReader):
         ValueError
             If they are damaged.
         """
-        path = _data_folder(folder) / "simulated" / name
+        path = local_folder(folder) / "simulated" / name
         if not (path / "manifest.json").is_file():
             raise DataUnavailableError(f"there are no points in {path}; run `{made_by}`")
         return open_points(path, chunk=chunk)
 
 
-class EGMSReader(BaseReader):
+class EGMSReader(CheckedReader):
     """Real points of the European Ground Motion Service."""
 
     imports = {"pyarrow"}
@@ -519,10 +521,4 @@ class EGMSReader(BaseReader):
         ValueError
             If the file is damaged.
         """
-        return read_egms(fetch(dataset, file, folder=_data_folder(folder)))
-
-
-def _data_folder(address: str) -> Path:
-    import fsspec
-
-    return Path(fsspec.core.strip_protocol(address))  # intake gives file:///...
+        return read_egms(fetch(dataset, file, folder=local_folder(folder)))
