@@ -18,6 +18,9 @@ MOST_SIDE = 1_000_000
 MOST_BLOCK = 1 << 30
 """Bytes of a block of a file, which is the least that can be decoded, or of a chunk in float32."""
 
+MOST_BLOCKS = 1_000_000
+"""Blocks of a file: each is looked up before the file is read."""
+
 MOST_CHUNKS = 20_000
 """Chunks of a file: each is a task of Dask, which takes about a kilobyte."""
 
@@ -136,11 +139,11 @@ def _require_whole(file: File, source: Any, size: int) -> None:
             f"{file.path} must have blocks of at most {MOST_BLOCK} bytes, got {decoded}: store it "
             "in tiles"
         )
-    n_blocks = math.ceil(height / rows) * math.ceil(width / columns)
-    if n_blocks > size:  # each takes more than a byte
-        raise _DamagedError(
-            f"{file.path} is cut short: it has {size} bytes, which cannot hold the {n_blocks} "
-            f"blocks of {width} x {height} pixels; {file.cure}"
+    n_blocks = math.ceil(height / rows) * math.ceil(width / columns) * source.count
+    if n_blocks > MOST_BLOCKS:
+        raise ValueError(
+            f"{file.path} must have at most {MOST_BLOCKS} blocks, got {n_blocks} of {columns} x "
+            f"{rows} pixels: store it in larger tiles"
         )
     end = 0
     for band in source.indexes:

@@ -577,7 +577,7 @@ def _labels(n_maps: int) -> Kind:
 
 def _area(file: File, text: Any) -> float:
     try:
-        if (area := float(text)) >= 0:
+        if 0 <= (area := float(text)) < float("inf"):
             return area
     except (TypeError, ValueError):
         pass

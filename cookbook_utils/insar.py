@@ -13,8 +13,10 @@ Land Monitoring Service: names and units of the columns.
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -59,6 +61,9 @@ EGMS_COLUMNS = {  # units and long name, by column; the format gives angles and 
 STATIC_FEATURES = ("height", "mean_velocity", "temporal_coherence", "amplitude_dispersion")
 _RENAMED = {"height_ortho": "height"}  # as deliveries of 2018-2022 and 2020-2024 say it
 _POINTS = 4096  # filled at a time
+_MOST_HEADER = 1 << 20  # bytes of the line that names the columns; a delivery has 4000
+_MOST_RATIO = 50  # of a CSV to what it is packed to; numbers as text come to 4
+_SMALL_CSV = 1 << 26  # bytes that may be packed to anything
 
 
 # -- reading ----------------------------------------------------------------------------------
@@ -170,15 +175,42 @@ def _open_csv(path: Path) -> Iterator[io.BufferedIOBase]:
         raise FileNotFoundError(f"there is no file {path}")
     if path.suffix.lower() != ".zip":
         with open(path, "rb") as stream:
+            _require_header(path, stream)
             yield stream
         return
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.lower().endswith(".csv")]
-        if len(names) != 1:
-            found = ", ".join(names or archive.namelist()) or "nothing"
-            raise ValueError(f"{path} must hold one CSV, found {len(names)}: it holds {found}")
-        with archive.open(names[0]) as stream:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(_only_csv(path, archive)) as stream:
+            _require_header(path, stream)
             yield stream
+    except (RuntimeError, NotImplementedError, struct.error, lzma.LZMAError) as error:
+        # What zipfile says of a password, of ways to compress that it lacks, and of damage.
+        raise zipfile.BadZipFile(str(error)) from None
+
+
+def _only_csv(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """Return the one CSV of a zip, or raise unless there is one and it unpacks to a sane size."""
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    found = [member for member in members if member.filename.lower().endswith(".csv")]
+    if len(found) != 1:
+        names = ", ".join(member.filename for member in (found or members)[:12]) or "nothing"
+        raise ValueError(f"{path} must hold one CSV, found {len(found)}: it holds {names}")
+    size, packed = found[0].file_size, found[0].compress_size
+    if size > max(_SMALL_CSV, _MOST_RATIO * packed):
+        raise ValueError(
+            f"{path} must hold a CSV that was packed to no less than 1/{_MOST_RATIO} of its size, "
+            f"got {packed} bytes for {size}"
+        )
+    return found[0]
+
+
+def _require_header(path: Path, stream: io.BufferedIOBase) -> None:
+    """Raise unless the first line of a CSV has an end within a sane length."""
+    if len(stream.readline(_MOST_HEADER + 1)) > _MOST_HEADER:
+        raise ValueError(
+            f"{path}: its CSV must begin with a line of at most {_MOST_HEADER} bytes, which names "
+            "the columns, got a longer one"
+        )
+    stream.seek(0)
 
 
 def _require_columns(path: Path, names: list[str]) -> list[str]:
