@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import os
 import sys
+import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -593,7 +595,35 @@ def _find(folder: str, file: str, made_by: str | None) -> File:
         return File(fetch(*file.split("/"), folder=data_folder), "make data")
     if not _is_file(path := data_folder / "simulated" / file):
         raise DataUnavailableError(f"there is no file {path}; run `{made_by}` to make it")
+    _require_undamaged(path, made_by)
     return File(path, made_by)
+
+
+def _require_undamaged(path: Path, made_by: str) -> None:
+    """Compare a simulated file with the checksums in its folder, if there are any.
+
+    GDAL does not: where a byte of a compressed block has changed, it decodes other pixels.
+    """
+    sums = path.with_name("checksums.json")
+    if not _is_file(sums):
+        return
+    cure = f"delete {path.parent} and run `{made_by}`"
+    try:
+        expected = json.loads(read_text(sums, "checksums", OSError))["files"][path.name]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise OSError(f"{sums} must hold the checksum of {path.name}, got none; {cure}") from None
+    found, size = 0, 0
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                found, size = zlib.crc32(piece, found), size + len(piece)
+    except OSError as error:
+        raise OSError(f"{path} cannot be read: {error.strerror}") from None
+    if [size, found] != expected:
+        raise OSError(
+            f"{path} is damaged: its size and CRC-32 must be {expected}, got {[size, found]}; "
+            + cure
+        )
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -243,7 +245,8 @@ def coast(tmp_path_factory):
 
 @pytest.fixture
 def coast_folder(data, coast):
-    return Path(shutil.copytree(coast, data / "simulated" / coast.name))
+    files = shutil.ignore_patterns("checksums.json")  # the tests change files as they like
+    return Path(shutil.copytree(coast, data / "simulated" / coast.name, ignore=files))
 
 
 def test_catalog_opens_the_series_that_simulate_coast_writes(coast_folder):
@@ -429,6 +432,40 @@ def test_truncated_file(band_file, kept):
 def test_file_that_is_no_geotiff(band_file, content):
     band_file.write_bytes(content)
     with pytest.raises(OSError, match=r"B4\.tif is not a readable GeoTIFF .*delete it and run"):
+        open_catalog().landsat_5_small.read()
+
+
+@pytest.fixture
+def checksums(band_file):
+    files = {
+        path.name: [path.stat().st_size, zlib.crc32(path.read_bytes())]
+        for path in band_file.parent.glob("*.tif")
+    }
+    path = band_file.with_name("checksums.json")
+    path.write_text(json.dumps({"signature": "none", "files": files}))
+    return path
+
+
+def test_damaged_bytes_are_found_where_there_are_checksums(band_file, checksums):
+    """GDAL decodes some of them to other pixels and says nothing."""
+    whole = open_catalog().landsat_5_small.read().compute()
+    content = band_file.read_bytes()
+    for place in range(0, len(content), 97):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        band_file.write_bytes(damaged)
+        with pytest.raises(OSError, match=r"B4\.tif is damaged: its size and CRC-32 must be \["):
+            open_catalog().landsat_5_small.read()
+    band_file.write_bytes(content)
+    xr.testing.assert_identical(open_catalog().landsat_5_small.read().compute(), whole)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {}}', '{"files": []}', "[" * 9999])
+def test_damaged_checksums(checksums, text):
+    checksums.write_text(text)
+    with pytest.raises(
+        OSError, match=r"checksums\.json must hold the checksum of B1\.tif, got none"
+    ):
         open_catalog().landsat_5_small.read()
 
 
