@@ -356,11 +356,12 @@ class SceneReader(CheckedReader):
         Raises
         ------
         ValueError
-            If there is no scene of that year, or its bands do not share one grid and CRS.
+            If there is no scene of that year, its bands do not share one grid and CRS, or a file
+            holds another number of bands, another kind of numbers or another nodata value.
         DataUnavailableError
             If a file is absent.
         OSError
-            If a file is not a whole GeoTIFF.
+            If a file is damaged: here, or on compute where only its pixels show it.
         """
         if year not in scenes:
             years = ", ".join(map(str, scenes))
@@ -418,11 +419,12 @@ class SeriesReader(CheckedReader):
         Raises
         ------
         ValueError
-            If bands or dates do not share one grid and CRS.
+            If bands or dates do not share one grid and CRS, or a file holds another number of
+            bands, another kind of numbers or another nodata value.
         DataUnavailableError
             If a file is absent.
         OSError
-            If a file is not a whole GeoTIFF.
+            If a file is damaged: here, or on compute where only its pixels show it.
         """
         paths = [
             file_of(files, {"date": date, "number": band["number"]})
@@ -475,7 +477,7 @@ class TruthReader(CheckedReader):
         DataUnavailableError
             If the file is absent.
         OSError
-            If the file is not a whole GeoTIFF.
+            If the file is damaged: here, or on compute where only its pixels show it.
         """
         if "date" not in attrs:
             raise ValueError(f"attrs must have the date of the truth, got {attrs}")
@@ -528,11 +530,11 @@ class SeriesTruthReader(CheckedReader):
         Raises
         ------
         ValueError
-            If the file has not one band for each date.
+            If the file has not one band of uint8 for each date.
         DataUnavailableError
             If the file is absent.
         OSError
-            If the file is not a whole GeoTIFF.
+            If the file is damaged: here, or on compute where only its pixels show it.
         """
         if len(maps) != 1:
             raise ValueError(f"maps must name one variable for all dates, got {list(maps)}")
