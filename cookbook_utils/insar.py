@@ -61,7 +61,7 @@ EGMS_COLUMNS = {  # units and long name, by column; the format gives angles and 
 STATIC_FEATURES = ("height", "mean_velocity", "temporal_coherence", "amplitude_dispersion")
 _RENAMED = {"height_ortho": "height"}  # as deliveries of 2018-2022 and 2020-2024 say it
 _POINTS = 4096  # filled at a time
-_MOST_HEADER = 1 << 20  # bytes of the line that names the columns; a delivery has 4000
+_MOST_HEADER = 1 << 17  # bytes of the line that names the columns; a delivery has 4000
 _MOST_RATIO = 50  # of a CSV to what it is packed to; numbers as text come to 4
 _SMALL_CSV = 1 << 26  # bytes that may be packed to anything
 

@@ -228,6 +228,7 @@ def test_catalog_opens_what_simulate_writes(data, name):
     """Values, names, coordinates, CRS and attributes, all alike: either may be used."""
     from cookbook_utils.simulate import simulate_scene, write_scene
 
+    shutil.rmtree(data / "simulated")
     write_scene(name, data / "simulated")
     scene, truth = simulate_scene(name)
     cat = open_catalog()

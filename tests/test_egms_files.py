@@ -41,7 +41,21 @@ def test_a_line_of_4_gb_is_not_read(csv, head):
     with open(csv, "w") as file:
         file.write(head)
         file.truncate(4 << 30)  # takes no space
-    refused(csv, "not whole" if head else "must begin with a line of at most 1048576 bytes")
+    refused(csv, "not whole" if head else "must begin with a line of at most 131072 bytes")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CSV.replace("\n", "\r"),  # of an old Macintosh
+        CSV + "c" * 200_000 + ",38.7,13.2,0.0\n",
+        CSV + "c3\r,38.7,13.2,0.0\n",
+        CSV + "\0\0\0",
+    ],
+)
+def test_a_line_that_cannot_be_split(csv, text):
+    csv.write_bytes(text.encode())
+    refused(csv, "not whole|damaged|lacks the columns|more than once")
 
 
 def test_a_zip_of_zeros_is_not_unpacked(archive):
