@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
 import os
 import re
+import struct
 import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -28,11 +30,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import xarray as xr
-from intake.readers.readers import BaseReader
 
+from ._catalog import local_folder
 from ._checks import require_choice, require_integer, require_rising_time
 from ._conventions import dates_of, displacement_of, require_seen, step_of
-from .datasets import DataUnavailableError, fetch
+from ._files import as_path
+from .datasets import CheckedReader, DataUnavailableError, fetch
 from .shards import PointShards, read_labels
 
 EGMS_COLUMNS = {  # units and long name, by column; the format gives angles and heights as here
@@ -69,6 +72,9 @@ MAX_DATES = 100_000
 _RENAMED = {"height_ortho": "height"}  # as deliveries of 2018-2022 and 2020-2024 say it
 _RESERVED = ("displacement", "filled_fraction", "point", "regime", "time")  # have a meaning here
 _POINTS = 4096  # filled at a time
+_MOST_HEADER = 1 << 17  # bytes of a line, also of the one that names the columns; they have 4000
+_MOST_RATIO = 50  # of a CSV to what it is packed to; numbers as text come to 4
+_SMALL_CSV = 1 << 26  # bytes that may be packed to anything
 
 
 # -- reading ----------------------------------------------------------------------------------
@@ -92,6 +98,8 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
 
     Raises
     ------
+    TypeError
+        If `path` is not a path.
     FileNotFoundError
         If there is no such file.
     ValueError
@@ -119,7 +127,7 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
-    path = Path(path)
+    path = as_path(path, "path")
     try:
         with _open_csv(path) as stream:
             names = _split(stream.readline().decode("utf-8-sig"))
@@ -194,15 +202,42 @@ def _open_csv(path: Path) -> Iterator[io.BufferedIOBase]:
         raise FileNotFoundError(f"there is no file {path}")
     if path.suffix.lower() != ".zip":
         with open(path, "rb") as stream:
+            _require_header(path, stream)
             yield stream
         return
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.lower().endswith(".csv")]
-        if len(names) != 1:
-            found = ", ".join(names or archive.namelist()) or "nothing"
-            raise ValueError(f"{path} must hold one CSV, found {len(names)}: it holds {found}")
-        with archive.open(names[0]) as stream:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(_only_csv(path, archive)) as stream:
+            _require_header(path, stream)
             yield stream
+    except (RuntimeError, NotImplementedError, struct.error, lzma.LZMAError) as error:
+        # What zipfile says of a password, of ways to compress that it lacks, and of damage.
+        raise zipfile.BadZipFile(str(error)) from None
+
+
+def _only_csv(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """Return the one CSV of a zip, or raise unless there is one and it unpacks to a sane size."""
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    found = [member for member in members if member.filename.lower().endswith(".csv")]
+    if len(found) != 1:
+        names = ", ".join(member.filename for member in (found or members)[:12]) or "nothing"
+        raise ValueError(f"{path} must hold one CSV, found {len(found)}: it holds {names}")
+    size, packed = found[0].file_size, found[0].compress_size
+    if size > max(_SMALL_CSV, _MOST_RATIO * packed):
+        raise ValueError(
+            f"{path} must hold a CSV that was packed to no less than 1/{_MOST_RATIO} of its size, "
+            f"got {packed} bytes for {size}"
+        )
+    return found[0]
+
+
+def _require_header(path: Path, stream: io.BufferedIOBase) -> None:
+    """Raise unless the first line of a CSV has an end within a sane length."""
+    if len(stream.readline(_MOST_HEADER + 1)) > _MOST_HEADER:
+        raise ValueError(
+            f"{path}: its CSV must begin with a line of at most {_MOST_HEADER} bytes, which names "
+            "the columns, got a longer one"
+        )
+    stream.seek(0)
 
 
 def _split(line: str) -> list[str]:
@@ -263,10 +298,15 @@ def _first_fault(path: Path, names: list[str], message: str) -> str:
     It says which cell it could not read, but not where, so the file is read again.
     """
     refused = re.search(r"column #(\d+): .*invalid value '(.*)'", message, re.DOTALL)
-    longest = 1 << 24  # bytes
-    with _open_csv(path) as stream, suppress(csv.Error):
-        for number, line in enumerate(iter(lambda: stream.readline(longest), b""), start=1):
-            cells = _split(line.decode("utf-8", "replace"))
+    with _open_csv(path) as stream:
+        lines = iter(lambda: stream.readline(_MOST_HEADER + 1), b"")
+        for number, line in enumerate(lines, start=1):
+            if len(line) > _MOST_HEADER:
+                return f"line {number} is longer than {_MOST_HEADER} bytes"
+            try:
+                cells = _split(line.decode("utf-8", "replace"))
+            except csv.Error as error:
+                return f"line {number} cannot be split into cells ({error})"
             if number == 1 or not any(cells):
                 continue
             if len(cells) != len(names):
@@ -621,7 +661,7 @@ def _slopes(y, before, left, right, present) -> np.ndarray:
 # -- the catalog ------------------------------------------------------------------------------
 
 
-class PointsReader(BaseReader):
+class PointsReader(CheckedReader):
     """Simulated points from shards in the data folder."""
 
     imports = {"pyarrow"}
@@ -653,13 +693,13 @@ class PointsReader(BaseReader):
         ValueError
             If they are damaged.
         """
-        path = _data_folder(folder) / "simulated" / name
+        path = local_folder(folder) / "simulated" / name
         if not (path / "manifest.json").is_file():
             raise DataUnavailableError(f"there are no points in {path}; run `{made_by}`")
         return open_points(path, chunk=chunk)
 
 
-class EGMSReader(BaseReader):
+class EGMSReader(CheckedReader):
     """Real points of the European Ground Motion Service."""
 
     imports = {"pyarrow"}
@@ -687,10 +727,4 @@ class EGMSReader(BaseReader):
         ValueError
             If the file is damaged.
         """
-        return read_egms(fetch(dataset, file, folder=_data_folder(folder)))
-
-
-def _data_folder(address: str) -> Path:
-    import fsspec
-
-    return Path(fsspec.core.strip_protocol(address))  # intake gives file:///...
+        return read_egms(fetch(dataset, file, folder=local_folder(folder)))
