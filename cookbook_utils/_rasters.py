@@ -22,6 +22,12 @@ from cookbook_utils import _files
 T = TypeVar("T")
 Window = tuple[slice, slice]
 
+MOST_SEED = 2**24 - 1
+"""The largest seed of a world: hashes of 32 bits take 6400 times the seed, and repeat beyond."""
+
+MOST_BLOCK = 1024
+"""Pixels on a side of a block: a pixel takes 0.5 kB while it is computed, four blocks at a time."""
+
 
 def cut(size: int, window: Window | None) -> tuple[range, range]:
     """Rows and columns of a window of `size` x `size` pixels; all of them without a window."""

@@ -26,7 +26,7 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils import _rasters
-from cookbook_utils._checks import require_choice, require_integer, require_seed
+from cookbook_utils._checks import require_choice, require_integer
 from cookbook_utils._conventions import MISSING_LABEL, flags
 from cookbook_utils._files import as_path
 from cookbook_utils._world import CLOUD, COVER, clouds, surface, uniform
@@ -102,9 +102,9 @@ def _block(spec: SceneSpec, rows: range, cols: range, seed: int):
     return numbers, truth
 
 
-def _spec(name: str, seed: int) -> SceneSpec:
-    require_seed(seed)
-    return SCENES[require_choice(name, "name", list(SCENES))]
+def _spec(name: str, seed: int) -> tuple[SceneSpec, int]:
+    seed = require_integer(seed, "seed", least=0, most=_rasters.MOST_SEED)
+    return SCENES[require_choice(name, "name", list(SCENES))], seed
 
 
 def simulate_scene(
@@ -148,7 +148,7 @@ def simulate_scene(
     >>> truth.cover.flag_meanings
     'clear_water muddy_water salt_flat alluvium dark_rock shrub crops'
     """
-    spec = _spec(name, seed)
+    spec, seed = _spec(name, seed)
     rows, cols = _rasters.cut(spec.size, window)
     numbers, layers = _rasters.assemble(lambda i, j: _block(spec, i, j, seed), rows, cols)
     values = np.where(numbers == NODATA, np.float32(np.nan), numbers)
@@ -211,7 +211,8 @@ def write_scene(
         Another seed is another world. A scene of another seed that is there is replaced, and so is
         one with a damaged file.
     block : int
-        Pixels on a side of what is computed at a time; changes memory and time, never a value.
+        Pixels on a side of what is computed at a time, at most 1024; changes memory and time,
+        never a value.
 
     Returns
     -------
@@ -239,8 +240,8 @@ def write_scene(
     ...     sorted(file.name for file in write_scene("landsat_5_small", folder).glob("*.tif"))
     ['B1.tif', 'B2.tif', 'B3.tif', 'B4.tif', 'B5.tif', 'B7.tif', 'truth.tif']
     """
-    spec = _spec(name, seed)
-    require_integer(block, "block", least=1)
+    spec, seed = _spec(name, seed)
+    require_integer(block, "block", least=1, most=_rasters.MOST_BLOCK)
     target = as_path(folder, "folder") / name
     signature = f"generator {GENERATOR}, seed {seed}"
     files = [*(f"B{number}.tif" for number in SENSORS[spec.sensor][0]), "truth.tif"]

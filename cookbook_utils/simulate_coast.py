@@ -28,7 +28,7 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils import _rasters
-from cookbook_utils._checks import require_choice, require_integer, require_seed
+from cookbook_utils._checks import require_choice, require_integer
 from cookbook_utils._coast import GROUND, ROOFS, TEXTURE, Coast
 from cookbook_utils._conventions import MISSING_LABEL, flags
 from cookbook_utils._files import as_path
@@ -135,9 +135,9 @@ def _block(spec: SeriesSpec, rows: range, cols: range, seed: int) -> tuple[np.nd
     return numbers, cover
 
 
-def _spec(name: str, seed: int) -> SeriesSpec:
-    require_seed(seed)
-    return SERIES[require_choice(name, "name", list(SERIES))]
+def _spec(name: str, seed: int) -> tuple[SeriesSpec, int]:
+    seed = require_integer(seed, "seed", least=0, most=_rasters.MOST_SEED)
+    return SERIES[require_choice(name, "name", list(SERIES))], seed
 
 
 def simulate_coast(
@@ -179,7 +179,7 @@ def simulate_coast(
     >>> truth.cover.flag_meanings
     'sea mangrove cropland built_up bare_soil sand'
     """
-    spec = _spec(name, seed)
+    spec, seed = _spec(name, seed)
     rows, cols = _rasters.cut(spec.size, window)
     numbers, cover = _rasters.assemble(lambda i, j: _block(spec, i, j, seed), rows, cols)
     grid = _rasters.grid(rows, cols, step=spec.step, corner=spec.corner, crs=CRS)
@@ -222,7 +222,8 @@ def write_coast(
         Another seed is another world. A series of another seed that is there is replaced, and so
         is one with a damaged file.
     block : int
-        Pixels on a side of what is computed at a time; changes memory and time, never a value.
+        Pixels on a side of what is computed at a time, at most 1024; changes memory and time,
+        never a value.
 
     Returns
     -------
@@ -251,8 +252,8 @@ def write_coast(
     >>> len(files), files[0], files[-1]
     (31, '2025-04-02_B2.tif', 'truth.tif')
     """
-    spec = _spec(name, seed)
-    require_integer(block, "block", least=1)
+    spec, seed = _spec(name, seed)
+    require_integer(block, "block", least=1, most=_rasters.MOST_BLOCK)
     target = as_path(folder, "folder") / name
     signature = f"generator {GENERATOR}, seed {seed}"
     write = partial(_write_files, spec=spec, seed=seed, block=block, signature=signature)

@@ -433,7 +433,7 @@ def test_unknown_name(make):
     [(-1, ValueError), (2**32, ValueError), (0.5, TypeError), ("0", TypeError), (None, TypeError)],
 )
 def test_bad_seed(seed, error):
-    with pytest.raises(error, match="seed must be an integer from 0 to 4294967295, got"):
+    with pytest.raises(error, match="seed must be an integer from 0 to 16777215, got"):
         simulate_coast(seed=seed)
 
 
@@ -444,7 +444,7 @@ def test_bad_window(rows):
 
 
 def test_bad_block(tmp_path):
-    with pytest.raises(ValueError, match="block must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="block must be an integer from 1 to 1024, got 0"):
         write_coast(SMALL, tmp_path, block=0)
 
 
