@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import require_dims
+from cookbook_utils._checks import as_real_array, require_dims
 
 if TYPE_CHECKING:
     import pyproj
@@ -43,7 +45,9 @@ def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
     if array.encoding.get("scale_factor", 1) == 1 and array.encoding.get("add_offset", 0) == 0:
         found += [array.encoding.get(key) for key in NODATA_KEYS]
     if hasattr(array, "rio") and {"x", "y"} <= set(array.dims):  # rioxarray has been imported
-        found.append(array.rio.nodata)
+        # It raises where the dtype cannot hold the value, which the attributes say as well.
+        with suppress(OverflowError, TypeError, ValueError):
+            found.append(array.rio.nodata)
     values = set()
     for value in found:
         try:
@@ -65,13 +69,13 @@ def equals_nodata(values: Any, nodata: Sequence[float]) -> Any:
             wanted += [np.float64(np.float32(value)) for value in nodata]
     else:
         missing = values != values
-        wanted = [int(value) for value in nodata if _holds(values.dtype, value)]
+        wanted = [int(value) for value in nodata if holds(values.dtype, value)]
     for value in wanted:
         missing = missing | (values == value)
     return missing
 
 
-def _holds(dtype: np.dtype, value: float) -> bool:
+def holds(dtype: np.dtype, value: float) -> bool:
     """Return whether an integer of `dtype` can have a value."""
     if dtype.kind not in "iu" or value != np.floor(value):
         return False
@@ -222,36 +226,163 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
             f"labels must have one name for each of flag_values, got {len(values)} flag_values "
             f"and {len(meanings)} flag_meanings"
         )
-    return {int(value): name for value, name in zip(values, meanings, strict=True)}
+    named = {int(value): name for value, name in zip(values, meanings, strict=True)}
+    if len(named) != len(values):
+        raise ValueError(f"labels must have distinct flag_values, got {values}")
+    return named
 
 
 # -- grids and units -----------------------------------------------------------------------------
 
 
 def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
-    """Return the coordinate reference system that rioxarray finds on `array`, or None."""
+    """Return the coordinate reference system that rioxarray finds on `array`, or None.
+
+    Raises
+    ------
+    ValueError
+        If what is written there is no CRS.
+    """
     import pyproj
+    import rasterio.errors
     import rioxarray  # noqa: F401  registers the accessor
 
-    crs = array.rio.crs
-    return None if crs is None else pyproj.CRS.from_user_input(crs)
+    try:
+        crs = array.rio.crs
+        return None if crs is None else pyproj.CRS.from_user_input(crs)
+    except (pyproj.exceptions.CRSError, rasterio.errors.CRSError) as error:
+        raise ValueError(
+            f"the CRS of an array must be one that pyproj can read, got {error}: "
+            "write it anew with rio.write_crs"
+        ) from error
 
 
-def same_coordinate(one: np.ndarray, two: np.ndarray) -> bool:
-    """Return whether two coordinates agree within `GRID_TOLERANCE` of their smallest step."""
+def same_crs(one: pyproj.CRS | None, two: pyproj.CRS | None) -> bool:
+    """Return whether two CRSs, or their absence, place pixels alike.
+
+    The order of axes, the name and a vertical part do not matter, which differ between an EPSG
+    code and what a file makes of it.
+    """
+    if one is None or two is None:
+        return one is two
+    one, two = one.to_2d(), two.to_2d()
+    if one.equals(two, ignore_axis_order=True):
+        return True
+    code = one.to_epsg()
+    return code is not None and code == two.to_epsg()
+
+
+def full_turn(crs: pyproj.CRS | None) -> float | None:
+    """Return 360° in the unit of a geographic CRS; None for any other."""
+    if crs is None or not crs.is_geographic:
+        return None
+    return round(2 * np.pi / crs.axis_info[0].unit_conversion_factor, 9)
+
+
+def grid_tolerance(step: float, *coordinates: np.ndarray) -> float:
+    """Return by how much equal coordinates may differ, where pixels are `step` wide.
+
+    It is `GRID_TOLERANCE` of a pixel, or what the dtype of a coordinate rounds away (float32
+    holds northings to half a meter), but never more than a tenth of a pixel.
+    """
+    rounding = [
+        float(np.spacing(np.abs(coordinate).max()))
+        for coordinate in coordinates
+        if coordinate.dtype.kind == "f"
+    ]
+    return min(max(GRID_TOLERANCE * step, *rounding, 0), 0.1 * step)
+
+
+def same_coordinate(one: np.ndarray, two: np.ndarray, *, step: float | None = None) -> bool:
+    """Return whether two coordinates agree, by position, within `grid_tolerance`.
+
+    `step` is the size of a pixel. By default it is the smallest step of `one`; and that of a
+    single pixel, which has none, a millionth of its distance from the origin.
+    """
     one, two = np.asarray(one), np.asarray(two)
     if one.shape != two.shape:
         return False
-    if one.size < 2 or one.dtype.kind not in "iuf":
+    if one.size == 0 or one.dtype.kind not in "iuf" or two.dtype.kind not in "iuf":
         return np.array_equal(one, two)
-    step = np.abs(np.diff(one.astype(np.float64))).min()
-    return bool((np.abs(one.astype(np.float64) - two) <= GRID_TOLERANCE * step).all())
+    here, there = one.astype(np.float64), two.astype(np.float64)
+    if not (np.isfinite(here).all() and np.isfinite(there).all()):
+        return False
+    if one.size > 1:
+        step = np.abs(np.diff(here)).min()
+    elif step is None:
+        step = 1e-6 * np.abs(here).max()
+    return bool((np.abs(here - there) <= grid_tolerance(step, one, two)).all())
+
+
+def pixel_centers(array: xr.DataArray | xr.Dataset, dim: str, what: str) -> np.ndarray:
+    """Return the coordinate of pixels along `dim` in float64, or raise ValueError.
+
+    Raises
+    ------
+    ValueError
+        If it is absent, empty, not numeric, not one-dimensional, or not finite.
+    """
+    wanted = f"the coordinate {dim} of {what} must be 1-D, of finite numbers"
+    if dim not in array.coords or dim not in array.dims:
+        found = sorted(map(str, array.coords))
+        raise ValueError(
+            f"{wanted}, got none: it has the dimensions {tuple(array.sizes)} and the coordinates "
+            f"{found}; rename those of its grid to y and x"
+        )
+    values = array[dim].values
+    if values.size == 0 or values.dtype.kind not in "iuf":
+        raise ValueError(f"{wanted}, got {values.size} of dtype {values.dtype}")
+    centers = values.astype(np.float64)
+    if not np.isfinite(centers).all():
+        raise ValueError(f"{wanted}, got {centers[~np.isfinite(centers)][0]}")
+    return centers
+
+
+def regular_centers(
+    array: xr.DataArray | xr.Dataset, dim: str, what: str, turn: float | None = None
+) -> tuple[np.ndarray, float]:
+    """Return the pixel centers of a raster along `dim`, and the step between them.
+
+    Parameters
+    ----------
+    array, dim, what
+        As for `pixel_centers`.
+    turn
+        `full_turn` of the CRS where `dim` is a longitude: a raster across the antimeridian, whose
+        longitudes jump from 180 to −180 or from 360 to 0, is unrolled.
+
+    Returns
+    -------
+    centers : numpy.ndarray
+        float64, ascending or descending.
+    step : float
+        Negative where the centers descend.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two, or they are not regular: unsorted, doubled, or with a gap.
+    """
+    centers = pixel_centers(array, dim, what)
+    if centers.size < 2:
+        raise ValueError(f"{what} must have at least 2 pixels along {dim}, got {centers.size}")
+    if turn is not None:
+        centers = np.unwrap(centers, period=turn)
+    steps = np.diff(centers)
+    step = float((centers[-1] - centers[0]) / steps.size)
+    if step == 0 or np.abs(steps - step).max() > grid_tolerance(abs(step), array[dim].values):
+        raise ValueError(
+            f"the coordinate {dim} of {what} must be regular, sorted pixel centers, got steps from "
+            f"{steps.min():.6g} to {steps.max():.6g}: sort it with sortby, and fill gaps with "
+            "reindex"
+        )
+    return centers, step
 
 
 def require_same_grid(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
     """Return `b` with the x and y of `a`, or raise unless both lie on the same grid.
 
-    Coordinates may differ by a small fraction of a pixel, `GRID_TOLERANCE`, as those of an array
+    Coordinates may differ by a small fraction of a pixel, `grid_tolerance`, as those of an array
     and of the same array saved and opened again do. xarray would align them by their last bit, and
     leave nothing; so the result has those of `a`.
 
@@ -261,16 +392,113 @@ def require_same_grid(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
         If the grids differ; the message says in what, and to regrid first.
     """
     cure = "bring both onto one grid with cookbook_utils.regridding.regrid first"
-    for dim in ("y", "x"):
+    steps = [_smallest_step(a.get_index(dim)) for dim in ("y", "x")]
+    for dim, other_step in (("y", steps[1]), ("x", steps[0])):
         one, two = a.get_index(dim), b.get_index(dim)
-        if not same_coordinate(one, two):
+        if not same_coordinate(one, two, step=other_step):
             raise ValueError(
                 f"the grids differ in {dim}: {_describe(one)} against {_describe(two)}; {cure}"
             )
-    if crs_of(a) != crs_of(b):
-        names = [crs.name if crs else "none" for crs in (crs_of(a), crs_of(b))]
+    crs = crs_of(a), crs_of(b)
+    if not same_crs(*crs):
+        names = [one.name if one else "none" for one in crs]
         raise ValueError(f"the grids differ in CRS: {names[0]} against {names[1]}; {cure}")
-    return b.assign_coords({dim: a[dim] for dim in ("y", "x") if dim in a.coords})
+    # The variable alone: a coordinate as DataArray would bring the time of `a` along.
+    return b.assign_coords({dim: a[dim].variable for dim in ("y", "x") if dim in a.coords})
+
+
+def _smallest_step(coordinate) -> float | None:
+    """Return the smallest step of a numeric coordinate, or None if it has a single pixel."""
+    coordinate = np.asarray(coordinate)
+    if coordinate.size < 2 or coordinate.dtype.kind not in "iuf":
+        return None
+    return float(np.abs(np.diff(coordinate.astype(np.float64))).min())
+
+
+def require_same_pixels(a: xr.DataArray, b: xr.DataArray, what: str) -> xr.DataArray:
+    """Return `b` with its pixels in the order of `a`, or raise unless both have the same ones.
+
+    Maps must lie on one grid (`require_same_grid`). Along any other dimension, such as ``pixel``
+    or ``time``, `b` is put into the order of `a` by its coordinate; without one, by position.
+
+    Raises
+    ------
+    TypeError
+        If `b` is not a DataArray of real numbers.
+    ValueError
+        If dimensions, sizes, grids or coordinates differ.
+    """
+    require_dims(b, a.dims, what)
+    grid = {"y", "x"} & set(a.dims) if {"y", "x"} <= set(a.dims) else set()
+    if grid:
+        b = require_same_grid(a, b)
+    for dim in a.dims:
+        if a.sizes[dim] != b.sizes[dim]:
+            raise ValueError(f"{what} must have {a.sizes[dim]} {dim}s, got {b.sizes[dim]}")
+        if dim in grid or dim not in a.indexes or dim not in b.indexes:
+            continue
+        one, two = a.indexes[dim], b.indexes[dim]
+        if _same_index(one, two):
+            continue
+        order = two.get_indexer(one) if two.is_unique and one.is_unique else np.array([-1])
+        if (order < 0).any():
+            raise ValueError(
+                f"{what} must have the same coordinate {dim} as the other array, got "
+                f"{_describe(two)} against {_describe(one)}"
+            )
+        b = b.isel({dim: order})
+    return b.transpose(*a.dims)
+
+
+def paired_labels(one: Any, two: Any, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return two labelings of the same pixels in memory, in uint8 with 255 where missing.
+
+    Parameters
+    ----------
+    one, two
+        DataArrays, whose pixels `require_same_pixels` brings into the order of `one`; or arrays or
+        lists of one shape. `as_labels` says what is a label.
+    names
+        Names for them in error messages.
+
+    Raises
+    ------
+    TypeError
+        If they are not real numbers.
+    ValueError
+        If they are not of the same pixels, or a value is no label.
+    """
+    if isinstance(one, xr.DataArray) and isinstance(two, xr.DataArray):
+        require_dims(one, one.dims, names[0])
+        two = require_same_pixels(one, two, names[1])
+    labels = []
+    for array, name in zip((one, two), names, strict=True):
+        nodata = nodata_values(array) if isinstance(array, xr.DataArray) else ()
+        values = np.asarray(as_real_array(array, name))
+        if values.ndim == 0:
+            raise ValueError(f"{name} must be an array of labels, got the single number {values}")
+        labels.append(labels_of(values, name, nodata))
+    if labels[0].shape != labels[1].shape:
+        raise ValueError(
+            f"{names[1]} must have the shape of {names[0]}, {labels[0].shape}, "
+            f"got {labels[1].shape}"
+        )
+    return labels[0], labels[1]
+
+
+def _same_index(one: pd.Index, two: pd.Index) -> bool:
+    """Return whether two indexes agree by position, each level within `grid_tolerance`."""
+    if not (isinstance(one, pd.MultiIndex) and isinstance(two, pd.MultiIndex)):
+        return same_coordinate(one, two)
+    if one.names != two.names or len(one) != len(two):
+        return False
+    one, two = one.remove_unused_levels(), two.remove_unused_levels()
+    return all(
+        same_coordinate(here, there) and np.array_equal(this, that)
+        for here, there, this, that in zip(
+            one.levels, two.levels, one.codes, two.codes, strict=True
+        )
+    )
 
 
 def _describe(coordinate) -> str:

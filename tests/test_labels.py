@@ -84,13 +84,13 @@ def test_matching_refuses():
     one = make_labels([[0, 1], [1, 0]])
     with pytest.raises(ValueError, match="grids differ in x"):
         match_labels(one, make_labels([[0, 1], [1, 0]], left=0))
-    with pytest.raises(ValueError, match="reference lacks"):
+    with pytest.raises(ValueError, match="reference must .* lacks"):
         match_labels(one, one.isel(x=0))
-    with pytest.raises(ValueError, match=r"shape \(2,\), the reference \(3,\)"):
+    with pytest.raises(ValueError, match=r"shape of labels, \(2,\), got \(3,\)"):
         match_labels([0, 1], [0, 1, 1])
-    with pytest.raises(ValueError, match="labels must be integers"):
+    with pytest.raises(ValueError, match="labels must be whole numbers"):
         match_labels([0.5, 1], [0, 1])
-    with pytest.raises(ValueError, match="reference must lie between 0 and 254, found -1 to 1"):
+    with pytest.raises(ValueError, match="reference must be whole .* got -1"):
         match_labels([0, 1], [-1, 1])
     with pytest.raises(ValueError, match="no pixel is valid in both"):
         match_labels([0, 255], [255, 0])
@@ -183,7 +183,7 @@ def test_find_water_refuses():
         find_water(labels, standardize(scene).assign_attrs(scaling=None))
     with pytest.raises(ValueError, match=r"mndwi needs .* lacks \['swir1'\]"):
         find_water(labels, scene.drop_sel(band="swir1"))
-    with pytest.raises(ValueError, match=r"labels has unexpected \['time'\]"):
+    with pytest.raises(ValueError, match=r"labels must .* unexpected \['time'\]"):
         find_water(labels.expand_dims("time"), scene)
     with pytest.raises(ValueError, match="no pixel has both"):
         find_water(labels, scene.where(False))
@@ -214,9 +214,9 @@ def test_change_map_refuses():
     mask = make_labels([[0, 1], [1, 1]])
     with pytest.raises(ValueError, match="grids differ in CRS"):
         change_map(mask, make_labels([[0, 1], [1, 1]], crs="EPSG:32612"))
-    with pytest.raises(ValueError, match=r"holds 0, 1 and 255 only, found \[2\]"):
+    with pytest.raises(ValueError, match=r"after must hold 0 .* only, got \[2\]"):
         change_map(mask, make_labels([[0, 1], [2, 1]]))
-    with pytest.raises(ValueError, match="after has unexpected"):
+    with pytest.raises(ValueError, match="after must .* unexpected"):
         change_map(mask, mask.expand_dims("time"))
 
 
