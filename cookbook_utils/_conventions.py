@@ -320,7 +320,7 @@ def pixel_centers(array: xr.DataArray | xr.Dataset, dim: str, what: str) -> np.n
     Raises
     ------
     ValueError
-        If it is absent, empty, not numeric, not one-dimensional, or not finite.
+        If it is absent, empty, not numeric, not one-dimensional, not finite, or not distinct.
     """
     wanted = f"the coordinate {dim} of {what} must be 1-D, of finite numbers"
     if dim not in array.coords or dim not in array.dims:
@@ -335,6 +335,8 @@ def pixel_centers(array: xr.DataArray | xr.Dataset, dim: str, what: str) -> np.n
     centers = values.astype(np.float64)
     if not np.isfinite(centers).all():
         raise ValueError(f"{wanted}, got {centers[~np.isfinite(centers)][0]}")
+    if np.unique(centers).size != centers.size:
+        raise ValueError(f"{wanted}, each one once, got {centers.size} with repeats")
     return centers
 
 

@@ -68,17 +68,21 @@ def pixel_area_km2(template: xr.DataArray | xr.Dataset) -> xr.DataArray:
     >>> float(pixel_area_km2(grid.rio.write_crs("EPSG:32611")))
     0.0009
     """
+    return _pixel_area(template, "template")
+
+
+def _pixel_area(template: xr.DataArray | xr.Dataset, what: str) -> xr.DataArray:
     if not isinstance(template, xr.DataArray | xr.Dataset):
         raise TypeError(
-            "template must be an xarray.DataArray or Dataset with x, y and a CRS, "
+            f"{what} must be an xarray.DataArray or Dataset with x, y and a CRS, "
             f"got {type(template).__name__}"
         )
     crs = crs_of(template)
     if crs is None:
-        raise ValueError("template must have a CRS, got none: set it with rio.write_crs")
+        raise ValueError(f"{what} must have a CRS, got none: set it with rio.write_crs")
     turn = full_turn(crs)
-    x, dx = regular_centers(template, "x", "template", turn)
-    y, dy = regular_centers(template, "y", "template")
+    x, dx = regular_centers(template, "x", what, turn)
+    y, dy = regular_centers(template, "y", what)
     coords = {dim: template[dim].variable for dim in ("y", "x")}
     attrs = {"long_name": "pixel area", "units": "km2"}
     if crs.is_projected:
@@ -91,12 +95,12 @@ def pixel_area_km2(template: xr.DataArray | xr.Dataset) -> xr.DataArray:
         areas = [area * _ground_per_map(crs, x, np.full(x.size, row)) for row in y]
         return xr.DataArray(areas, coords=coords, dims=("y", "x"), attrs=attrs)
     if turn is None or crs.is_derived:
-        raise ValueError(f"template must have a projected or geographic CRS, got {crs.name}")
+        raise ValueError(f"{what} must have a projected or geographic CRS, got {crs.name}")
 
     degrees = 360 / turn
     if np.abs(y * degrees).max() > 90 + 1e-9:
         raise ValueError(
-            f"the latitudes of template must lie from -90 to 90 degrees, got "
+            f"the latitudes of {what} must lie from -90 to 90 degrees, got "
             f"{(y * degrees).min():g} to {(y * degrees).max():g}"
         )
     south, north = (np.clip((y + side * abs(dy) / 2) * degrees, -90, 90) for side in (-1, 1))
@@ -177,7 +181,7 @@ def area_km2(mask: xr.DataArray) -> float:
     """
     mask = as_labels(mask, "mask").compute()
     _require_mask(mask.values, "mask")
-    return float(((mask == 1) * pixel_area_km2(mask)).sum())
+    return float(((mask == 1) * _pixel_area(mask, "mask")).sum())
 
 
 def class_areas(labels: xr.DataArray) -> pd.Series:
@@ -215,7 +219,7 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     """
     labels = as_labels(labels).compute()
     names = _class_names(labels)
-    area = pixel_area_km2(labels)
+    area = _pixel_area(labels, "labels")
     areas = [float(((labels == number) * area).sum()) for number in names]
     return pd.Series(areas, pd.Index(list(names.values()), name="class"), name="area_km2")
 
@@ -364,7 +368,7 @@ def transition_matrix(before: xr.DataArray, after: xr.DataArray) -> pd.DataFrame
            [0, 1]])
     """
     before, after = (
-        as_labels(labels, what, (), allow_extra=True).compute()
+        as_labels(labels, what, getattr(labels, "dims", ("y", "x"))).compute()
         for labels, what in ((before, "before"), (after, "after"))
     )
     rows, columns = _class_names(before), _class_names(after)

@@ -45,9 +45,9 @@ def common_grid(
         The center, in degrees (WGS 84).
     crs
         Projected CRS of the grid, in any form that pyproj takes, such as ``"EPSG:32611"``. The
-        center lies in its area of use or at most `AREA_OF_USE_MARGIN` degrees beside it, so that a
-        scene across two UTM zones can take either. Northern and southern UTM zones serve both
-        hemispheres, as in Landsat products.
+        center lies in its area of use, where pyproj knows it, or at most `AREA_OF_USE_MARGIN`
+        degrees beside it, so that a scene across two UTM zones can take either. Northern and
+        southern UTM zones serve both hemispheres, as in Landsat products.
     buffer
         Distance from the center to each side, in the units of `crs` (m for UTM).
     resolution
@@ -178,7 +178,8 @@ def regrid(
     Raises
     ------
     TypeError
-        If `scene` is not a DataArray of real numbers, or `grid` no DataArray or Dataset.
+        If `scene` is not a DataArray of real numbers or holds booleans, or `grid` is no DataArray
+        or Dataset.
     ValueError
         If the CRSs differ or are absent, the two do not overlap, the coordinates of `scene` are
         not regular or fewer than two along a side, integers would be interpolated linearly or
@@ -224,6 +225,11 @@ def regrid(
 
 def _fill_value(scene: xr.DataArray, method: str) -> float:
     """Return the value of missing pixels in the result: NaN in floats."""
+    if scene.dtype == bool:
+        raise TypeError(
+            "scene must hold floats or integers, got bool, which has no value for missing pixels: "
+            f"use scene.astype('uint8').assign_attrs(_FillValue={MISSING_LABEL})"
+        )
     if np.issubdtype(scene.dtype, np.floating):
         return np.nan
     if method != "nearest":
