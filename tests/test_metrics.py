@@ -53,7 +53,68 @@ def test_world_area():
     assert float(total) == pytest.approx(510_065_622, rel=1e-4)
 
 
+@pytest.mark.parametrize("rows", [np.arange(89.5, -90, -1), np.linspace(-90, 90, 181), [-45, 45]])
+@pytest.mark.parametrize("crs", ["EPSG:4326", "+proj=longlat +R=6371000"])
+def test_the_globe_is_covered_once(rows, crs):
+    grid = xr.Dataset(coords={"y": np.asarray(rows, float), "x": np.arange(0.0, 360)})
+    ellipsoid = make_grid(crs=crs).rio.crs.to_dict()
+    total = 4 * np.pi * 6371.0**2 if "R" in ellipsoid else 510_065_621.7
+    area = metrics.pixel_area_km2(grid.rio.write_crs(crs)).sum() * 360
+    assert float(area) == pytest.approx(total, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("crs", "lon", "lat"),
+    [
+        ("EPSG:3857", 10, 60), ("EPSG:3857", -180, 80), ("EPSG:3857", 0, -45),
+        ("EPSG:3413", -45, 90), ("EPSG:3413", 10, 60), ("EPSG:32611", -126, 38),
+        ("ESRI:54030", 0, 62), ("EPSG:32611", -117, 38), ("EPSG:3035", 10, 50),
+        ("EPSG:6933", 10, 70), ("EPSG:2225", -122, 40), ("EPSG:27700", -2, 52),
+    ],
+)  # fmt: skip
+def test_pixels_have_their_true_area_in_any_projection(crs, lon, lat):
+    pyproj = pytest.importorskip("pyproj")
+    crs = pyproj.CRS(crs)
+    to_map = pyproj.Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
+    step = 500 / crs.axis_info[0].unit_conversion_factor
+    x, y = np.add.outer(to_map.transform(lon, lat), step * np.arange(-2, 3))
+    grid = xr.Dataset(coords={"y": y[::-1], "x": x}).rio.write_crs(crs)
+    area = metrics.pixel_area_km2(grid)
+    # Geodesics between the corners of the pixel in the middle.
+    left, right, low, high = (
+        *(x[2] + step * np.array([-0.5, 0.5])),
+        *(y[2] + step * np.array([-0.5, 0.5])),
+    )
+    corners = to_map.transform(
+        [left, right, right, left], [low, low, high, high], direction="INVERSE"
+    )
+    expected, _ = crs.get_geod().polygon_area_perimeter(*corners)
+    middle = area if area.ndim == 0 else area[2, 2]
+    error = metrics.AREA_TOLERANCE if area.ndim == 0 else 1e-4
+    assert float(middle) == pytest.approx(abs(expected) / 1e6, rel=error)
+    mask = xr.DataArray(np.ones((5, 5), bool), grid.coords, ("y", "x"))
+    assert metrics.area_km2(mask) == pytest.approx(25 * float(middle), rel=5e-3)
+
+
+def test_pixel_area_across_the_antimeridian():
+    grid = make_grid(ny=2, nx=4, step=1.0, left=178, top=60, crs="EPSG:4326")
+    across = grid.assign_coords(x=[178.5, 179.5, -179.5, -178.5])
+    xr.testing.assert_equal(metrics.pixel_area_km2(across), metrics.pixel_area_km2(grid))
+
+
 def test_pixel_area_refuses():
+    for wrong in (None, np.ones((2, 2)), [[1]]):
+        with pytest.raises(TypeError, match="template must be an xarray.DataArray or Dataset"):
+            metrics.pixel_area_km2(wrong)
+    with pytest.raises(ValueError, match="latitudes of template must lie .* got 90 to 91"):
+        metrics.pixel_area_km2(make_grid(ny=2, step=1, left=0, top=91.5, crs="EPSG:4326"))
+    with pytest.raises(ValueError, match="x of template must be .* finite numbers, got nan"):
+        metrics.pixel_area_km2(make_grid(nx=3).assign_coords(x=[0, 30, np.nan]))
+    with pytest.raises(ValueError, match="x of template must be .* got none"):
+        metrics.pixel_area_km2(make_grid().rename(x="lon"))
+    with pytest.raises(ValueError, match="must be one that pyproj can read"):
+        junk = xr.DataArray(0, attrs={"crs_wkt": "junk"})
+        metrics.pixel_area_km2(make_grid().assign_coords(spatial_ref=junk))
     with pytest.raises(ValueError, match="must have a CRS, got none"):
         metrics.pixel_area_km2(make_grid(crs=None))
     with pytest.raises(ValueError, match="at least 2 pixels along x, got 1"):
@@ -108,6 +169,34 @@ def test_class_areas_need_whole_numbers():
         metrics.class_areas(make_labels([[0, 1], [1, 0]]) / 2)
 
 
+@pytest.mark.parametrize("chunks", [None, 1])
+def test_areas_of_maps_as_files_store_them(chunks):
+    labels = make_labels([[2, 0], [255, 2]], step=1000)
+    floats = labels.where(labels != 255).drop_attrs(deep=False)
+    stored = [
+        floats, labels.astype("int16").where(labels != 255, -1).assign_attrs(_FillValue=-1),
+        labels.transpose(),
+    ]  # fmt: skip
+    for array in stored:
+        array = array if chunks is None else array.chunk(chunks)
+        assert metrics.class_areas(array).to_dict() == {0: 1.0, 2: 2.0}
+        assert metrics.area_km2(array.where(array != 2, 1).assign_attrs(array.attrs)) == 2.0
+    text = labels.assign_attrs(flag_values="[2, 0]", flag_meanings="sea land")
+    assert metrics.class_areas(text).to_dict() == {"sea": 2.0, "land": 1.0}
+
+
+@pytest.mark.parametrize("function", [metrics.class_areas, metrics.area_km2])
+def test_areas_refuse_wrong_types(function):
+    labels = make_labels([[0, 1], [1, 0]])
+    for wrong in (None, labels.values, labels.to_dataset(), labels.astype(str), labels * 1j):
+        with pytest.raises(TypeError, match="^(labels|mask) must "):
+            function(wrong)
+    with pytest.raises(ValueError, match="^(labels|mask) must have a CRS"):
+        function(make_labels([[0, 1], [1, 0]], crs=None))
+    with pytest.raises(ValueError, match="^(labels|mask) must have a size of at least 1"):
+        function(labels[:0])
+
+
 # -- agreement ---------------------------------------------------------------------------------
 
 maps = st.lists(st.sampled_from([0, 1, 255]), min_size=12, max_size=12).map(
@@ -142,6 +231,45 @@ def test_agreement_needs_one_grid():
         metrics.label_change([0, 1], [0, 1, 1])
     with pytest.raises(ValueError, match="after must have the dimensions"):
         metrics.label_change(one, one.isel(x=0))
+
+
+AGREEMENT = [metrics.intersection_over_union, metrics.label_change, metrics.transition_matrix]
+
+
+@pytest.mark.parametrize("function", AGREEMENT)
+@pytest.mark.parametrize("chunks", [None, 1])
+def test_agreement_of_maps_as_files_store_them(function, chunks):
+    one, two = make_labels([[0, 1, 1], [255, 1, 0]]), make_labels([[0, 1, 0], [1, 1, 255]])
+    floats = two.where(two != 255).astype("float32").drop_attrs(deep=False)
+    moved = floats.assign_coords(x=two.x + 1e-9, y=two.y.astype("float32")).transpose()
+    declared = two.astype("int16").where(two != 255, -9).assign_attrs(_FillValue=-9)
+    for other in (floats, moved, declared):
+        other = other if chunks is None else other.chunk(chunks)
+        assert np.array_equal(function(one, other), function(one, two))
+        assert np.array_equal(function(other, one), function(two, one))
+
+
+@pytest.mark.parametrize("function", AGREEMENT)
+def test_agreement_follows_the_pixel_coordinate(function):
+    one = xr.DataArray([0, 0, 1, 1], dims="pixel", coords={"pixel": [2, 4, 6, 8]})
+    two = one.copy(data=[0, 1, 1, 1])
+    assert np.array_equal(function(one, two[[3, 1, 0, 2]]), function(one, two))
+    with pytest.raises(ValueError, match="must have the same coordinate pixel"):
+        function(one, two.assign_coords(pixel=[2, 4, 6, 9]))
+    with pytest.raises(ValueError, match="must have 4 pixels, got 3"):
+        function(one, two[:3])
+
+
+@pytest.mark.parametrize("function", AGREEMENT)
+def test_agreement_refuses_wrong_types(function):
+    labels = make_labels([[0, 1], [1, 0]])
+    for wrong in (None, "map", labels.astype(str), labels * 1j, np.ma.masked_equal([[0, 1]], 1)):
+        with pytest.raises(TypeError, match=" must "):
+            function(labels, wrong)
+        with pytest.raises(TypeError, match=" must "):
+            function(wrong, labels)
+    with pytest.raises(ValueError, match=" must be whole numbers .* got -1"):
+        function(labels, labels.astype(int) - 1)
 
 
 def test_label_change():
