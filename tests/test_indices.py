@@ -70,5 +70,5 @@ def test_reflectance_is_of_floats(index, dtype):
 def test_nodata_has_no_index(index, chunks, key):
     scene = make_scene(chunks=chunks)
     expected = index(scene.where(scene.x > scene.x[0]))
-    nodata = scene.where(scene.x > scene.x[0], -9999).assign_attrs(scene.attrs | {key: -9999})
+    nodata = scene.where(scene.x > scene.x[0], 9999).assign_attrs(scene.attrs | {key: 9999})
     xr.testing.assert_identical(index(nodata).compute(), expected.compute())
