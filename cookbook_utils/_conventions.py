@@ -69,13 +69,13 @@ def equals_nodata(values: Any, nodata: Sequence[float]) -> Any:
             wanted += [np.float64(np.float32(value)) for value in nodata]
     else:
         missing = values != values
-        wanted = [int(value) for value in nodata if holds(values.dtype, value)]
+        wanted = [int(value) for value in nodata if _holds(values.dtype, value)]
     for value in wanted:
         missing = missing | (values == value)
     return missing
 
 
-def holds(dtype: np.dtype, value: float) -> bool:
+def _holds(dtype: np.dtype, value: float) -> bool:
     """Return whether an integer of `dtype` can have a value."""
     if dtype.kind not in "iu" or value != np.floor(value):
         return False
@@ -214,22 +214,27 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
     Raises
     ------
     ValueError
-        If there are not as many numbers as names, or a number is no label.
+        If there are not as many numbers as names, or the numbers are not labels, each once.
     """
     values = labels.attrs.get("flag_values", [])
     if isinstance(values, str):
-        values = [int(number) for number in re.findall(r"(?<!\.)\b\d+", values)]
-    values = np.atleast_1d(values).tolist()
-    meanings = str(labels.attrs.get("flag_meanings", "")).split()
-    if len(values) != len(meanings):
+        values = re.findall(r"(?<![\w.])[-+]?\d+", values)
+    names = labels.attrs.get("flag_meanings", "")
+    names = names.split() if isinstance(names, str) else np.atleast_1d(names).astype(str).tolist()
+    try:
+        numbers = labels_of(np.atleast_1d(values).astype(np.float64), "flag_values").tolist()
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"labels must have one name for each of flag_values, got {len(values)} flag_values "
-            f"and {len(meanings)} flag_meanings"
+            f"flag_values must be whole numbers from 0 to {MISSING_LABEL - 1}, got {values!r}"
+        ) from error
+    if len(numbers) != len(names):
+        raise ValueError(
+            f"labels must have one name for each of flag_values, got {len(numbers)} flag_values "
+            f"and {len(names)} flag_meanings"
         )
-    named = {int(value): name for value, name in zip(values, meanings, strict=True)}
-    if len(named) != len(values):
-        raise ValueError(f"labels must have distinct flag_values, got {values}")
-    return named
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"flag_values must hold each number once, got {numbers}")
+    return dict(zip(numbers, names, strict=True))
 
 
 # -- grids and units -----------------------------------------------------------------------------
@@ -241,7 +246,7 @@ def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
     Raises
     ------
     ValueError
-        If what is written there is no CRS.
+        If it cannot be read.
     """
     import pyproj
     import rasterio.errors
@@ -252,8 +257,8 @@ def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
         return None if crs is None else pyproj.CRS.from_user_input(crs)
     except (pyproj.exceptions.CRSError, rasterio.errors.CRSError) as error:
         raise ValueError(
-            f"the CRS of an array must be one that pyproj can read, got {error}: "
-            "write it anew with rio.write_crs"
+            "spatial_ref must hold a coordinate reference system, got one that cannot be read: "
+            "set it with rio.write_crs"
         ) from error
 
 

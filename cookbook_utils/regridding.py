@@ -15,7 +15,6 @@ from cookbook_utils._conventions import (
     crs_of,
     full_turn,
     grid_tolerance,
-    holds,
     is_missing,
     mask_and_float,
     nodata_values,
@@ -238,9 +237,9 @@ def _fill_value(scene: xr.DataArray, method: str) -> float:
             "averaged if it holds labels or a fill value: use method='nearest', or "
             "scaling.to_reflectance first"
         )
-    nodata = nodata_values(scene)
+    nodata, limits = nodata_values(scene), np.iinfo(scene.dtype)
     for value in nodata:
-        if holds(scene.dtype, value):
+        if float(value).is_integer() and limits.min <= value <= limits.max:
             return int(value)
     raise ValueError(
         f"scene must have a _FillValue that {scene.dtype} can hold, to mark missing pixels, got "

@@ -299,7 +299,7 @@ def test_change_map_asks_what_is_water():
         with pytest.raises(ValueError, match=message):
             change_map(mask.assign_attrs(flag_meanings=names), mask.drop_attrs(deep=False))
     twice = mask.assign_attrs(flag_values=[1, 1], flag_meanings="land water")
-    with pytest.raises(ValueError, match=r"distinct flag_values, got \[1, 1\]"):
+    with pytest.raises(ValueError, match=r"flag_values must hold each number once, got \[1, 1\]"):
         change_map(twice, twice)
 
 
