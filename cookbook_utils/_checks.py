@@ -12,6 +12,9 @@ import xarray as xr
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy's and scikit-learn's generators take."""
 
+LARGEST = 1e150
+"""Largest absolute value whose square, summed over bands and pixels, fits into float64."""
+
 
 def require_integer(
     value: Any, name: str, *, least: int | None = None, most: int | None = None
@@ -160,10 +163,8 @@ def require_dims(
     """
     dims = tuple(dims)
     if not isinstance(array, xr.DataArray):
-        raise TypeError(
-            f"{what} must be an xarray.DataArray with the dimensions {dims}, "
-            f"got {type(array).__name__}"
-        )
+        wanted = "an xarray.DataArray" + f" with the dimensions {dims}" * bool(dims)
+        raise TypeError(f"{what} must be {wanted}, got {type(array).__name__}")
     missing = [dim for dim in dims if dim not in array.dims]
     extra = [] if allow_extra else [dim for dim in array.dims if dim not in dims]
     if missing or extra:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,12 @@ MISSING_LABEL = 255
 
 NODATA_KEYS = ("_FillValue", "missing_value", "nodata")
 """Attributes, or keys of the encoding, that name the value of a missing pixel."""
+
+SCALE_KEYS = {"scale_factor": 1, "add_offset": 0, "scales": 1, "offsets": 0}
+"""Attributes, or keys of the encoding, that give a scale or offset, and what does nothing there.
+
+rioxarray writes the last two, one number for each band, where bands differ.
+"""
 
 GRID_TOLERANCE = 1e-3
 """Fraction of a pixel by which coordinates of equal grids may differ, as files round them."""
@@ -42,33 +47,42 @@ def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
         If one of them is not a number.
     """
     found = [array.attrs.get(key) for key in NODATA_KEYS]
-    if array.encoding.get("scale_factor", 1) == 1 and array.encoding.get("add_offset", 0) == 0:
-        found += [array.encoding.get(key) for key in NODATA_KEYS]
+    encoding = array.encoding
+    scaled = (np.asarray(encoding.get(key, plain)) != plain for key, plain in SCALE_KEYS.items())
+    if not any(map(np.any, scaled)):
+        found += [encoding.get(key) for key in NODATA_KEYS]
+    values = {number for value in found for number in _numbers_in(value)}
     if hasattr(array, "rio") and {"x", "y"} <= set(array.dims):  # rioxarray has been imported
-        # It raises where the dtype cannot hold the value, which the attributes say as well.
-        with suppress(OverflowError, TypeError, ValueError):
-            found.append(array.rio.nodata)
-    values = set()
-    for value in found:
         try:
-            values.update(np.atleast_1d([] if value is None else value).astype(np.float64).tolist())
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"the nodata value of an array must be a number, got {value!r} in its attributes "
-                "or encoding"
-            ) from error
-    return tuple(sorted(value for value in values if not np.isnan(value)))
+            values.update(_numbers_in(array.rio.nodata))
+        # It raises for text, for several values and for one that the dtype cannot hold, all of
+        # which have been read above.
+        except (TypeError, ValueError, OverflowError):
+            pass
+    return tuple(sorted(value for value in values if value == value))
+
+
+def _numbers_in(nodata: Any) -> list[float]:
+    """Return the numbers that an attribute names: none, one or several; integers stay exact."""
+    try:
+        numbers = np.atleast_1d([] if nodata is None else nodata)
+        return (numbers if numbers.dtype.kind in "biuf" else numbers.astype(np.float64)).tolist()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the nodata value of an array must be a number, got {nodata!r} in its attributes "
+            "or encoding"
+        ) from error
 
 
 def equals_nodata(values: Any, nodata: Sequence[float]) -> Any:
     """Return where `values`, of any array library, are NaN or one of `nodata`: bool."""
+    missing = values != values
     if values.dtype.kind == "f":
-        missing = values != values
-        wanted = [values.dtype.type(value) for value in nodata]
-        if values.dtype == np.float64:  # a file in float32 rounded its nodata value, too
-            wanted += [np.float64(np.float32(value)) for value in nodata]
+        with np.errstate(over="ignore"):  # what a float32 cannot hold is infinite there
+            wanted = [values.dtype.type(value) for value in nodata]
+            if values.dtype == np.float64:  # a file in float32 rounded its nodata value, too
+                wanted += [np.float64(np.float32(value)) for value in nodata]
     else:
-        missing = values != values
         wanted = [int(value) for value in nodata if _holds(values.dtype, value)]
     for value in wanted:
         missing = missing | (values == value)
@@ -77,7 +91,7 @@ def equals_nodata(values: Any, nodata: Sequence[float]) -> Any:
 
 def _holds(dtype: np.dtype, value: float) -> bool:
     """Return whether an integer of `dtype` can have a value."""
-    if dtype.kind not in "iu" or value != np.floor(value):
+    if dtype.kind not in "iu" or not (isinstance(value, int) or value.is_integer()):
         return False
     return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
@@ -94,16 +108,17 @@ def is_missing(array: xr.DataArray) -> xr.DataArray:
 def mask_and_float(array: xr.DataArray) -> xr.DataArray:
     """Return `array` in floats with NaN where it is missing.
 
-    Integers of 8 and 16 bits become float32, which holds all of them, others float64. Attributes
-    are kept but for those that name a nodata value.
+    Numbers of 8 and 16 bits become float32, which holds all of them, other integers float64.
+    Attributes are kept but for those that name a nodata value.
     """
-    missing = is_missing(array)
     values = array
-    if not np.issubdtype(array.dtype, np.floating):
-        values = array.astype("float32" if array.dtype.itemsize <= 2 else "float64")
+    if array.dtype.itemsize <= 2:
+        values = array.astype("float32")
+    elif array.dtype.kind != "f":
+        values = array.astype("float64")
     elif not nodata_values(array):
         return array
-    values = values.where(~missing)
+    values = values.where(~is_missing(array))
     values.attrs = {key: value for key, value in array.attrs.items() if key not in NODATA_KEYS}
     values.encoding = {}
     return values
@@ -180,11 +195,8 @@ def labels_of(values: np.ndarray, what: str, nodata: Sequence[float] = ()) -> np
     """Return an array of labels in uint8, 255 where NaN, 255 or nodata, or raise ValueError."""
     missing = equals_nodata(values, (*nodata, MISSING_LABEL))
     present = values[~missing]
-    if present.size and not (
-        0 <= present.min()
-        and present.max() < MISSING_LABEL
-        and (present == np.floor(present)).all()
-    ):
+    whole = present.dtype.kind != "f" or (present == np.floor(present)).all()
+    if present.size and not (0 <= present.min() and present.max() < MISSING_LABEL and whole):
         wrong = present[(present < 0) | (present >= MISSING_LABEL) | (present != np.floor(present))]
         raise ValueError(
             f"{what} must be whole numbers from 0 to {MISSING_LABEL - 1}, and {MISSING_LABEL} "
@@ -193,6 +205,91 @@ def labels_of(values: np.ndarray, what: str, nodata: Sequence[float] = ()) -> np
     result = np.full(values.shape, MISSING_LABEL, np.uint8)
     result[~missing] = present
     return result
+
+
+def align_labels(labels: Any, samples: xr.DataArray, what: str = "labels") -> xr.DataArray:
+    """Return one label for each pixel of `samples`, in the order of their pixels.
+
+    Parameters
+    ----------
+    labels
+        DataArray with the dimensions of `samples` without ``band``, or a 1-D array of numbers in
+        the order of 1-D samples. Values are taken as by `as_labels`.
+    samples
+        Samples (pixel, band), or a scene (band, y, x).
+    what
+        Name for the labels in error messages.
+
+    Returns
+    -------
+    xarray.DataArray
+        uint8, 255 where missing; lazy if `labels` is. A DataArray is brought into the order of
+        `samples` by its coordinates, never by position where it has some.
+
+    Raises
+    ------
+    TypeError
+        If `labels` are not real numbers, or have a mask.
+    ValueError
+        If they do not match the samples, or a value is no label (on compute where lazy).
+    """
+    dims = [dim for dim in samples.dims if dim != "band"]
+    if not isinstance(labels, xr.DataArray):
+        labels = as_real_array(labels, what)
+        if labels.ndim != 1 or len(dims) != 1:
+            raise ValueError(
+                f"{what} must be 1-D for samples (pixel, band), or a label map (a DataArray) for a "
+                f"scene, got the shape {labels.shape} for the dimensions {samples.dims}"
+            )
+        labels = xr.DataArray(labels, dims=dims)
+    labels = as_labels(labels, what, dims).transpose(*dims)
+    if {"x", "y"} <= set(dims):
+        labels = require_same_grid(samples, labels)
+    for dim in dims:
+        labels = _in_order_of(samples, labels, dim, what)
+    sizes = {dim: samples.sizes[dim] for dim in dims}
+    if dict(labels.sizes) != sizes:
+        raise ValueError(
+            f"{what} must have one value for each pixel of the samples, {sizes}, "
+            f"got {dict(labels.sizes)}"
+        )
+    return labels
+
+
+def _in_order_of(
+    samples: xr.DataArray, labels: xr.DataArray, dim: Hashable, what: str
+) -> xr.DataArray:
+    """Return `labels` in the order that the coordinate `dim` of `samples` has, if both have one."""
+    wanted, given = samples.indexes.get(dim), labels.indexes.get(dim)
+    if wanted is None or given is None:
+        for name in set(samples.coords) & set(labels.coords):
+            one, two = samples[name].variable, labels[name].variable
+            if one.dims == two.dims == (dim,) and not one.equals(two):
+                raise ValueError(
+                    f"{what} must have the coordinate {name} of the samples, got other values"
+                )
+        return labels
+    if sorted(map(str, given.names)) != sorted(map(str, wanted.names)):
+        raise ValueError(
+            f"{what} must have the {dim} index of the samples, with the levels "
+            f"{list(wanted.names)}, got {list(given.names)}"
+        )
+    if list(given.names) != list(wanted.names):
+        given = given.reorder_levels(wanted.names)
+    if _same_index(wanted, given):
+        return labels
+    if not given.is_unique:
+        raise ValueError(
+            f"{what} must have one value for each {dim}, "
+            f"got several for {given[given.duplicated()][0]}"
+        )
+    order = given.get_indexer(wanted)
+    if (order < 0).any():
+        raise ValueError(
+            f"{what} must have a value for each {dim} of the samples, "
+            f"got none for {wanted[order < 0][0]}"
+        )
+    return labels.isel({dim: order}).drop_vars(set(given.names) | {dim}, errors="ignore")
 
 
 def flags(long_name: str, classes: Sequence[str]) -> dict[str, Any]:
@@ -422,49 +519,14 @@ def _smallest_step(coordinate) -> float | None:
     return float(np.abs(np.diff(coordinate.astype(np.float64))).min())
 
 
-def require_same_pixels(a: xr.DataArray, b: xr.DataArray, what: str) -> xr.DataArray:
-    """Return `b` with its pixels in the order of `a`, or raise unless both have the same ones.
-
-    Maps must lie on one grid (`require_same_grid`). Along any other dimension, such as ``pixel``
-    or ``time``, `b` is put into the order of `a` by its coordinate; without one, by position.
-
-    Raises
-    ------
-    TypeError
-        If `b` is not a DataArray of real numbers.
-    ValueError
-        If dimensions, sizes, grids or coordinates differ.
-    """
-    require_dims(b, a.dims, what)
-    grid = {"y", "x"} & set(a.dims) if {"y", "x"} <= set(a.dims) else set()
-    if grid:
-        b = require_same_grid(a, b)
-    for dim in a.dims:
-        if a.sizes[dim] != b.sizes[dim]:
-            raise ValueError(f"{what} must have {a.sizes[dim]} {dim}s, got {b.sizes[dim]}")
-        if dim in grid or dim not in a.indexes or dim not in b.indexes:
-            continue
-        one, two = a.indexes[dim], b.indexes[dim]
-        if _same_index(one, two):
-            continue
-        order = two.get_indexer(one) if two.is_unique and one.is_unique else np.array([-1])
-        if (order < 0).any():
-            raise ValueError(
-                f"{what} must have the same coordinate {dim} as the other array, got "
-                f"{_describe(two)} against {_describe(one)}"
-            )
-        b = b.isel({dim: order})
-    return b.transpose(*a.dims)
-
-
 def paired_labels(one: Any, two: Any, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
     """Return two labelings of the same pixels in memory, in uint8 with 255 where missing.
 
     Parameters
     ----------
     one, two
-        DataArrays, whose pixels `require_same_pixels` brings into the order of `one`; or arrays or
-        lists of one shape. `as_labels` says what is a label.
+        DataArrays, whose pixels `align_labels` brings into the order of `one`; or arrays or lists
+        of one shape. `as_labels` says what is a label.
     names
         Names for them in error messages.
 
@@ -476,14 +538,14 @@ def paired_labels(one: Any, two: Any, names: tuple[str, str]) -> tuple[np.ndarra
         If they are not of the same pixels, or a value is no label.
     """
     if isinstance(one, xr.DataArray) and isinstance(two, xr.DataArray):
-        require_dims(one, one.dims, names[0])
-        two = require_same_pixels(one, two, names[1])
+        one = as_labels(one, names[0], one.dims)
+        two = align_labels(two, one, names[1])
     labels = []
     for array, name in zip((one, two), names, strict=True):
-        nodata = nodata_values(array) if isinstance(array, xr.DataArray) else ()
         values = np.asarray(as_real_array(array, name))
         if values.ndim == 0:
             raise ValueError(f"{name} must be an array of labels, got the single number {values}")
+        nodata = nodata_values(array) if isinstance(array, xr.DataArray) else ()
         labels.append(labels_of(values, name, nodata))
     if labels[0].shape != labels[1].shape:
         raise ValueError(

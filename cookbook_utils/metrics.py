@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import require_dims
+from cookbook_utils._checks import (
+    LARGEST,
+    as_real_array,
+    require_dims,
+    require_integer,
+    require_seed,
+)
 from cookbook_utils._conventions import (
     MISSING_LABEL,
+    NODATA_KEYS,
+    align_labels,
     as_labels,
     crs_of,
     full_turn,
+    labels_of,
     mask_and_float,
     meanings_of,
     paired_labels,
     regular_centers,
-    require_same_grid,
 )
 
 if TYPE_CHECKING:
     import pyproj
-
 
 AREA_TOLERANCE = 0.01
 """Relative error of areas up to which a CRS counts as keeping them; 0.002 in a UTM zone."""
@@ -236,11 +243,6 @@ def _class_names(labels: xr.DataArray) -> dict[int, str | int]:
     return names or {number: number for number in found}
 
 
-def _require_integers(dtype: np.dtype) -> None:
-    if not np.issubdtype(dtype, np.integer):
-        raise ValueError(f"labels must be integers with {MISSING_LABEL} missing, found {dtype}")
-
-
 def _require_mask(values: np.ndarray, what: str) -> None:
     if not np.isin(values, (0, 1, MISSING_LABEL)).all():
         other = np.setdiff1d(values, (0, 1, MISSING_LABEL))
@@ -311,9 +313,9 @@ def label_change(before, after) -> float:
     Parameters
     ----------
     before, after
-        Label maps on one grid, or arrays of one length: whole numbers from 0 to 254; missing are
-        255, NaN and the nodata value that a DataArray declares. Two DataArrays are compared pixel
-        by pixel of their coordinate (``pixel``, say), in any order; arrays by position.
+        Label maps on one grid, or arrays of one shape: whole numbers from 0 to 254. Missing: NaN,
+        255, or the nodata value that a map declares. Two maps are aligned by their coordinates,
+        samples by ``pixel``; all others are compared by position.
 
     Returns
     -------
@@ -324,9 +326,9 @@ def label_change(before, after) -> float:
     Raises
     ------
     TypeError
-        If the labels are not real numbers.
+        If labels are not real numbers, or have a ``numpy.ma`` mask.
     ValueError
-        If grids, coordinates or lengths differ, or no pixel is valid in both.
+        If grids, pixels or shapes differ, a value is no label, or no pixel is valid in both.
 
     Examples
     --------
@@ -390,8 +392,9 @@ def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
     samples
         (pixel, band), or a scene (band, y, x); NumPy or dask.
     labels
-        One integer for each sample (any 1-D array), or the label map of the scene. Pixels with
-        label 255 or a missing band are left out.
+        One whole number from 0 to 254 for each sample (any 1-D array), or the label map of the
+        scene. A DataArray is aligned by its coordinates. Pixels whose label is missing (NaN, 255
+        or a declared nodata value) or which miss a band are left out.
 
     Returns
     -------
@@ -402,8 +405,10 @@ def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
 
     Raises
     ------
+    TypeError
+        If `samples` is not a DataArray, or samples or labels are not real numbers.
     ValueError
-        If labels and samples do not match, or no pixel is valid.
+        If labels and samples do not match, a value is no label or infinite, or no pixel is valid.
 
     Examples
     --------
@@ -412,6 +417,7 @@ def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
     >>> profiles["mean"].values.round(3).tolist(), profiles["count"].values.tolist()
     ([[0.2], [0.6]], [2, 1])
     """
+    require_dims(samples, ["band"], "samples", allow_extra=True)
 
     def sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         weights = [np.ones(len(labels)), *values.T]
@@ -419,7 +425,7 @@ def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
 
     count, total = np.split(_sum_over_blocks(sums, labels, samples), [1], axis=1)
     if not count.any():
-        raise ValueError("no pixel has both a label and all its bands")
+        raise ValueError(_NONE_VALID)
     mean = total / np.maximum(count, 1)
 
     def squares(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -431,14 +437,21 @@ def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
     band = {
         name: coord.variable for name, coord in samples.coords.items() if coord.dims == ("band",)
     }
+    # Means and deviations are not missing where they equal the nodata value of the samples.
+    attrs = {key: value for key, value in samples.attrs.items() if key not in NODATA_KEYS}
     return xr.Dataset(
         {
-            "mean": (("cluster", "band"), mean[present], samples.attrs),
-            "std": (("cluster", "band"), np.sqrt(variance[present]), samples.attrs),
+            "mean": (("cluster", "band"), mean[present], attrs),
+            "std": (("cluster", "band"), np.sqrt(variance[present]), attrs),
             "count": ("cluster", count[present, 0].astype(np.int64)),
         },
         coords={"cluster": present, **band},
     )
+
+
+_NONE_VALID = (
+    "labels and samples must share a pixel that has both a label and all its bands, got none"
+)
 
 
 def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
@@ -453,9 +466,10 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
     samples
         (pixel, band), NumPy or dask (read once, block by block).
     labels
-        One integer for each sample, the row of its center.
+        As for `cluster_profiles`: for each sample the row of its center, or its ``cluster``.
     centers
-        (cluster, band), at least two.
+        (cluster, band), at least two. Of a DataArray, such as ``mean`` of `cluster_profiles`, the
+        ``cluster`` coordinate gives the labels, and ``band`` must be that of `samples`.
 
     Returns
     -------
@@ -464,8 +478,11 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
 
     Raises
     ------
+    TypeError
+        If `samples` is not a DataArray, or samples, labels or centers are not real numbers.
     ValueError
-        If labels, samples and centers do not match, or there are fewer than two centers.
+        If labels, samples and centers do not match, a value is no label or infinite, or there are
+        fewer than two centers.
 
     References
     ----------
@@ -483,30 +500,52 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
     0.944
     """
     require_dims(samples, ("pixel", "band"), "samples")
-    centers = np.asarray(centers, np.float64)
-    if centers.ndim != 2 or len(centers) < 2 or centers.shape[1] != samples.sizes["band"]:
-        raise ValueError(
-            f"centers must have the shape (at least 2 clusters, {samples.sizes['band']} bands), "
-            f"found {centers.shape}"
-        )
+    numbers, centers = _centers(centers, samples)
 
     def scores(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-        if labels.size and labels.max() >= len(centers):
-            raise ValueError(f"label {labels.max()} has no row among {len(centers)} centers")
+        if not (known := np.isin(labels, numbers)).all():
+            raise ValueError(
+                f"labels must each have a row among the {len(numbers)} centers, "
+                f"got {labels[~known][0]}"
+            )
         own, other = np.zeros(len(labels)), np.full(len(labels), np.inf)
-        for number, center in enumerate(centers):  # one at a time: no pixel × cluster array
+        for number, center in zip(numbers, centers, strict=True):  # no pixel × cluster array
             distance = np.linalg.norm(values - center, axis=1)
             mine = labels == number
             own[mine] = distance[mine]
             np.minimum(other, distance, out=other, where=~mine)
         larger = np.maximum(own, other)
         score = np.divide(other - own, larger, out=np.zeros_like(own), where=larger > 0)
-        return np.stack([np.bincount(labels, w, len(centers)) for w in (np.ones_like(own), score)])
+        weights = (np.ones_like(own), score)
+        return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights])
 
     count, total = _sum_over_blocks(scores, labels, samples)
     if not count.any():
-        raise ValueError("no pixel has both a label and all its bands")
+        raise ValueError(_NONE_VALID)
     return float(total[count > 1].sum() / count.sum())
+
+
+def _centers(centers: Any, samples: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label of each center, and the centers in float64."""
+    numbers = None
+    if isinstance(centers, xr.DataArray):
+        require_dims(centers, ("cluster", "band"), "centers")
+        centers = centers.transpose("cluster", "band")
+        one, two = (array.indexes.get("band") for array in (centers, samples))
+        if one is not None and two is not None and not one.equals(two):
+            raise ValueError(
+                f"centers must have the bands of the samples, {list(two)}, got {list(one)}"
+            )
+        if "cluster" in centers.coords:
+            numbers = labels_of(centers["cluster"].values, "the clusters of centers")
+    centers = np.asarray(as_real_array(centers, "centers"), np.float64)
+    if centers.ndim != 2 or len(centers) < 2 or centers.shape[1] != samples.sizes["band"]:
+        raise ValueError(
+            "centers must have a shape of (at least 2 clusters, "
+            f"{samples.sizes['band']} bands), got {centers.shape}"
+        )
+    _require_finite(centers, "centers")
+    return (np.arange(len(centers)) if numbers is None else numbers), centers
 
 
 def sampled_silhouette(
@@ -523,7 +562,8 @@ def sampled_silhouette(
     samples
         (pixel, band), NumPy or dask (only the chosen pixels are kept).
     labels
-        One integer for each sample; at least two clusters.
+        As for `cluster_profiles`, which leaves out the same pixels; at least two clusters, one of
+        them with two pixels.
     n_samples
         Pixels to draw, at least two for each cluster. Memory and time grow with its square.
     random_state
@@ -532,13 +572,16 @@ def sampled_silhouette(
     Returns
     -------
     float
-        From −1 to 1. If `n_samples` is at least the number of pixels it is exact.
+        From −1 to 1. If `n_samples` is at least the number of valid pixels it is exact.
 
     Raises
     ------
+    TypeError
+        If `samples` is not a DataArray, samples or labels are not real numbers, or `n_samples` or
+        `random_state` is not an integer.
     ValueError
-        If labels and samples do not match, there are fewer than two clusters, or `n_samples` is
-        too small.
+        If labels and samples do not match, a value is no label or infinite, there are fewer than
+        two clusters, or `n_samples` is too small.
 
     References
     ----------
@@ -555,48 +598,60 @@ def sampled_silhouette(
     from sklearn.metrics import silhouette_samples
 
     require_dims(samples, ("pixel", "band"), "samples")
-    labels = _as_labels(labels, samples).values
-    numbers, sizes = np.unique(labels, return_counts=True)
-    if len(numbers) < 2:
-        raise ValueError(f"a silhouette needs at least 2 clusters, found {numbers.tolist()}")
-    if n_samples < 2 * len(numbers):
+    require_integer(n_samples, "n_samples", least=4)
+    rng = np.random.default_rng(require_seed(random_state, "random_state"))
+    labels = _valid_labels(labels, samples)
+    numbers, sizes = np.unique(labels[labels != MISSING_LABEL], return_counts=True)
+    if len(numbers) < 2 or sizes.max() < 2:
         raise ValueError(
-            f"n_samples = {n_samples} is too few for {len(numbers)} clusters: expected at least "
-            f"{2 * len(numbers)}"
+            "labels must have at least 2 clusters, one of them of 2 pixels or more, got "
+            f"{len(numbers)} with {sizes.sum()} valid pixels"
         )
-    share = min(1.0, n_samples / labels.size)
+    require_integer(n_samples, f"n_samples for {len(numbers)} clusters", least=2 * len(numbers))
+    share = min(1.0, n_samples / sizes.sum())
     draws = np.minimum(sizes, np.maximum(2, np.round(share * sizes).astype(int)))
-    rng = np.random.default_rng(random_state)
     chosen = np.sort(np.concatenate([
         rng.choice(np.flatnonzero(labels == number), draw, replace=False)
         for number, draw in zip(numbers, draws, strict=True)
     ]))  # fmt: skip
     labels = labels[chosen]
-    scores = silhouette_samples(samples.isel(pixel=chosen).transpose("pixel", "band"), labels)
+    values = samples.isel(pixel=chosen).transpose("pixel", "band").values.astype(np.float64)
+    # Around 0 and of size 1: scikit-learn's x² − 2xy + y² loses digits to a common offset.
+    values -= np.median(values, axis=0)
+    values /= np.abs(values).max() or 1
+    scores = silhouette_samples(values, labels)
     means = [scores[labels == number].mean() for number in numbers]
     return float(np.average(means, weights=sizes))
 
 
-def _as_labels(labels, samples: xr.DataArray) -> xr.DataArray:
-    """Return `labels` as a DataArray on the dimensions of `samples` without ``band``."""
-    dims = [dim for dim in samples.dims if dim != "band"]
-    if not isinstance(labels, xr.DataArray):
-        labels = labels if hasattr(labels, "dask") else np.asarray(labels)
-        if labels.ndim != 1 or len(dims) != 1:
-            raise ValueError(
-                f"expected 1-D labels for samples (pixel, band), or a label map for a scene; "
-                f"found labels of shape {labels.shape} for dimensions {samples.dims}"
-            )
-        labels = xr.DataArray(labels, dims=dims)
-    _require_integers(labels.dtype)
-    if set(labels.dims) != set(dims):
-        raise ValueError(f"labels have dimensions {labels.dims}, expected {tuple(dims)}")
-    if {"x", "y"} <= set(dims):
-        require_same_grid(labels, samples)
-    sizes = {dim: samples.sizes[dim] for dim in dims}
-    if dict(labels.sizes) != sizes:
-        raise ValueError(f"expected labels of size {sizes}, found {dict(labels.sizes)}")
-    return labels.transpose(*dims)
+def _valid_labels(labels: Any, samples: xr.DataArray) -> np.ndarray:
+    """Return the labels of `samples` (pixel, band), 255 also where a band is missing."""
+    labels = align_labels(labels, samples)
+
+    def block(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+        valid = _valid(labels, values)
+        return np.where(valid, labels, np.uint8(MISSING_LABEL))
+
+    values = mask_and_float(samples)
+    if values.chunks is not None:
+        values, labels = values.chunk(band=-1), labels.chunk(pixel=values.chunksizes["pixel"])
+    return xr.apply_ufunc(
+        block, labels, values, input_core_dims=[[], ["band"]],
+        dask="parallelized", output_dtypes=[np.uint8],
+    ).values  # fmt: skip
+
+
+def _valid(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return where there are a label and all bands, or raise where a value there is infinite."""
+    valid = (labels != MISSING_LABEL) & ~np.isnan(values).any(axis=-1)
+    _require_finite(values[valid], "samples")
+    return valid
+
+
+def _require_finite(values: np.ndarray, what: str) -> None:
+    if values.size and not float(np.abs(values).max()) <= LARGEST:
+        wrong = values.flat[np.argmax(~(np.abs(values.astype(np.float64)) <= LARGEST))]
+        raise ValueError(f"{what} must be finite and within ±{LARGEST:g}, got {wrong}")
 
 
 def _sum_over_blocks(function: Callable, labels, samples: xr.DataArray) -> np.ndarray:
@@ -606,16 +661,12 @@ def _sum_over_blocks(function: Callable, labels, samples: xr.DataArray) -> np.nd
     """
     import dask
 
-    labels = _as_labels(labels, samples)
+    labels = align_labels(labels, samples)
     samples = mask_and_float(samples).transpose(*labels.dims, "band")
 
     def block(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         labels, values = labels.ravel(), values.reshape(-1, values.shape[-1])
-        if labels.size and not 0 <= labels.min() <= labels.max() <= MISSING_LABEL:
-            raise ValueError(
-                f"labels must lie between 0 and 254, found {labels.min()} to {labels.max()}"
-            )
-        valid = (labels != MISSING_LABEL) & ~np.isnan(values).any(axis=1)
+        valid = _valid(labels, values)
         return function(labels[valid], values[valid])
 
     if samples.chunks is None:
