@@ -122,9 +122,9 @@ def test_matching_follows_the_pixel_coordinate():
     reference = labels.copy(data=[4, 4, 5, 6])
     for order in ([3, 2, 1, 0], [1, 0, 3, 2]):
         np.testing.assert_array_equal(match_labels(labels, reference[order]), reference)
-    with pytest.raises(ValueError, match="reference must have the same coordinate pixel"):
+    with pytest.raises(ValueError, match="reference must have .* pixel"):
         match_labels(labels, reference.assign_coords(pixel=[3, 5, 7, 8]))
-    with pytest.raises(ValueError, match="reference must have the same coordinate pixel"):
+    with pytest.raises(ValueError, match="reference must have .* pixel"):
         match_labels(labels, reference.assign_coords(pixel=[3, 5, 9, 9]))
     # Samples of a scene and of the same scene saved and opened again are the same pixels.
     scene = make_scene()
