@@ -239,9 +239,11 @@ def intersection_over_union(mask: xr.DataArray, reference: xr.DataArray) -> floa
 
 def _common(before: Any, after: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels of both, flat, where neither is missing."""
-    maps = [labels for labels in (before, after) if isinstance(labels, xr.DataArray)]
-    if len(maps) == 2:
-        before = as_labels(before, "before", before.dims)
+    before, after = (
+        as_labels(labels, what, labels.dims) if isinstance(labels, xr.DataArray) else labels
+        for labels, what in ((before, "before"), (after, "after"))
+    )
+    if isinstance(before, xr.DataArray) and isinstance(after, xr.DataArray):
         after = align_labels(after, before, "after")
     before, after = (
         labels_of(np.asarray(as_real_array(labels, what)), what)
@@ -443,6 +445,9 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
     """
     require_dims(samples, ("pixel", "band"), "samples")
     numbers, centers = _centers(centers, samples)
+    # A power of two, by which dividing is exact, keeps squares of tiny values from becoming 0.
+    scale = np.exp2(np.floor(np.log2(np.abs(centers).max() or 1)))
+    centers = centers / scale
 
     def scores(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         if not (known := np.isin(labels, numbers)).all():
@@ -450,6 +455,7 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
                 f"labels must each have a row among the {len(numbers)} centers, "
                 f"got {labels[~known][0]}"
             )
+        values = values / scale
         own, other = np.zeros(len(labels)), np.full(len(labels), np.inf)
         for number, center in zip(numbers, centers, strict=True):  # no pixel × cluster array
             distance = np.linalg.norm(values - center, axis=1)
@@ -479,7 +485,9 @@ def _centers(centers: Any, samples: xr.DataArray) -> tuple[np.ndarray, np.ndarra
                 f"centers must have the bands of the samples, {list(two)}, got {list(one)}"
             )
         if "cluster" in centers.coords:
-            numbers = labels_of(centers["cluster"].values, "the clusters of centers")
+            numbers = labels_of(as_real_array(centers["cluster"], "clusters"), "clusters")
+            if len(np.unique(numbers)) < len(numbers):
+                raise ValueError(f"clusters must have one center each, got {numbers.tolist()}")
     centers = np.asarray(as_real_array(centers, "centers"), np.float64)
     if centers.ndim != 2 or len(centers) < 2 or centers.shape[1] != samples.sizes["band"]:
         raise ValueError(
