@@ -15,7 +15,9 @@ from cookbook_utils.stacking import stack_pixels
 
 from .factories import make_scene
 
-pytestmark = pytest.mark.filterwarnings("error", "ignore:Use .@. matmul")  # of rasterio's affine
+pytestmark = pytest.mark.filterwarnings(
+    "error", "ignore:Use .@. matmul", "ignore:Scales differ across bands"
+)  # the last two from rasterio's affine and rioxarray's reader
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -73,7 +75,7 @@ def test_to_reflectance_refuses():
     with pytest.raises(ValueError, match="got none and units 'display value'"):
         to_reflectance(display)
     half = make_scene(units="digital number").assign_attrs(scale_factor=0.1)
-    with pytest.raises(ValueError, match=r"got \['scale_factor'\] and .*2.75e-05 and -0.2"):
+    with pytest.raises(ValueError, match=r'got attrs\["scale_factor"\] and .*2.75e-05 and -0.2'):
         to_reflectance(half)
 
 
@@ -295,14 +297,20 @@ def test_one_scale_for_each_band(chunks):
     scene = landsat(chunks=chunks)
     scales, offsets = np.linspace(1e-5, 3e-5, 6), np.linspace(0, -0.2, 6)
     expected = scene.values * scales[:, None, None] + offsets[:, None, None]
-    by_attrs = scene.assign_attrs(scale_factor=scales, add_offset=offsets.tolist())
-    result = to_reflectance(by_attrs.transpose("y", "band", "x"))
+    scene = scene.drop_attrs().assign_coords(
+        scale_factor=("band", scales), add_offset=("band", offsets)
+    )
+    result = to_reflectance(scene.transpose("y", "band", "x"))
     assert result.dims == ("y", "band", "x")
     assert result.dtype == np.float32
+    assert not {"scale_factor", "add_offset"} & set(result.coords)
     np.testing.assert_allclose(result.transpose("band", "y", "x"), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(to_reflectance(scene[::-2]), expected[::-2], rtol=1e-4, atol=1e-6)
+    # An attribute does not follow the bands, so it is not known which number is of which band.
+    with pytest.raises(ValueError, match="must be one number unless the bands are those of the fi"):
+        to_reflectance(landsat(scale=scales.tolist(), offset=offsets)[::-1])
 
 
-@pytest.mark.filterwarnings("ignore:(Scales|Offsets) differ across bands")
 def test_one_scale_for_each_band_of_a_file(tmp_path):
     scales, offsets = np.linspace(1e-5, 3e-5, 6), np.zeros(6)
     scene = landsat().drop_vars("band").drop_attrs()
@@ -312,14 +320,17 @@ def test_one_scale_for_each_band_of_a_file(tmp_path):
         expected = scene.values * scales[:, None, None]
         np.testing.assert_allclose(to_reflectance(opened), expected, rtol=1e-4)
         for wrong, message in [
-            (opened[::-1], "must be for the bands of the file, numbered from 1"),
-            (opened[:2], "must have one number for each band of the scene, got 6 for 2"),
-            (opened[2], "must have one number for each band of the scene, got 6 for no"),
-            (opened.assign_coords(band=list("abcdef")), "must be for the bands of the file"),
+            (opened[::-1], r"bands \[6, 5, 4, 3, 2, 1\]: call to_reflectance before"),
+            (opened[:2], r"numbered from 1 to 6, got the bands \[1, 2\]"),
+            (opened[2], "numbered from 1 to 6, got the bands 3"),
+            (opened.assign_coords(band=list("abcdef")), r"got the bands \['a', 'b'"),
         ]:
             with pytest.raises(ValueError, match=message):
                 to_reflectance(wrong)
-        with pytest.raises(ValueError, match="scene must have a scale to reflectance"):
+        with pytest.raises(
+            ValueError,
+            match=r'got attrs\["scale_factor"\], attrs\["add_offset"\], attrs\["scales"\]',
+        ):
             to_reflectance(opened.assign_attrs(scale_factor=1e-4, add_offset=0))
     with rioxarray.open_rasterio(tmp_path / "scene.tif", mask_and_scale=True) as decoded:
         with pytest.raises(ValueError, match='units"] = "1" if the reader of the file has'):
