@@ -133,7 +133,8 @@ def as_real_array(values: Any, what: str) -> Any:
         try:
             values = np.asarray(values)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{what} must be an array of numbers, got {_shown(values)}") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{what} must be an array of numbers, got {_shown(values)}") from error
     require_real(values, what)
     return values
 

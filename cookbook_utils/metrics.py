@@ -303,7 +303,9 @@ def _valid_in_both(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.nda
     """Return the labels of both, flat, where neither is missing."""
     valid = (one != MISSING_LABEL) & (two != MISSING_LABEL)
     if not valid.any():
-        raise ValueError(f"no pixel is valid in both, of {one.size}")
+        raise ValueError(
+            f"both maps must share a pixel that is valid in both, got none of {one.size}"
+        )
     return one[valid], two[valid]
 
 
@@ -501,6 +503,9 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
     """
     require_dims(samples, ("pixel", "band"), "samples")
     numbers, centers = _centers(centers, samples)
+    # A power of two, by which dividing is exact, keeps squares of tiny values from becoming 0.
+    scale = np.exp2(np.floor(np.log2(np.abs(centers).max() or 1)))
+    centers = centers / scale
 
     def scores(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         if not (known := np.isin(labels, numbers)).all():
@@ -508,6 +513,7 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
                 f"labels must each have a row among the {len(numbers)} centers, "
                 f"got {labels[~known][0]}"
             )
+        values = values / scale
         own, other = np.zeros(len(labels)), np.full(len(labels), np.inf)
         for number, center in zip(numbers, centers, strict=True):  # no pixel × cluster array
             distance = np.linalg.norm(values - center, axis=1)
@@ -537,7 +543,9 @@ def _centers(centers: Any, samples: xr.DataArray) -> tuple[np.ndarray, np.ndarra
                 f"centers must have the bands of the samples, {list(two)}, got {list(one)}"
             )
         if "cluster" in centers.coords:
-            numbers = labels_of(centers["cluster"].values, "the clusters of centers")
+            numbers = labels_of(as_real_array(centers["cluster"], "clusters"), "clusters")
+            if len(np.unique(numbers)) < len(numbers):
+                raise ValueError(f"clusters must have one center each, got {numbers.tolist()}")
     centers = np.asarray(as_real_array(centers, "centers"), np.float64)
     if centers.ndim != 2 or len(centers) < 2 or centers.shape[1] != samples.sizes["band"]:
         raise ValueError(

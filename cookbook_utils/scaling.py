@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -36,10 +37,11 @@ def to_reflectance(scene: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     scene
-        Digital numbers (DN) with ``attrs["scale_factor"]`` and ``attrs["add_offset"]``: one number,
-        or one for each band. ``attrs["scales"]`` and ``attrs["offsets"]``, which rioxarray writes
-        where the bands of a file differ, are taken while ``band`` counts from 1 as in the file.
-        Missing values are those that `stacking.stack_pixels` leaves out.
+        Digital numbers (DN) with ``attrs["scale_factor"]`` and ``attrs["add_offset"]``, or with
+        coordinates of these names along ``band`` where bands differ. ``attrs["scales"]`` and
+        ``attrs["offsets"]``, which rioxarray writes for a file whose bands differ, are taken while
+        ``band`` counts from 1 as in the file. Missing values are those that
+        `stacking.stack_pixels` leaves out.
 
     Returns
     -------
@@ -99,65 +101,65 @@ def to_reflectance(scene: xr.DataArray) -> xr.DataArray:
         dask="parallelized", output_dtypes=[numbers.dtype],
     )  # fmt: skip
     reflectance.attrs = attrs
-    return reflectance.rename(scene.name)
+    return reflectance.rename(scene.name).drop_vars(SCALE_KEYS, errors="ignore")
 
 
 def _scale_and_offset(scene: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the scale and the offset in the attributes, 0-D or along ``band``."""
-    attrs = scene.attrs
-    plain, per_band = {"scale_factor", "add_offset"}, {"scales", "offsets"}
-    if plain <= attrs.keys() and not per_band & attrs.keys():
-        names = ["scale_factor", "add_offset"]
-    elif per_band <= attrs.keys() and not plain & attrs.keys():
-        names = ["scales", "offsets"]
-    else:
-        found = [key for key in SCALE_KEYS if key in attrs]
+    """Return the scale and the offset of a scene, 0-D or along ``band``."""
+    given = {f'attrs["{key}"]': scene.attrs[key] for key in SCALE_KEYS if key in scene.attrs}
+    given |= {f'coords["{key}"]': scene[key] for key in SCALE_KEYS if key in scene.coords}
+    scales = [name for name in given if "scale" in name]
+    offsets = [name for name in given if "offset" in name]
+    if len(scales) != 1 or len(offsets) != 1:
         hint = ""
         if any(key in scene.encoding for key in SCALE_KEYS):
             hint = ', or attrs["units"] = "1" if the reader of the file has applied its scale'
         raise ValueError(
-            f"scene must have a scale to reflectance in its attributes, got {found or 'none'} and "
-            f"units {attrs.get('units')!r}: {_CURE}{hint}"
+            "scene must have one scale to reflectance and one offset, "
+            f"got {', '.join(given) or 'none'} and units {scene.attrs.get('units')!r}: "
+            f"{_CURE}{hint}"
         )
-    scale = _per_band(scene, names[0], 1e-6, 1)
-    offset = _per_band(scene, names[1], -1, 1)
+    (scale_name,), (offset_name,) = scales, offsets
+    scale = _per_band(scene, scale_name, given[scale_name], 1e-6, 1)
+    offset = _per_band(scene, offset_name, given[offset_name], -1, 1)
     # Whole numbers and a scale of 1 would leave nothing between black and white.
     if scene.dtype.kind in "iu" and float(scale.max()) > 0.1:
         raise ValueError(
-            f'attrs["{names[0]}"] must be at most 0.1 for digital numbers of {scene.dtype}, '
-            f"got {attrs[names[0]]}: {_CURE}"
+            f"{scale_name} must be at most 0.1 for digital numbers of {scene.dtype}, "
+            f"got {float(scale.max()):g}: {_CURE}"
         )
     return scale, offset
 
 
-def _per_band(scene: xr.DataArray, name: str, least: float, most: float) -> xr.DataArray:
-    """Return the number or numbers in an attribute, which must lie from `least` to `most`."""
-    value = scene.attrs[name]
+def _per_band(
+    scene: xr.DataArray, name: str, value: Any, least: float, most: float
+) -> xr.DataArray:
+    """Return the number or numbers in `value`, which must lie from `least` to `most`."""
+    follows_bands = isinstance(value, xr.DataArray) and value.dims == ("band",)
     try:
         numbers = np.atleast_1d(np.asarray(value, np.float64))
     except (TypeError, ValueError):
         numbers = np.array([np.nan])
-    if not ((numbers >= least) & (numbers <= most)).all() or numbers.size == 0:
+    if numbers.size == 0 or not ((numbers >= least) & (numbers <= most)).all():
+        shown = value.values if isinstance(value, xr.DataArray) else value
         raise ValueError(
-            f'attrs["{name}"] must be a number from {least:g} to {most:g}, or one for each band, '
-            f"got {value}: {_CURE}"
+            f"{name} must be a number from {least:g} to {most:g}, or one for each band, "
+            f"got {shown}: {_CURE}"
         )
     if (numbers == numbers.flat[0]).all():
         return xr.DataArray(numbers.flat[0])
-    if numbers.shape != (scene.sizes.get("band"),):
+    # Attributes stay as they are when bands are selected or sorted; coordinates follow the bands.
+    in_file_order = "band" in scene.coords and np.array_equal(
+        scene["band"], np.arange(1, numbers.size + 1)
+    )
+    if not (follows_bands or in_file_order):
+        bands = scene["band"].values.tolist() if "band" in scene.coords else "none"
         raise ValueError(
-            f'attrs["{name}"] must have one number for each band of the scene, '
-            f"got {numbers.size} for {scene.sizes.get('band', 'no dimension band')}: call "
-            "to_reflectance before bands are selected"
+            f"{name} must be one number unless the bands are those of the file, numbered from 1 "
+            f"to {numbers.size}, got the bands {bands}: call to_reflectance before bands are "
+            "selected or renamed, or give the numbers as coordinates along band, by "
+            'scene.assign_coords(scale_factor=("band", ...), add_offset=("band", ...))'
         )
-    if name in ("scales", "offsets"):
-        order = scene.get_index("band")
-        if "band" not in scene.coords or list(order) != list(range(1, numbers.size + 1)):
-            raise ValueError(
-                f'attrs["{name}"] must be for the bands of the file, numbered from 1, got the '
-                f"bands {list(order)}: call to_reflectance before bands are renamed or sorted, or "
-                'set attrs["scale_factor"] and attrs["add_offset"], one number for each band'
-            )
     return xr.DataArray(numbers, dims="band")
 
 

@@ -213,7 +213,7 @@ def test_intersection_over_union_against_sklearn(mask, reference):
     valid = ((mask != 255) & (reference != 255)).values
     a, b = mask.values[valid], reference.values[valid]
     if not valid.any():
-        with pytest.raises(ValueError, match="no pixel is valid in both"):
+        with pytest.raises(ValueError, match="valid in both, got none"):
             metrics.intersection_over_union(mask, reference)
     elif not (a.any() or b.any()):
         with pytest.raises(ValueError, match=f"undefined: neither mask has a 1 among {a.size}"):
@@ -280,10 +280,47 @@ def test_label_change():
     assert metrics.label_change(np.array([3, 255]), np.array([3, 1])) == 0
     one, two = make_labels([[0, 1], [2, 255]]), make_labels([[1, 1], [2, 2]])
     assert metrics.label_change(one.chunk(1), two) == pytest.approx(1 / 3)
-    with pytest.raises(ValueError, match="no pixel is valid in both, of 2"):
+    with pytest.raises(ValueError, match="valid in both, got none of 2"):
         metrics.label_change([255, 0], [0, 255])
-    with pytest.raises(ValueError, match="before must be whole numbers"):
+    assert metrics.label_change([0.0, np.nan, 2.0], [1.0, 1.0, 2.0]) == 0.5
+    with pytest.raises(ValueError, match="before must be whole numbers from 0 to 254.* got 0.5"):
         metrics.label_change([0.5], [1.0])
+
+
+def test_label_change_aligns_samples_by_their_pixels():
+    samples = stack_pixels(make_scene())
+    labels = samples.isel(band=0, drop=True).copy(data=np.arange(30))
+    assert metrics.label_change(labels, labels[::-1]) == 0
+    assert metrics.label_change(labels[::2], labels) == 0
+    with pytest.raises(ValueError, match="after must have a value for each pixel"):
+        metrics.label_change(labels, labels[::2])
+
+
+def test_label_change_of_maps_however_they_were_stored():
+    one = make_labels([[0, 1], [2, 255]])
+    as_floats = one.astype("f4").where(one != 255).assign_coords(x=one.x + 1e-9)
+    other = one.astype("i8").where(one != 255, -1).assign_attrs(_FillValue=-1)
+    assert metrics.label_change(one, as_floats) == metrics.label_change(other, one) == 0
+    assert metrics.label_change(other, one.values) == 0
+    dates = np.array(["2017", "2018"], "M8[ns]")
+    series = xr.concat([one, (one + 1).astype("u1").where(one != 255, 255)], "time").assign_coords(
+        time=dates
+    )
+    assert metrics.label_change(series, series[::-1]) == 0
+    with pytest.raises(ValueError, match="after must have a value for each time"):
+        metrics.label_change(series, series.assign_coords(time=dates + np.timedelta64(1, "D")))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.ma.masked_equal([0, 1], 1), da.ma.masked_equal(da.arange(2), 1), ["a", "b"], [1j, 0], None,
+     np.array([0, 1], object), make_labels([[0, 1]]).to_dataset()],
+)  # fmt: skip
+def test_label_change_of_what_is_no_number(wrong):
+    with pytest.raises(TypeError, match="^before must "):
+        metrics.label_change(wrong, [0, 1])
+    with pytest.raises(TypeError, match="^after must "):
+        metrics.label_change([0, 1], wrong)
 
 
 def test_transition_matrix():
@@ -358,19 +395,19 @@ def test_cluster_profiles_of_a_scene_are_those_of_its_samples(chunks):
 def test_cluster_profiles_refuse():
     scene = make_scene()
     samples = stack_pixels(scene)
-    with pytest.raises(ValueError, match=r"labels of size \{'pixel': 30\}, found \{'pixel': 29\}"):
+    with pytest.raises(ValueError, match=r"samples, \{'pixel': 30\}, got \{'pixel': 29\}"):
         metrics.cluster_profiles(samples, np.zeros(29, int))
-    with pytest.raises(ValueError, match="between 0 and 254, found -1 to 0"):
+    with pytest.raises(ValueError, match="from 0 to 254, and 255 where missing, got -1"):
         metrics.cluster_profiles(samples, np.array([-1] + [0] * 29))
-    with pytest.raises(ValueError, match="expected 1-D labels"):
+    with pytest.raises(ValueError, match="labels must be 1-D for samples"):
         metrics.cluster_profiles(scene, np.zeros(30, int))
-    with pytest.raises(ValueError, match="labels have dimensions"):
+    with pytest.raises(ValueError, match="labels must have the dimensions"):
         metrics.cluster_profiles(samples, make_labels(np.zeros((5, 6))))
     with pytest.raises(ValueError, match="grids differ"):
         metrics.cluster_profiles(scene, make_labels(np.zeros((5, 6)), left=0))
-    with pytest.raises(ValueError, match="integers"):
-        metrics.cluster_profiles(samples, np.zeros(30))
-    with pytest.raises(ValueError, match="no pixel has both"):
+    with pytest.raises(ValueError, match="labels must be whole numbers"):
+        metrics.cluster_profiles(samples, np.full(30, 0.5))
+    with pytest.raises(ValueError, match="has both a label and all its bands"):
         metrics.cluster_profiles(samples, np.full(30, 255))
 
 
@@ -400,13 +437,13 @@ def test_simplified_silhouette_edges():
 
 def test_simplified_silhouette_refuses(clustered):
     samples, labels, centers = clustered
-    with pytest.raises(ValueError, match=r"at least 2 clusters, 3 bands\), found \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"at least 2 clusters, 3 bands\), got \(1, 3\)"):
         metrics.simplified_silhouette(samples, labels, centers[:1])
-    with pytest.raises(ValueError, match=r"found \(4, 2\)"):
+    with pytest.raises(ValueError, match=r"got \(4, 2\)"):
         metrics.simplified_silhouette(samples, labels, centers[:, :2])
-    with pytest.raises(ValueError, match="label 3 has no row among 3 centers"):
+    with pytest.raises(ValueError, match="a row among the 3 centers, got 3"):
         metrics.simplified_silhouette(samples, labels, centers[:3])
-    with pytest.raises(ValueError, match="no pixel has both"):
+    with pytest.raises(ValueError, match="has both a label and all its bands"):
         metrics.simplified_silhouette(samples, labels * 0 + 255, centers)
 
 
@@ -434,7 +471,161 @@ def test_sampled_silhouette_keeps_small_clusters_and_weighs_them_rightly(cluster
 
 def test_sampled_silhouette_refuses(clustered):
     samples, labels, _ = clustered
-    with pytest.raises(ValueError, match="n_samples = 7 is too few for 4 clusters: .* least 8"):
+    with pytest.raises(
+        ValueError, match="n_samples for 4 clusters must be an integer of at least 8"
+    ):
         metrics.sampled_silhouette(samples, labels, n_samples=7)
-    with pytest.raises(ValueError, match=r"at least 2 clusters, found \[0\]"):
+    with pytest.raises(ValueError, match="at least 2 clusters, .* got 1 with 400"):
         metrics.sampled_silhouette(samples, labels * 0)
+
+
+@pytest.fixture
+def measures(clustered):
+    """Return every function of samples and labels, as one that takes these two."""
+    samples, labels, centers = clustered
+    return [
+        lambda x, y: metrics.cluster_profiles(x, y)["mean"].values,
+        lambda x, y: metrics.simplified_silhouette(x, y, centers),
+        lambda x, y: metrics.sampled_silhouette(x, y, n_samples=1000),
+    ]
+
+
+@pytest.mark.parametrize("chunks", [None, {"pixel": 37, "band": 1}])
+def test_missing_samples_and_labels_are_left_out(clustered, measures, chunks):
+    samples, labels, _ = clustered
+    gone = labels == 1
+    floats = np.where(gone, np.nan, labels)
+    integers = np.where(gone, 255, labels)
+    declared = xr.DataArray(np.where(gone, -1, labels), dims="pixel", attrs={"nodata": -1})
+    lacking = samples.copy(deep=True).assign_attrs(missing_value=-9999)
+    lacking[gone, 2] = -9999
+    for measure in measures:
+        expected = measure(samples[~gone], labels[~gone])
+        for x, y in [
+            (samples, floats), (samples, integers), (samples, declared), (lacking, labels),
+            (samples.where(~xr.DataArray(gone, dims="pixel")), labels),
+        ]:  # fmt: skip
+            x = x if chunks is None else x.chunk(chunks)
+            np.testing.assert_allclose(measure(x, y), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunks", [None, {"pixel": 37, "band": 1}])
+def test_labels_are_matched_to_samples_by_coordinates(clustered, measures, chunks):
+    samples, labels, _ = clustered
+    samples = samples.assign_coords(pixel=np.random.default_rng(1).permutation(400))
+    named = xr.DataArray(labels, dims="pixel", coords={"pixel": samples["pixel"]})
+    x = samples if chunks is None else samples.chunk(chunks)
+    for measure in measures:
+        np.testing.assert_allclose(measure(x, named.sortby("pixel")), measure(x, labels))
+        with pytest.raises(ValueError, match="labels must have a value for each pixel"):
+            measure(x, named[1:])
+
+
+@pytest.mark.parametrize("chunks", [None, {"pixel": 37, "band": 1}])
+def test_infinite_samples_and_wrong_labels(clustered, measures, chunks):
+    samples, labels, _ = clustered
+    infinite = samples.copy(deep=True)
+    infinite[7, 1] = np.inf
+    infinite = infinite if chunks is None else infinite.chunk(chunks)
+    huge = samples.astype("f8") * 1e160
+    for measure in measures:
+        with pytest.raises(ValueError, match="samples must be finite and within .*, got inf"):
+            measure(infinite, labels)
+        with pytest.raises(ValueError, match="samples must be finite and within .*, got .*1"):
+            measure(huge, labels)
+        for wrong, found in [(labels - 1, "-1"), (labels + 0.5, r"\d\.5"), (labels + 300, "30")]:
+            with pytest.raises(ValueError, match=f"labels must be whole numbers .* got {found}"):
+                measure(samples, wrong)
+        for wrong in (labels.astype(str), labels.astype(object), labels * 1j, None,
+                      np.ma.masked_equal(labels, 1)):  # fmt: skip
+            with pytest.raises(TypeError, match="^labels must "):
+                measure(samples, wrong)
+        for wrong in (samples.values, samples.to_dataset(name="a"), samples.astype(object), None):
+            with pytest.raises(TypeError, match="^samples must "):
+                measure(wrong, labels)
+        with pytest.raises(ValueError, match="samples must have a size of at least 1"):
+            measure(samples[:, :0], labels)
+
+
+def test_profiles_carry_no_nodata_value(clustered):
+    samples, labels, _ = clustered
+    samples = samples.assign_attrs(_FillValue=0, nodata=-9999)
+    for name in ("mean", "std"):
+        assert metrics.cluster_profiles(samples, labels)[name].attrs == {"units": "1"}
+
+
+def test_series_of_label_maps_are_matched_to_scenes_by_time():
+    dates = np.array(["2017", "2018"], "M8[ns]")
+    scenes = xr.concat([make_scene(), make_scene(seed=1)], "time").assign_coords(time=dates)
+    one = make_labels(np.arange(30).reshape(5, 6) % 3)
+    maps = xr.concat([one, (one + 1).astype("u1")], "time").assign_coords(time=dates)
+    expected = metrics.cluster_profiles(scenes, maps)
+    xr.testing.assert_identical(metrics.cluster_profiles(scenes, maps[::-1]), expected)
+    again = maps.assign_coords(x=maps.x + 1e-9)
+    xr.testing.assert_allclose(metrics.cluster_profiles(scenes.chunk(2), again), expected)
+    with pytest.raises(ValueError, match="labels must have a value for each time"):
+        metrics.cluster_profiles(scenes, maps[:1])
+
+
+def test_centers_are_matched_to_labels_by_cluster(clustered):
+    samples, labels, _ = clustered
+    numbers = labels * 10 + 3
+    means = metrics.cluster_profiles(samples, numbers)["mean"]
+    expected = metrics.simplified_silhouette(samples, labels, means.values)
+    for centers in (means, means.T, means[::-1]):
+        assert metrics.simplified_silhouette(samples, numbers, centers) == pytest.approx(expected)
+    for wrong, message in [
+        (means[:, ::-1], "centers must have the bands of the samples"),
+        (means[:2], "labels must each have a row among the 2 centers, got"),
+        (means.assign_coords(cluster=[3, 3, 13, 23]), "clusters must have one center each"),
+        (means * np.nan, "centers must be finite and within .* got nan"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            metrics.simplified_silhouette(samples, numbers, wrong)
+    for wrong in (None, "x", np.ma.masked_less(means.values, 0.5), means.astype(complex),
+                  means.assign_coords(cluster=list("abcd"))):  # fmt: skip
+        with pytest.raises(TypeError, match="^(centers|clusters) must "):
+            metrics.simplified_silhouette(samples, numbers, wrong)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e140])
+def test_silhouettes_know_no_unit(clustered, scale):
+    samples, labels, centers = clustered
+    samples, centers = samples.astype("f8"), centers.astype("f8")
+    assert metrics.sampled_silhouette(samples * scale, labels) == pytest.approx(
+        metrics.sampled_silhouette(samples, labels)
+    )
+    assert metrics.simplified_silhouette(samples * scale, labels, centers * scale) == pytest.approx(
+        metrics.simplified_silhouette(samples, labels, centers)
+    )
+
+
+def test_a_common_offset_leaves_the_silhouette_as_it_is(clustered):
+    samples, labels, _ = clustered
+    samples = samples.astype("f8")
+    assert metrics.sampled_silhouette(samples + 1e9, labels) == pytest.approx(
+        metrics.sampled_silhouette(samples, labels), abs=1e-6
+    )
+
+
+def test_sampled_silhouette_without_a_cluster_of_two(clustered):
+    samples, _, _ = clustered
+    with pytest.raises(ValueError, match="one of them of 2 pixels or more, got 9 with 9 valid"):
+        metrics.sampled_silhouette(samples[:9], np.arange(9))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (dict(n_samples=5.0), TypeError),
+        (dict(n_samples="9"), TypeError),
+        (dict(n_samples=0), ValueError),
+        (dict(random_state=-1), ValueError),
+        (dict(random_state=None), TypeError),
+        (dict(random_state="a"), TypeError),
+    ],
+)
+def test_sampled_silhouette_checks_its_options(clustered, options, error):
+    samples, labels, _ = clustered
+    with pytest.raises(error, match="^(n_samples|random_state) must be an integer"):
+        metrics.sampled_silhouette(samples, labels, **options)
