@@ -54,11 +54,10 @@ def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
     values = {number for value in found for number in _numbers_in(value)}
     if hasattr(array, "rio") and {"x", "y"} <= set(array.dims):  # rioxarray has been imported
         try:
-            values.update(_numbers_in(array.rio.nodata))
-        # It raises for text, for several values and for one that the dtype cannot hold, all of
-        # which have been read above.
+            with np.errstate(over="ignore"):
+                values.update(_numbers_in(array.rio.nodata))
         except (TypeError, ValueError, OverflowError):
-            pass
+            pass  # several values, text, or one that the dtype cannot hold: they were read above
     return tuple(sorted(value for value in values if value == value))
 
 
@@ -66,6 +65,8 @@ def _numbers_in(nodata: Any) -> list[float]:
     """Return the numbers that an attribute names: none, one or several; integers stay exact."""
     try:
         numbers = np.atleast_1d([] if nodata is None else nodata)
+        if numbers.dtype.kind == "c":
+            raise TypeError("complex numbers have no order")
         return (numbers if numbers.dtype.kind in "biuf" else numbers.astype(np.float64)).tolist()
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -587,7 +588,7 @@ def require_reflectance(scene: xr.DataArray, what: str) -> None:
     if scaling is not None:
         raise ValueError(f"{what} needs reflectance, found {scaling} values: give it the scene "
                          "as it was before scaling.standardize or scaling.rescale")  # fmt: skip
-    if units != "1":
+    if str(units) != "1":  # a GeoTIFF gives it back as a number
         raise ValueError(
             f'{what} needs reflectance (attrs["units"] == "1"), found units {units!r}: '
             "call cookbook_utils.scaling.to_reflectance(scene) first"

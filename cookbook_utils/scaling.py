@@ -77,7 +77,7 @@ def to_reflectance(scene: xr.DataArray) -> xr.DataArray:
     require_dims(scene, (), "scene", allow_extra=True)
     if scene.dtype.kind == "b":
         raise TypeError("scene must hold digital numbers, got dtype bool")
-    if scene.attrs.get("units") == "1":
+    if str(scene.attrs.get("units")) == "1":  # a GeoTIFF gives it back as a number
         raise ValueError(
             'scene must hold digital numbers, got reflectance already (attrs["units"] == "1"): '
             "give it another unit if that is not so"

@@ -103,6 +103,53 @@ def test_a_scaled_encoding_describes_the_file_and_not_the_values():
     assert _conventions.is_missing(decoded).values.tolist() == [False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("scales", "missing"), [((1.0, 1.0), [True, False]), ((2.75e-5, 1e-4), [False, False])]
+)
+def test_scales_of_the_bands_in_the_encoding_count_too(scales, missing):
+    values = xr.DataArray([0.0, 1.0], dims="x")
+    values.encoding = {"_FillValue": 0, "scales": scales, "offsets": (0.0, 0.0)}
+    assert _conventions.is_missing(values).values.tolist() == missing
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("int64", 2**63 - 1), ("int64", -(2**63)), ("int64", 2**53 + 1), ("uint64", 2**64 - 1)],
+)
+def test_large_integers_are_compared_exactly(dtype, nodata):
+    values = xr.DataArray(
+        np.array([[nodata, nodata - 1 if nodata > 0 else nodata + 1]], dtype),
+        dims=("y", "x"), attrs={"_FillValue": np.dtype(dtype).type(nodata)},
+    )  # fmt: skip
+    assert _conventions.is_missing(values).values.tolist() == [[True, False]]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "missing"),
+    [
+        ("float32", -1.7976931348623157e308, [True, False]),  # written by GDAL for float64
+        ("int16", np.inf, [False, False]),
+        ("int16", 40_000, [False, False]),
+        ("int16", [7, -9999], [False, True]),
+        ("float32", "7", [False, True]),
+    ],
+)
+def test_nodata_values_that_the_accessor_cannot_read(dtype, nodata, missing):
+    values = xr.DataArray(np.array([[0, 7]], dtype), dims=("y", "x"), attrs={"nodata": nodata})
+    if dtype == "float32":
+        values[0, 0] = -np.inf
+    assert _conventions.is_missing(values).values.tolist() == [missing]
+
+
+@pytest.mark.parametrize("nodata", ["none", "", "0 1", 1j, {}])
+def test_a_nodata_value_that_is_no_number(nodata):
+    values = xr.DataArray(np.float32([[0, 7]]), dims=("y", "x"), attrs={"nodata": nodata})
+    with pytest.raises(ValueError, match="the nodata value of an array must be a number, got"):
+        _conventions.is_missing(values)
+
+
 def test_a_nodata_value_that_float32_rounds_is_found():
     values = xr.DataArray(np.float32([-9999.9, 1]), dims="x", attrs={"nodata": -9999.9})
     assert _conventions.is_missing(values).values.tolist() == [True, False]

@@ -278,6 +278,15 @@ def test_one_band_that_cannot_be():
         to_reflectance(scene)
 
 
+def test_reflectance_that_was_saved_as_geotiff_is_reflectance(tmp_path):
+    to_reflectance(landsat()).drop_vars("band").rio.to_raster(tmp_path / "scene.tif")
+    with (
+        rioxarray.open_rasterio(tmp_path / "scene.tif") as opened,
+        pytest.raises(ValueError, match="got reflectance already"),
+    ):
+        to_reflectance(opened)
+
+
 def test_outliers_do_not_refuse_a_scene():
     scene = landsat()
     scene[:, 1:3] = 65_535  # saturated: 1.6
