@@ -13,6 +13,9 @@ import xarray as xr
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy's and scikit-learn's generators take."""
 
+LARGEST = 1e150
+"""Largest absolute value whose square, summed over bands and pixels, fits into float64."""
+
 
 def require_integer(
     value: Any, name: str, *, least: int | None = None, most: int | None = None
@@ -131,7 +134,8 @@ def as_real_array(values: Any, what: str) -> Any:
         try:
             values = np.asarray(values)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{what} must be an array of numbers, got {_shown(values)}") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{what} must be an array of numbers, got {_shown(values)}") from error
     require_real(values, what)
     return values
 
@@ -161,10 +165,8 @@ def require_dims(
     """
     dims = tuple(dims)
     if not isinstance(array, xr.DataArray):
-        raise TypeError(
-            f"{what} must be an xarray.DataArray with the dimensions {dims}, "
-            f"got {type(array).__name__}"
-        )
+        wanted = "an xarray.DataArray" + f" with the dimensions {dims}" * bool(dims)
+        raise TypeError(f"{what} must be {wanted}, got {type(array).__name__}")
     missing = [dim for dim in dims if dim not in array.dims]
     extra = [] if allow_extra else [dim for dim in array.dims if dim not in dims]
     if missing or extra:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions import MISSING_LABEL, flags, require_reflectance, require_same_grid
+from cookbook_utils._conventions import (
+    MISSING_LABEL,
+    as_labels,
+    flags,
+    meanings_of,
+    paired_labels,
+    require_reflectance,
+    require_same_grid,
+)
 from cookbook_utils.indices import mndwi, ndvi
 from cookbook_utils.metrics import cluster_profiles
 
@@ -35,19 +45,24 @@ def match_labels(
     Parameters
     ----------
     labels, reference
-        Label maps on one grid (uint8, 255 missing), or 1-D integers of one length.
+        Label maps on one grid, or 1-D arrays of one length: whole numbers from 0 to 254; missing
+        are 255, NaN and the nodata value that a DataArray declares. Two DataArrays are compared
+        pixel by pixel of their coordinate (``pixel``, say), in any order; arrays by position.
 
     Returns
     -------
     xarray.DataArray or numpy.ndarray
-        `labels` with new numbers, of the same type, dtype and coordinates. Pixels that are
-        missing in `reference` are renumbered with the rest of their cluster.
+        `labels` with new numbers, of the same type and coordinates, 255 where it is missing; the
+        same dtype where that can hold 255, else uint8. Pixels that are missing in `reference` are
+        renumbered with the rest of their cluster.
 
     Raises
     ------
+    TypeError
+        If `labels` or `reference` are not real numbers.
     ValueError
-        If grids or lengths differ, labels are not integers from 0 to 254, or no pixel is valid
-        in both.
+        If grids, coordinates or lengths differ, labels are not whole numbers from 0 to 254, or no
+        pixel is valid in both.
 
     References
     ----------
@@ -61,20 +76,12 @@ def match_labels(
     """
     from scipy.optimize import linear_sum_assignment
 
-    arrays = [labels, reference]
-    if all(isinstance(array, xr.DataArray) for array in arrays):
-        require_dims(reference, labels.dims, "reference")
-        if {"x", "y"} <= set(labels.dims):
-            require_same_grid(labels, reference)
-        arrays[1] = reference.transpose(*labels.dims)
-    new, old = (np.asarray(array) for array in arrays)
-    if new.shape != old.shape:
-        raise ValueError(f"labels have the shape {new.shape}, the reference {old.shape}")
-    clusters, targets = _numbers(new, "labels"), _numbers(old, "reference")
+    new, old = paired_labels(labels, reference, ("labels", "reference"))
     valid = (new != MISSING_LABEL) & (old != MISSING_LABEL)
     if not valid.any():
         raise ValueError(f"no pixel is valid in both labels and reference, of {new.size}")
 
+    clusters, targets = (np.setdiff1d(array, MISSING_LABEL) for array in (new, old))
     pairs = new[valid].astype(np.intp) * 256 + old[valid]
     shared = np.bincount(pairs, minlength=256 * 256).reshape(256, 256)
     rows, columns = linear_sum_assignment(shared[np.ix_(clusters, targets)], maximize=True)
@@ -82,25 +89,22 @@ def match_labels(
     table[clusters[rows]] = targets[columns]
     left_over = np.setdiff1d(clusters, clusters[rows])
     table[left_over] = np.setdiff1d(np.arange(MISSING_LABEL), targets)[: left_over.size]
-    table = table.astype(new.dtype)
 
     if not isinstance(labels, xr.DataArray):
-        return table[new]
+        return table.astype(_wide(np.asarray(labels).dtype))[new]
+    dtype = _wide(labels.dtype)
+    labels = as_labels(labels, dims=labels.dims)
     result = xr.apply_ufunc(
-        table.__getitem__, labels, dask="parallelized", output_dtypes=[new.dtype]
+        table.astype(dtype).__getitem__, labels, dask="parallelized", output_dtypes=[dtype]
     )
     result.attrs = {k: v for k, v in labels.attrs.items() if not k.startswith("flag_")}
     return result
 
 
-def _numbers(labels: np.ndarray, what: str) -> np.ndarray:
-    """Return the cluster numbers that occur in `labels`."""
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"{what} must be integers from 0 to 254, found dtype {labels.dtype}")
-    found = np.unique(labels)
-    if found.size and not 0 <= found[0] <= found[-1] <= MISSING_LABEL:
-        raise ValueError(f"{what} must lie between 0 and 254, found {found[0]} to {found[-1]}")
-    return found[found != MISSING_LABEL].astype(np.intp)
+def _wide(dtype: np.dtype) -> np.dtype:
+    """Return `dtype` if it is one of integers that can hold 255, else uint8."""
+    wide = dtype.kind in "iu" and np.can_cast(np.uint8, dtype)
+    return dtype if wide else np.dtype(np.uint8)
 
 
 def find_water(labels: xr.DataArray, scene: xr.DataArray) -> list[int]:
@@ -214,7 +218,8 @@ def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     before, after
-        Water masks (y, x) on one grid: 0 land, 1 water, 255 missing.
+        Water masks (y, x) on one grid: 0 land, 1 water, and missing as in any label map. Where
+        ``flag_values`` and ``flag_meanings`` give other numbers to land and water, those count.
 
     Returns
     -------
@@ -225,8 +230,11 @@ def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
 
     Raises
     ------
+    TypeError
+        If a mask is not a DataArray of real numbers.
     ValueError
-        If the grids differ, or a mask holds other values (on compute, where it is lazy).
+        If the grids differ, `before` has a later time than `after`, the classes of a mask are
+        named but not land and water, or a mask holds other values (on compute, where it is lazy).
 
     Examples
     --------
@@ -235,26 +243,50 @@ def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
     >>> change_map(before, after).values
     array([[  1,   2,   3, 255]], dtype=uint8)
     """
+    masks, codes = [], []
     for mask, what in ((before, "before"), (after, "after")):
-        require_dims(mask, ("y", "x"), what)
-    require_same_grid(before, after)
+        masks.append(as_labels(mask, what))
+        codes.append(_land_and_water(mask, what))
+    before, after = masks[0], require_same_grid(*masks)
+    dates = [mask.coords.get("time") for mask in masks]
+    if all(date is not None and date.dtype.kind == "M" for date in dates) and dates[0] > dates[1]:
+        raise ValueError(
+            f"before must not be later than after, got {dates[0].values} and {dates[1].values}: "
+            "are they swapped?"
+        )
     change = xr.apply_ufunc(
         _compare, before.drop_vars("time", errors="ignore"), after.reset_coords(drop=True),
-        dask="parallelized", output_dtypes=[np.uint8],
+        kwargs={"codes": codes}, dask="parallelized", output_dtypes=[np.uint8],
     ).rename("change")  # fmt: skip
     change.attrs = flags("water change", CHANGE_CLASSES)
     return change
 
 
-def _compare(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Return the change class of every pixel."""
-    land, water, lost, gained = range(len(CHANGE_CLASSES))
-    for mask in (before, after):
-        other = np.setdiff1d(mask, (0, 1, MISSING_LABEL))
+def _land_and_water(mask: xr.DataArray, what: str) -> tuple[int, int]:
+    """Return the numbers of land and water in a mask."""
+    numbers = {name: number for number, name in meanings_of(mask).items()}
+    if not numbers:
+        return 0, 1
+    if set(numbers) != set(WATER_CLASSES):
+        raise ValueError(
+            f"{what} must be a mask of land and water, got flag_meanings "
+            f"{' '.join(numbers)!r}: name them land and water, or delete them from the "
+            "attributes if 0 is land and 1 water"
+        )
+    land, water = (numbers[name] for name in WATER_CLASSES)
+    return land, water
+
+
+def _compare(before: np.ndarray, after: np.ndarray, codes: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return the change class of every pixel; `codes` are land and water in each mask."""
+    for mask, what, known in zip((before, after), ("before", "after"), codes, strict=True):
+        other = np.setdiff1d(mask, (*known, MISSING_LABEL))
         if other.size:
             raise ValueError(
-                f"a water mask holds 0, 1 and {MISSING_LABEL} only, found {other[:5].tolist()}"
+                f"{what} must hold {known[0]} (land), {known[1]} (water) and {MISSING_LABEL} "
+                f"(missing) only, got {other[:5].tolist()}"
             )
+    land, water, lost, gained = range(len(CHANGE_CLASSES))
     table = np.full((256, 256), MISSING_LABEL, np.uint8)
-    table[:2, :2] = [[land, gained], [lost, water]]
-    return table[before.astype(np.uint8), after.astype(np.uint8)]
+    table[np.ix_(*codes)] = [[land, gained], [lost, water]]
+    return table[before, after]

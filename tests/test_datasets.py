@@ -392,7 +392,7 @@ def test_real_scenes_become_reflectance_or_refuse(real_data):
     lake = to_reflectance(cat.walker_lake.read())
     assert lake.attrs["long_name"] == "surface reflectance"
     assert -0.1 < float(lake.min()) < float(lake.max()) < 1
-    with pytest.raises(ValueError, match="no scale to reflectance"):
+    with pytest.raises(ValueError, match="one scale to reflectance"):
         to_reflectance(cat.pucallpa.read())
 
 

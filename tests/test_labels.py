@@ -84,16 +84,62 @@ def test_matching_refuses():
     one = make_labels([[0, 1], [1, 0]])
     with pytest.raises(ValueError, match="grids differ in x"):
         match_labels(one, make_labels([[0, 1], [1, 0]], left=0))
-    with pytest.raises(ValueError, match="reference lacks"):
+    with pytest.raises(ValueError, match="reference must .* lacks"):
         match_labels(one, one.isel(x=0))
-    with pytest.raises(ValueError, match=r"shape \(2,\), the reference \(3,\)"):
+    with pytest.raises(ValueError, match=r"shape of labels, \(2,\), got \(3,\)"):
         match_labels([0, 1], [0, 1, 1])
-    with pytest.raises(ValueError, match="labels must be integers"):
+    with pytest.raises(ValueError, match="labels must be whole numbers"):
         match_labels([0.5, 1], [0, 1])
-    with pytest.raises(ValueError, match="reference must lie between 0 and 254, found -1 to 1"):
+    with pytest.raises(ValueError, match="reference must be whole .* got -1"):
         match_labels([0, 1], [-1, 1])
     with pytest.raises(ValueError, match="no pixel is valid in both"):
         match_labels([0, 255], [255, 0])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bool", "float32"])
+def test_matching_takes_numbers_that_the_dtype_of_labels_cannot_hold(dtype):
+    result = match_labels(np.array([0, 1, 1], dtype), [200, 254, 254])
+    np.testing.assert_array_equal(result, [200, 254, 254])
+    assert result.dtype == np.uint8
+
+
+@pytest.mark.parametrize("chunks", [None, 1])
+def test_matching_labels_as_files_store_them(chunks):
+    labels, reference = make_labels([[0, 1], [255, 2]]), make_labels([[5, 6], [7, 255]])
+    expected = match_labels(labels, reference)
+    as_floats = labels.where(labels != 255).astype("float32").drop_attrs(deep=False)
+    declared = labels.astype("int16").where(labels != 255, -1).astype("int16")
+    for stored in (as_floats, declared.assign_attrs(_FillValue=-1)):
+        stored = stored if chunks is None else stored.chunk(chunks)
+        np.testing.assert_array_equal(match_labels(stored, reference), expected)
+        np.testing.assert_array_equal(match_labels(stored, reference.astype(float)), expected)
+    with pytest.raises(ValueError, match="labels must be whole numbers .* got -1"):
+        match_labels(declared.drop_attrs(deep=False), reference)
+
+
+def test_matching_follows_the_pixel_coordinate():
+    labels = xr.DataArray([0, 0, 1, 2], dims="pixel", coords={"pixel": [3, 5, 7, 9]})
+    reference = labels.copy(data=[4, 4, 5, 6])
+    for order in ([3, 2, 1, 0], [1, 0, 3, 2]):
+        np.testing.assert_array_equal(match_labels(labels, reference[order]), reference)
+    with pytest.raises(ValueError, match="reference must have .* pixel"):
+        match_labels(labels, reference.assign_coords(pixel=[3, 5, 7, 8]))
+    with pytest.raises(ValueError, match="reference must have .* pixel"):
+        match_labels(labels, reference.assign_coords(pixel=[3, 5, 9, 9]))
+    # Samples of a scene and of the same scene saved and opened again are the same pixels.
+    scene = make_scene()
+    one, two = (stack_pixels(s).pixel for s in (scene, scene.assign_coords(x=scene.x + 1e-9)))
+    numbers = np.arange(30) % 3
+    one, two = (xr.DataArray(numbers, dims="pixel", coords={"pixel": p}) for p in (one, two))
+    np.testing.assert_array_equal(match_labels(one, two), numbers)
+
+
+@pytest.mark.parametrize("wrong", [None, "map", [1j], np.array(["a"]), np.ma.masked_equal([1], 1)])
+def test_matching_refuses_what_is_no_array_of_numbers(wrong):
+    with pytest.raises(TypeError, match="^labels must "):
+        match_labels(wrong, [1])
+    with pytest.raises(TypeError, match="^reference must "):
+        match_labels([1], wrong)
 
 
 # -- water -------------------------------------------------------------------------------------
@@ -183,9 +229,9 @@ def test_find_water_refuses():
         find_water(labels, standardize(scene).assign_attrs(scaling=None))
     with pytest.raises(ValueError, match=r"mndwi needs .* lacks \['swir1'\]"):
         find_water(labels, scene.drop_sel(band="swir1"))
-    with pytest.raises(ValueError, match=r"labels has unexpected \['time'\]"):
+    with pytest.raises(ValueError, match=r"labels must .* unexpected \['time'\]"):
         find_water(labels.expand_dims("time"), scene)
-    with pytest.raises(ValueError, match="no pixel has both"):
+    with pytest.raises(ValueError, match="has both"):
         find_water(labels, scene.where(False))
 
 
@@ -214,10 +260,67 @@ def test_change_map_refuses():
     mask = make_labels([[0, 1], [1, 1]])
     with pytest.raises(ValueError, match="grids differ in CRS"):
         change_map(mask, make_labels([[0, 1], [1, 1]], crs="EPSG:32612"))
-    with pytest.raises(ValueError, match=r"holds 0, 1 and 255 only, found \[2\]"):
+    with pytest.raises(ValueError, match=r"after must hold 0 .* only, got \[2\]"):
         change_map(mask, make_labels([[0, 1], [2, 1]]))
-    with pytest.raises(ValueError, match="after has unexpected"):
+    with pytest.raises(ValueError, match="after must .* unexpected"):
         change_map(mask, mask.expand_dims("time"))
+
+
+@pytest.mark.parametrize("numbers", [[0, 1], "[0, 1]", [1, 0], "1 0", [4, 7]])
+def test_change_map_reads_the_numbers_of_land_and_water(numbers):
+    plain = make_labels([[0, 0, 255], [1, 1, 1]])
+    other = make_labels([[0, 1, 0], [0, 1, 255]])
+    low, high = [4, 7] if numbers == [4, 7] else [0, 1]
+    stored = plain.where(plain != 0, low).where(plain != 1, high).astype("uint8")
+    swapped = str(numbers)[-1] == "0" or numbers == [1, 0]
+    named = stored.assign_attrs(flag_values=numbers, flag_meanings="land water")
+    expected = change_map(1 - plain.where(plain != 255) if swapped else plain, other)
+    np.testing.assert_array_equal(change_map(named, other), expected)
+    assert change_map(named, other).attrs["flag_meanings"] == "land water lost gained"
+
+
+def test_change_map_reads_masks_as_files_store_them():
+    before, after = make_labels([[0, 1], [255, 1]]), make_labels([[1, 1], [0, 0]])
+    expected = change_map(before, after)
+    floats = before.where(before != 255).astype("float32").drop_attrs(deep=False)
+    np.testing.assert_array_equal(change_map(floats, after == 1), expected)
+    moved = after.assign_coords(x=after.x + 1e-9, y=after.y.astype("float32"))
+    result = change_map(before, moved)
+    np.testing.assert_array_equal(result, expected)
+    assert (result.x == before.x).all()
+
+
+def test_change_map_asks_what_is_water():
+    mask = make_labels([[0, 1], [1, 1]]).assign_attrs(flag_values=[0, 1])
+    for names, message in [
+        ("dry wet", "before must be a mask of land and water, got flag_meanings 'dry wet'"),
+        ("land water cloud", "2 flag_values and 3 flag_meanings"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            change_map(mask.assign_attrs(flag_meanings=names), mask.drop_attrs(deep=False))
+    twice = mask.assign_attrs(flag_values=[1, 1], flag_meanings="land water")
+    with pytest.raises(ValueError, match=r"flag_values must hold each number once, got \[1, 1\]"):
+        change_map(twice, twice)
+
+
+def test_change_map_knows_what_came_first():
+    mask = make_labels([[0, 1], [1, 1]])
+    first, last = (mask.assign_coords(time=np.datetime64(date, "ns")) for date in ("1988", "2017"))
+    change_map(first, last)
+    change_map(first, first)
+    with pytest.raises(ValueError, match="before must not be later than after"):
+        change_map(last, first)
+
+
+@pytest.mark.parametrize("wrong", [None, [[0, 1]], "mask", xr.Dataset()])
+def test_change_map_refuses_wrong_types(wrong):
+    mask = make_labels([[0, 1], [1, 1]])
+    with pytest.raises(TypeError, match="^before must be an xarray.DataArray"):
+        change_map(wrong, mask)
+    with pytest.raises(TypeError, match="^after must be an xarray.DataArray"):
+        change_map(mask, wrong)
+    with pytest.raises(TypeError, match="^after must hold real numbers"):
+        change_map(mask, mask.astype(str))
 
 
 # -- whole scenes ------------------------------------------------------------------------------
