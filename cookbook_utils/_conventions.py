@@ -135,7 +135,8 @@ def as_labels(
     """Return a label map in uint8 with 255 where it is missing, however it was stored.
 
     Integers and booleans of any size are taken, and floats of whole numbers, which is what readers
-    make of a file whose nodata value they turn into NaN.
+    make of a file whose nodata value they turn into NaN. `rioxarray.open_rasterio` gives every
+    label map a ``band`` of size 1; unless `dims` names it, it is taken out.
 
     Parameters
     ----------
@@ -159,6 +160,9 @@ def as_labels(
     ValueError
         If a dimension is wrong or a value is no label; on compute where `labels` is lazy.
     """
+    dims = tuple(dims)
+    if isinstance(labels, xr.DataArray) and "band" not in dims and labels.sizes.get("band") == 1:
+        labels = labels.isel(band=0, drop=True)
     require_dims(labels, dims, what, allow_extra=allow_extra)
     nodata = nodata_values(labels)
     if labels.dtype == np.uint8 and set(nodata) <= {MISSING_LABEL}:
@@ -210,31 +214,52 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
     Raises
     ------
     ValueError
-        If there are not as many numbers as names, or a number is no label.
+        If there are not as many numbers as names, or the numbers are not labels, each once.
     """
     values = labels.attrs.get("flag_values", [])
     if isinstance(values, str):
-        values = [int(number) for number in re.findall(r"(?<!\.)\b\d+", values)]
-    values = np.atleast_1d(values).tolist()
-    meanings = str(labels.attrs.get("flag_meanings", "")).split()
-    if len(values) != len(meanings):
+        values = re.findall(r"(?<![\w.])[-+]?\d+", values)
+    names = labels.attrs.get("flag_meanings", "")
+    names = names.split() if isinstance(names, str) else np.atleast_1d(names).astype(str).tolist()
+    try:
+        numbers = labels_of(np.atleast_1d(values).astype(np.float64), "flag_values").tolist()
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"labels must have one name for each of flag_values, got {len(values)} flag_values "
-            f"and {len(meanings)} flag_meanings"
+            f"flag_values must be whole numbers from 0 to {MISSING_LABEL - 1}, got {values!r}"
+        ) from error
+    if len(numbers) != len(names):
+        raise ValueError(
+            f"labels must have one name for each of flag_values, got {len(numbers)} flag_values "
+            f"and {len(names)} flag_meanings"
         )
-    return {int(value): name for value, name in zip(values, meanings, strict=True)}
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"flag_values must hold each number once, got {numbers}")
+    return dict(zip(numbers, names, strict=True))
 
 
 # -- grids and units -----------------------------------------------------------------------------
 
 
 def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
-    """Return the coordinate reference system that rioxarray finds on `array`, or None."""
+    """Return the coordinate reference system that rioxarray finds on `array`, or None.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
+    """
     import pyproj
+    import rasterio.errors
     import rioxarray  # noqa: F401  registers the accessor
 
-    crs = array.rio.crs
-    return None if crs is None else pyproj.CRS.from_user_input(crs)
+    try:
+        crs = array.rio.crs
+        return None if crs is None else pyproj.CRS.from_user_input(crs)
+    except (pyproj.exceptions.CRSError, rasterio.errors.CRSError) as error:
+        raise ValueError(
+            "spatial_ref must hold a coordinate reference system, got one that cannot be read: "
+            "set it with rio.write_crs"
+        ) from error
 
 
 def same_coordinate(one: np.ndarray, two: np.ndarray) -> bool:
@@ -278,6 +303,12 @@ def _describe(coordinate) -> str:
     return f"{size} from {coordinate[0]} to {coordinate[-1]}" if size else "none"
 
 
+def units_of(array: xr.DataArray) -> str | None:
+    """Return the units in the attributes as text, or None; a GeoTIFF has 1 in place of "1"."""
+    units = array.attrs.get("units")
+    return None if units is None else str(units)
+
+
 def require_reflectance(scene: xr.DataArray, what: str) -> None:
     """Raise unless `scene` holds reflectance: units ``"1"``, neither standardized nor rescaled.
 
@@ -286,7 +317,7 @@ def require_reflectance(scene: xr.DataArray, what: str) -> None:
     ValueError
         If it holds digital numbers, display values or scaled features.
     """
-    units, scaling = scene.attrs.get("units"), scene.attrs.get("scaling")
+    units, scaling = units_of(scene), scene.attrs.get("scaling")
     if scaling is not None:
         raise ValueError(f"{what} needs reflectance, found {scaling} values: give it the scene "
                          "as it was before scaling.standardize or scaling.rescale")  # fmt: skip
