@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,9 @@ def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
     if array.encoding.get("scale_factor", 1) == 1 and array.encoding.get("add_offset", 0) == 0:
         found += [array.encoding.get(key) for key in NODATA_KEYS]
     if hasattr(array, "rio") and {"x", "y"} <= set(array.dims):  # rioxarray has been imported
-        found.append(array.rio.nodata)
+        # It raises where the dtype cannot hold the value, which is among those found then.
+        with contextlib.suppress(ValueError, OverflowError):
+            found.append(array.rio.nodata)
     values = set()
     for value in found:
         try:

@@ -60,11 +60,14 @@ def degrees_of(points: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
             )
         require_real(points[name].variable, f"{name} of the points")
         degrees = points[name].compute().astype("float64")
+        if not degrees.size:
+            raise ValueError("points must be one or more, got 0")
         bad = int((~(abs(degrees) <= limit)).sum())
-        if bad or not degrees.size:
-            cure = ": bring it there with (longitude + 180) % 360 - 180" * (name == "longitude")
+        if bad:
+            east = name == "longitude" and bool(((degrees > limit) & (degrees <= 360)).any())
+            cure = ": (longitude + 180) % 360 - 180 brings 0 to 360 there" * east
             raise ValueError(
-                f"points must be one or more with {name} from {-limit} to {limit} degrees, got "
+                f"{name} of the points must be from {-limit} to {limit} degrees, got "
                 f"{degrees.size} points, {bad} of them without{cure}"
             )
         place.append(degrees)
@@ -93,11 +96,10 @@ def match_points(values: Any, points: xr.Dataset, what: str) -> xr.DataArray:
 def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.DataArray:
     """Return three bands in memory, north up, in floats with NaN where one of them is missing."""
     require_dims(scene, ["band", "y", "x"], "scene")
-    wanted = bands.tolist() if hasattr(bands, "tolist") else bands  # an array or an index
-    if isinstance(wanted, str) or not isinstance(wanted, Sequence):
-        raise TypeError(f"bands must be a list of three band names, got {wanted!r}")
-    known, wanted = scene.indexes.get("band", pd.Index([])).tolist(), list(wanted)
-    if len(wanted) != 3 or any(band not in known for band in wanted):
+    if isinstance(bands, str) or not isinstance(bands, Sequence | np.ndarray | pd.Index):
+        raise TypeError(f"bands must be a list of three band names, got {type(bands).__name__}")
+    known, wanted = scene.indexes.get("band", pd.Index([])).tolist(), list(bands)
+    if len(wanted) != 3 or any(np.ndim(band) or band not in known for band in wanted):
         raise ValueError(
             f"bands must be three out of {known}, got {wanted}: name the bands of a scene with "
             "scene.assign_coords(band=[...])"

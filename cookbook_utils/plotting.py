@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import require_dims
@@ -300,7 +301,7 @@ def plot_points(
         labels = as_labels(values, "values", ["point"])
         classes = classes_of(labels, names)
         colors, present = _color_table(classes)[labels.values], labels.values != MISSING_LABEL
-        ax = _draw_points(place, colors, present, ax, title)
+        ax = _draw_points(place, colors, present, ax, title, len(classes))
         _class_legend(ax, classes)
         return ax
     quantity = mask_and_float(values)
@@ -313,7 +314,8 @@ def plot_points(
     label += f" ({units})" if units not in (None, "1") else ""
     label += "" if present.all() else "\ngray: missing"
     # An inset is as high as the map, whatever the shape of the map.
-    ax.figure.colorbar(scale, cax=ax.inset_axes((1.02, 0, 0.04, 1)), label=label)
+    bar = ax.figure.colorbar(scale, cax=ax.inset_axes((1.02, 0, 0.04, 1)))
+    bar.set_label(label, parse_math=False)
     return ax
 
 
@@ -379,7 +381,7 @@ def plot_profiles(
     if by_wavelength:
         profiles = profiles.sortby(_wavelength_of(profiles["mean"]))
     mean = profiles["mean"]
-    ax = _new_axes() if ax is None else ax
+    ax = _new_axes(len(classes)) if ax is None else ax
     band_names = [str(name) for name in mean["band"].values]
     if by_wavelength:
         positions = mean["wavelength"].values
@@ -468,10 +470,12 @@ def plot_series(
     profiles, classes = _clusters_of(profiles, wanted, names)
     _require_dates(profiles["time"])
     counts = profiles["count"].values
-    if not (counts == np.floor(counts)).all():
-        raise ValueError(f"count of the profiles must be whole numbers, got {counts.tolist()}")
-    ax = _new_axes() if ax is None else ax
-    profiles = profiles.where(np.isfinite(profiles["mean"])).sortby("time")
+    if not (np.isfinite(counts) & (counts >= 0) & (counts == np.floor(counts))).all():
+        raise ValueError(
+            f"count of the profiles must be whole numbers of at least 0, got {counts.tolist()}"
+        )
+    ax = _new_axes(len(classes)) if ax is None else ax
+    profiles = profiles.sortby("time")
     for row, (number, (name, color)) in enumerate(classes.items()):
         cluster = profiles.isel(cluster=row).dropna("time", subset=["mean"])
         label = f"{name}, {int(counts[row]):,} points"
@@ -487,12 +491,18 @@ def plot_series(
 
 def _require_dates(time: xr.DataArray) -> None:
     """Raise unless `time` holds dates, each once."""
-    if not np.issubdtype(time.dtype, np.datetime64):
+    # A time zone makes a dtype of pandas.
+    if not isinstance(time.dtype, np.dtype) or time.dtype.kind != "M":
         raise TypeError(f"time of the profiles must be dates (datetime64), got {time.dtype}")
     index = time.to_index()
     if index.hasnans or not index.is_unique:
         found = "a missing one" if index.hasnans else f"{index[index.duplicated()][0]} twice"
         raise ValueError(f"time of the profiles must hold each date once, got {found}")
+    first, last = index.min(), index.max()
+    if first < pd.Timestamp.min or last > pd.Timestamp.max:
+        raise ValueError(
+            f"time of the profiles must lie in the years 1678 to 2261, got {first} to {last}"
+        )
 
 
 def _clusters_of(
@@ -516,6 +526,9 @@ def _clusters_of(
     for name, along in wanted.items():
         require_dims(profiles[name], ["cluster", *filter(None, [along])], f"{name} of the profiles")
     profiles = profiles[list(wanted)].compute()
+    profiles["mean"] = profiles["mean"].where(np.isfinite(profiles["mean"]))
+    if profiles["mean"].isnull().all():
+        raise ValueError("mean of the profiles must have a value that is not missing, got none")
     clusters = as_labels(profiles["cluster"], "cluster of the profiles", ["cluster"])
     numbers = clusters.values.tolist()
     if MISSING_LABEL in numbers or len(set(numbers)) < len(numbers):
@@ -542,7 +555,7 @@ def _finish_profiles(ax: Axes, title: str | None) -> Axes:
     ax.grid(alpha=0.3)
     _legend(ax, [line for line in ax.lines if not line.get_label().startswith("_child")])
     if title is not None:
-        ax.set_title(title)
+        ax.set_title(title, parse_math=False)
     return ax
 
 
@@ -555,18 +568,34 @@ def _check_arguments(ax: Any, title: Any, names: Any = None) -> None:
     check_text(title, names)
 
 
-def _new_axes() -> Axes:
+def _new_axes(entries: int = 0) -> Axes:
+    """Return the Axes of a new figure, which is wide enough for the `entries` of a legend."""
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(7, 5), layout="constrained")[1]
+    columns, crowded = _legend_columns(entries)
+    width = 7 + (columns - 1) * (0.9 if crowded else 1.4)
+    return plt.subplots(figsize=(width, 5), layout="constrained")[1]
+
+
+def _legend_columns(entries: int) -> tuple[int, bool]:
+    """Return how many columns a legend has, and whether its entries are small."""
+    crowded = entries > 2 * LEGEND_ROWS
+    rows = LEGEND_ROWS * 3 // 2 if crowded else LEGEND_ROWS
+    return max(1, -(-entries // rows)), crowded
 
 
 def _draw_map(
-    array: xr.DataArray, rgba: np.ndarray, ax: Axes | None, title: str | None, *, interpolation: str
+    array: xr.DataArray,
+    rgba: np.ndarray,
+    ax: Axes | None,
+    title: str | None,
+    *,
+    interpolation: str,
+    entries: int = 0,
 ) -> Axes:
-    """Draw `rgba` where `array` lies, with axes in km or degrees."""
+    """Draw `rgba` where `array` lies, with axes in km or degrees and room for a legend."""
     axes = axes_of(array)
-    ax = _new_axes() if ax is None else ax
+    ax = _new_axes(entries) if ax is None else ax
     left, bottom, right, top = (axes.scale * edge for edge in bounds_of(array))
     ax.imshow(
         rgba, extent=(left, right, bottom, top), aspect=axes.aspect, interpolation=interpolation
@@ -581,9 +610,10 @@ def _draw_points(
     present: np.ndarray | None,
     ax: Axes | None,
     title: str | None,
+    entries: int = 0,
 ) -> Axes:
     """Draw points in `colors`, those that are not `present` below the others."""
-    ax = _new_axes() if ax is None else ax
+    ax = _new_axes(entries) if ax is None else ax
     order = slice(None) if present is None else np.argsort(present, kind="stable")
     longitude, latitude = (degrees.values[order] for degrees in place)
     size = np.clip(40_000 / longitude.size, 0.5, 40)
@@ -604,6 +634,9 @@ def _color_scale(values: xr.DataArray) -> ScalarMappable:
     if not finite.size:
         raise ValueError(f"values must have one that is not missing, got {values.size} missing")
     low, high = np.percentile(finite, (2, 98))
+    if finite.max() / 4 - finite.min() / 4 > np.finfo(np.float64).max / 8:
+        found = f"{finite.min()} to {finite.max()}"
+        raise ValueError(f"values must be numbers from -1e307 to 1e307, got {found}")
     centered = low < 0 < high
     if centered:
         high = max(-low, high)
@@ -619,7 +652,7 @@ def _name_axes(ax: Axes, axes: MapAxes, title: str | None) -> None:
     ax.locator_params(nbins=5)
     ax.ticklabel_format(useOffset=False, style="plain")
     if title is not None:
-        ax.set_title(title)
+        ax.set_title(title, parse_math=False)
 
 
 def _draw_labels(
@@ -630,7 +663,8 @@ def _draw_labels(
 ) -> Axes:
     table = (255 * _color_table(classes)).round().astype("uint8")
     shown = thin(labels, FIGURE_PIXELS)
-    ax = _draw_map(shown, table[shown.values], ax, title, interpolation="nearest")
+    pixels, entries = table[shown.values], len(classes)
+    ax = _draw_map(shown, pixels, ax, title, interpolation="nearest", entries=entries)
     _class_legend(ax, classes)
     return ax
 
@@ -653,10 +687,11 @@ def _class_legend(ax: Axes, classes: Mapping[int, tuple[str, str]]) -> None:
 
 def _legend(ax: Axes, handles: Sequence[Any]) -> None:
     """Put a legend to the right of the Axes, where it hides nothing, small where it is long."""
-    crowded = len(handles) > 2 * LEGEND_ROWS
-    columns = -(-len(handles) // (LEGEND_ROWS * (1 + crowded)))
+    columns, crowded = _legend_columns(len(handles))
     size = {"fontsize": 6, "columnspacing": 1, "handlelength": 1} if crowded else {}
-    ax.legend(
+    legend = ax.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0,
         frameon=False, ncols=columns, **size,
     )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name with two dollar signs is no formula

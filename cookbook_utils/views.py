@@ -191,8 +191,8 @@ def _steps_of(labels: xr.DataArray, dim: Hashable) -> pd.Index:
     if steps.hasnans or not steps.is_unique:
         found = "a missing one" if steps.hasnans else f"{steps[steps.duplicated()][0]} twice"
         raise ValueError(
-            f"{dim} of labels must hold each value once, got {found}: a slider would show one map "
-            "in place of two"
+            f"{dim} of labels must hold each value once and none that is missing, got {found}: a "
+            "slider would not show every map"
         )
     return steps
 
@@ -377,7 +377,7 @@ def view_points(
     chosen = np.arange(count) * labels.size // count
     chosen = chosen[np.argsort(labels.values[chosen] != MISSING_LABEL, kind="stable")]
     place = {"longitude": longitude.values[chosen], "latitude": latitude.values[chosen]}
-    degrees = degree_axes(latitude)
+    degrees, limits = degree_axes(latitude), {}
     if tiles is None:
         axes, element, kdims, options = degrees, hv.Points, list(place), {}
     else:
@@ -391,6 +391,8 @@ def view_points(
         place["x"], place["y"] = mercator.transform(*place.values())
         axes, element, kdims = _TILE_AXES, gv.Points, ["x", "y"]
         options = {"crs": GOOGLE_MERCATOR}
+        if np.ptp(place["x"]) == 0 or np.ptp(place["y"]) == 0:  # no extent, so no zoom of the tiles
+            limits = {f"{k}lim": (place[k].min() - 1000, place[k].max() + 1000) for k in "xy"}
     columns = {name: values.astype("float32") for name, values in place.items()}
     columns["label"] = labels.values[chosen]
     shown = element(columns, kdims, [name for name in columns if name not in kdims], **options)
@@ -404,7 +406,7 @@ def view_points(
         backend="bokeh",
     )
     view = shown if tiles is None else background * shown
-    return view.opts(**_frame(axes, title), backend="bokeh")
+    return view.opts(**_frame(axes, title), **limits, backend="bokeh")
 
 
 def _classes(field: str, classes: Mapping[int, tuple[str, str]], axes: MapAxes) -> dict[str, Any]:
@@ -483,14 +485,27 @@ def _legend_hook(entries: Iterable[tuple[str, str]]) -> Callable:
     entries = list(entries)
 
     def hook(plot, element):
-        from bokeh.models import Legend
-
-        def patch(color):
-            return plot.state.scatter([np.nan], [np.nan], marker="square", size=14, color=color)
+        from bokeh.models import Legend, LegendItem
 
         if plot.state.legend:  # a slider draws the same figure again and again
             return
-        items = [(name, [patch(color)]) for name, color in entries]
+
+        def patches(colors):
+            nowhere = np.full(len(colors), np.nan)
+            return plot.state.scatter(nowhere, nowhere, marker="square", size=14, color=colors)
+
+        # A page with hundreds of glyphs takes half a minute to open, so one glyph has all patches.
+        # But HoloViews takes entries that share a glyph out of the legend of an overlay.
+        colors = [color for _, color in entries]
+        if plot.overlaid:
+            glyphs = [(patches([color]), 0) for color in colors]
+        else:
+            shared = patches(colors)
+            glyphs = [(shared, index) for index in range(len(colors))]
+        items = [
+            LegendItem(label={"value": name}, renderers=[glyph], index=index)
+            for (name, _), (glyph, index) in zip(entries, glyphs, strict=True)
+        ]
         columns = -(-len(items) // LEGEND_ROWS)
         size = {"label_text_font_size": "8px", "spacing": 0, "label_height": 12, "glyph_height": 12}
         legend = Legend(

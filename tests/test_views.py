@@ -66,7 +66,12 @@ def hover_of(figure):
 
 def bokeh_legend(figure):
     (legend,) = figure.legend
-    return {item.label.value: item.renderers[0].glyph.fill_color for item in legend.items}
+    colors = {}
+    for item in legend.items:
+        (patches,) = item.renderers
+        column = patches.data_source.data[patches.glyph.fill_color]
+        colors[item.label.value] = column[item.index]
+    return colors
 
 
 def test_view_labels_keeps_values_and_names(labels, capfd):
