@@ -27,8 +27,9 @@ MODULES = sorted(
 FLOORS = [
     {"_checks"},
     {"_conventions", "_rasters", "_world"},
-    {"_coast", "_maps", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
+    {"_coast", "_palette", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
     {
+        "_maps",
         "datasets",
         "regridding",
         "spectral",
