@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +44,8 @@ def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
     if array.encoding.get("scale_factor", 1) == 1 and array.encoding.get("add_offset", 0) == 0:
         found += [array.encoding.get(key) for key in NODATA_KEYS]
     if hasattr(array, "rio") and {"x", "y"} <= set(array.dims):  # rioxarray has been imported
-        # It raises where the dtype cannot hold the value, which is among those found then.
-        with contextlib.suppress(ValueError, OverflowError):
+        # It raises where the dtype cannot hold the value, which the attributes say as well.
+        with suppress(OverflowError, TypeError, ValueError):
             found.append(array.rio.nodata)
     values = set()
     for value in found:
