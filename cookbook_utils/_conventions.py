@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,12 @@ MISSING_LABEL = 255
 
 NODATA_KEYS = ("_FillValue", "missing_value", "nodata")
 """Attributes, or keys of the encoding, that name the value of a missing pixel."""
+
+SCALE_KEYS = {"scale_factor": 1, "add_offset": 0, "scales": 1, "offsets": 0}
+"""Attributes, or keys of the encoding, that give a scale or offset, and what does nothing there.
+
+rioxarray writes the last two, one number for each band, where bands differ.
+"""
 
 GRID_TOLERANCE = 1e-3
 """Fraction of a pixel by which coordinates of equal grids may differ, as files round them."""
@@ -41,22 +46,31 @@ def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
         If one of them is not a number.
     """
     found = [array.attrs.get(key) for key in NODATA_KEYS]
-    if array.encoding.get("scale_factor", 1) == 1 and array.encoding.get("add_offset", 0) == 0:
-        found += [array.encoding.get(key) for key in NODATA_KEYS]
+    encoding = array.encoding
+    scaled = (np.asarray(encoding.get(key, plain)) != plain for key, plain in SCALE_KEYS.items())
+    if not any(map(np.any, scaled)):
+        found += [encoding.get(key) for key in NODATA_KEYS]
+    values = {number for value in found for number in _numbers_in(value)}
     if hasattr(array, "rio") and {"x", "y"} <= set(array.dims):  # rioxarray has been imported
-        # It raises where the dtype cannot hold the value, which the attributes say as well.
-        with suppress(OverflowError, TypeError, ValueError):
-            found.append(array.rio.nodata)
-    values = set()
-    for value in found:
         try:
-            values.update(np.atleast_1d([] if value is None else value).astype(np.float64).tolist())
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"the nodata value of an array must be a number, got {value!r} in its attributes "
-                "or encoding"
-            ) from error
-    return tuple(sorted(value for value in values if not np.isnan(value)))
+            values.update(_numbers_in(array.rio.nodata))
+        # It raises for text, for several values and for one that the dtype cannot hold, all of
+        # which have been read above.
+        except (TypeError, ValueError, OverflowError):
+            pass
+    return tuple(sorted(value for value in values if value == value))
+
+
+def _numbers_in(nodata: Any) -> list[float]:
+    """Return the numbers that an attribute names: none, one or several; integers stay exact."""
+    try:
+        numbers = np.atleast_1d([] if nodata is None else nodata)
+        return (numbers if numbers.dtype.kind in "biuf" else numbers.astype(np.float64)).tolist()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the nodata value of an array must be a number, got {nodata!r} in its attributes "
+            "or encoding"
+        ) from error
 
 
 def equals_nodata(values: Any, nodata: Sequence[float]) -> Any:
