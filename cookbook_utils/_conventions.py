@@ -178,8 +178,8 @@ def as_labels(
         If a dimension is wrong or a value is no label; on compute where `labels` is lazy.
     """
     dims = tuple(dims)
-    if isinstance(labels, xr.DataArray) and "band" not in dims and labels.sizes.get("band") == 1:
-        labels = labels.isel(band=0, drop=True)
+    if "band" not in dims:
+        labels = without_single_band(labels)
     require_dims(labels, dims, what, allow_extra=allow_extra)
     nodata = nodata_values(labels)
     if labels.dtype == np.uint8 and set(nodata) <= {MISSING_LABEL}:
@@ -191,6 +191,13 @@ def as_labels(
     kept = {key: value for key, value in labels.attrs.items() if key not in NODATA_KEYS}
     result.attrs = kept | {"_FillValue": MISSING_LABEL}
     return result.rename(labels.name)
+
+
+def without_single_band(labels: Any) -> Any:
+    """Return a DataArray without its ``band`` of size 1, which a GeoTIFF of labels brings."""
+    if isinstance(labels, xr.DataArray) and labels.sizes.get("band") == 1:
+        return labels.isel(band=0, drop=True)
+    return labels
 
 
 def labels_of(values: np.ndarray, what: str, nodata: Sequence[float] = ()) -> np.ndarray:

@@ -11,7 +11,13 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import require_choice
-from cookbook_utils._conventions import MISSING_LABEL, as_labels, crs_of, require_same_grid
+from cookbook_utils._conventions import (
+    MISSING_LABEL,
+    as_labels,
+    crs_of,
+    require_same_grid,
+    without_single_band,
+)
 from cookbook_utils._maps import (
     MapAxes,
     axes_of,
@@ -167,8 +173,8 @@ def view_labels(
     import holoviews as hv
 
     check_text(title, names)
+    labels = without_single_band(labels)
     further = [dim for dim in getattr(labels, "dims", ()) if dim not in ("y", "x")][:1]
-    further = [] if further == ["band"] and labels.sizes["band"] == 1 else further  # of a GeoTIFF
     labels = check_labels(labels, *further)
     classes = classes_of(labels, names)
     shown = thin(labels, VIEW_PIXELS)
