@@ -159,7 +159,8 @@ def as_labels(
     """Return a label map in uint8 with 255 where it is missing, however it was stored.
 
     Integers and booleans of any size are taken, and floats of whole numbers, which is what readers
-    make of a file whose nodata value they turn into NaN.
+    make of a file whose nodata value they turn into NaN. `rioxarray.open_rasterio` gives every
+    label map a ``band`` of size 1; unless `dims` names it, it is taken out.
 
     Parameters
     ----------
@@ -183,6 +184,9 @@ def as_labels(
     ValueError
         If a dimension is wrong or a value is no label; on compute where `labels` is lazy.
     """
+    dims = tuple(dims)
+    if "band" not in dims:
+        labels = without_single_band(labels)
     require_dims(labels, dims, what, allow_extra=allow_extra)
     nodata = nodata_values(labels)
     if labels.dtype == np.uint8 and set(nodata) <= {MISSING_LABEL}:
@@ -194,6 +198,13 @@ def as_labels(
     kept = {key: value for key, value in labels.attrs.items() if key not in NODATA_KEYS}
     result.attrs = kept | {"_FillValue": MISSING_LABEL}
     return result.rename(labels.name)
+
+
+def without_single_band(labels: Any) -> Any:
+    """Return a DataArray without its ``band`` of size 1, which a GeoTIFF of labels brings."""
+    if isinstance(labels, xr.DataArray) and labels.sizes.get("band") == 1:
+        return labels.isel(band=0, drop=True)
+    return labels
 
 
 def labels_of(values: np.ndarray, what: str, nodata: Sequence[float] = ()) -> np.ndarray:
@@ -631,6 +642,7 @@ def paired_labels(one: Any, two: Any, names: tuple[str, str]) -> tuple[np.ndarra
     ValueError
         If they are not of the same pixels, or a value is no label.
     """
+    one, two = without_single_band(one), without_single_band(two)
     if isinstance(one, xr.DataArray) and isinstance(two, xr.DataArray):
         one = as_labels(one, names[0], one.dims)
         two = align_labels(two, one, names[1])
@@ -669,6 +681,12 @@ def _describe(coordinate) -> str:
     return f"{size} from {coordinate[0]} to {coordinate[-1]}" if size else "none"
 
 
+def units_of(array: xr.DataArray) -> str | None:
+    """Return the units in the attributes as text, or None; a GeoTIFF has 1 in place of "1"."""
+    units = array.attrs.get("units")
+    return None if units is None else str(units)
+
+
 def require_reflectance(scene: xr.DataArray, what: str) -> None:
     """Raise unless `scene` holds reflectance: units ``"1"``, neither standardized nor rescaled.
 
@@ -677,11 +695,11 @@ def require_reflectance(scene: xr.DataArray, what: str) -> None:
     ValueError
         If it holds digital numbers, display values or scaled features.
     """
-    units, scaling = scene.attrs.get("units"), scene.attrs.get("scaling")
+    units, scaling = units_of(scene), scene.attrs.get("scaling")
     if scaling is not None:
         raise ValueError(f"{what} needs reflectance, found {scaling} values: give it the scene "
                          "as it was before scaling.standardize or scaling.rescale")  # fmt: skip
-    if str(units) != "1":  # a GeoTIFF gives it back as a number
+    if units != "1":
         raise ValueError(
             f'{what} needs reflectance (attrs["units"] == "1"), found units {units!r}: '
             "call cookbook_utils.scaling.to_reflectance(scene) first"

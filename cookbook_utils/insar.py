@@ -189,7 +189,7 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
         {
             "title": f"EGMS points, {path.stem}",
             "source": "European Ground Motion Service, Copernicus Land Monitoring Service",
-            "static_features": [name for name in STATIC_FEATURES if name in data],
+            "static_features": " ".join(name for name in STATIC_FEATURES if name in data),
             "crs": "EPSG:4326",
         },
     )
@@ -463,7 +463,7 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
             "latitude": ("point", shards.read("latitude"), {"units": "degrees_north"}),
             "time": time,
         },
-        attrs | {"static_features": statics, "crs": "EPSG:4326"},
+        attrs | {"static_features": " ".join(statics), "crs": "EPSG:4326"},
     )
     for name in data:
         points[name].attrs.update(variables.get(name, {}))

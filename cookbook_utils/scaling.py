@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_bool, require_dims
-from cookbook_utils._conventions import NODATA_KEYS, SCALE_KEYS, mask_and_float
+from cookbook_utils._conventions import NODATA_KEYS, SCALE_KEYS, mask_and_float, units_of
 
 _REFLECTANCE_RANGE = (-0.25, 2.0)
 """Limits of reflectance that can be. No product stores surface reflectance below −0.2; bright
@@ -77,7 +77,7 @@ def to_reflectance(scene: xr.DataArray) -> xr.DataArray:
     require_dims(scene, (), "scene", allow_extra=True)
     if scene.dtype.kind == "b":
         raise TypeError("scene must hold digital numbers, got dtype bool")
-    if str(scene.attrs.get("units")) == "1":  # a GeoTIFF gives it back as a number
+    if units_of(scene) == "1":
         raise ValueError(
             'scene must hold digital numbers, got reflectance already (attrs["units"] == "1"): '
             "give it another unit if that is not so"
@@ -116,7 +116,7 @@ def _scale_and_offset(scene: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
             hint = ', or attrs["units"] = "1" if the reader of the file has applied its scale'
         raise ValueError(
             "scene must have one scale to reflectance and one offset, "
-            f"got {', '.join(given) or 'none'} and units {scene.attrs.get('units')!r}: "
+            f"got {', '.join(given) or 'none'} and units {units_of(scene)!r}: "
             f"{_CURE}{hint}"
         )
     (scale_name,), (offset_name,) = scales, offsets

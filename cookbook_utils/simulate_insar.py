@@ -118,7 +118,7 @@ def simulate_site(name: str, *, n_points: int | None = None, seed: int = 0) -> x
     -------
     xarray.Dataset
         ``displacement`` (point, time) float32 in mm toward the satellite, NaN where missing; the
-        static features named by ``attrs["static_features"]`` (point) float32; ``regime`` (point)
+        static features (point) float32, named by ``attrs["static_features"]``, one text; ``regime`` (point)
         uint8 with CF flags; coordinates ``pid``, ``longitude``, ``latitude`` (point) and ``time``.
 
     Raises
@@ -278,7 +278,7 @@ def _attrs(site: Site, seed: int) -> dict:
     return {
         "title": f"Simulated InSAR points, {site.title}",
         "source": f"simulated by cookbook_utils.simulate_insar, seed {seed}",
-        "static_features": list(site.statics),
+        "static_features": " ".join(site.statics),
         "crs": "EPSG:4326",
     }
 

@@ -18,6 +18,7 @@ from cookbook_utils._checks import (
     require_seed,
 )
 from cookbook_utils._conventions import mask_and_float
+from cookbook_utils._threads import one_blas_thread
 
 # Rows per chunk. Always the same, so that the input's own chunking cannot change a result.
 _CHUNK = 2**15
@@ -267,10 +268,9 @@ def _check_embedding(embedding: np.ndarray, gamma: float, n_components: int) -> 
 def _cluster(embedding: np.ndarray, n_clusters: int, random_state: int) -> np.ndarray:
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
     # One thread adds in one order: no label depends on the number of cores.
-    with threadpool_limits(1), warnings.catch_warnings():
+    with one_blas_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of too few clusters, refused below
         labels = KMeans(n_clusters, n_init=10, random_state=random_state).fit_predict(embedding)
     n_found = len(np.unique(labels))

@@ -27,8 +27,9 @@ MODULES = sorted(
 FLOORS = [
     {"_checks", "_download", "_files", "_geotiffs", "_threads"},
     {"_catalog", "_conventions", "_rasters", "_world"},
-    {"_coast", "_maps", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
+    {"_coast", "_palette", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
     {
+        "_maps",
         "datasets",
         "regridding",
         "spectral",

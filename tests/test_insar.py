@@ -70,7 +70,7 @@ def test_csv_and_zip_read_alike(csv, archive):
     assert one.height.attrs["units"] == "m"
     assert one.mean_velocity.attrs["units"] == "mm/yr"
     assert np.isnan(one.mean_velocity[1])
-    assert one.attrs["static_features"] == ["height", "mean_velocity"]
+    assert one.attrs["static_features"] == "height mean_velocity"
     assert "units" not in one.extra.attrs
 
 

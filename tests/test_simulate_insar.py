@@ -70,7 +70,7 @@ def neighbor_weights(points, k=8):
 def test_a_site_is_described(site):
     name, points = site
     statics = SVALBARD if name == "insar_svalbard" else MAINLAND
-    assert points.attrs["static_features"] == statics
+    assert points.attrs["static_features"].split() == statics
     assert points.attrs["crs"] == "EPSG:4326"
     assert points.sizes["point"] == SITES[name].n_points
     assert points.displacement.dtype == np.float32
