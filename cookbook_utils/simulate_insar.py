@@ -118,8 +118,9 @@ def simulate_site(name: str, *, n_points: int | None = None, seed: int = 0) -> x
     -------
     xarray.Dataset
         ``displacement`` (point, time) float32 in mm toward the satellite, NaN where missing; the
-        static features (point) float32, named by ``attrs["static_features"]``, one text; ``regime`` (point)
-        uint8 with CF flags; coordinates ``pid``, ``longitude``, ``latitude`` (point) and ``time``.
+        static features (point) float32, whose names ``attrs["static_features"]`` holds as one
+        text; ``regime`` (point) uint8 with CF flags; coordinates ``pid``, ``longitude``,
+        ``latitude`` (point) and ``time``.
 
     Raises
     ------
@@ -199,6 +200,7 @@ def write_site(
     time = np.datetime_as_string(dates(name, seed=seed), unit="D").tolist()
     features = {"displacement": time, "static": list(site.statics)}
     attrs = _attrs(site, seed) | {"site": name, "n_points": n_points, "generator": GENERATOR}
+    attrs["static_features"] = list(site.statics)  # as JSON can, and attributes in NetCDF cannot
     attrs["variables"] = {key: ATTRIBUTES[key] for key in ("displacement", *site.statics)}
     with _files.claim(folder / "manifest.json"):
         if _is_outdated(folder, name):

@@ -32,6 +32,7 @@ from cookbook_utils.plotting import (
 )
 from cookbook_utils.regridding import common_grid, regrid
 from cookbook_utils.scaling import rescale, standardize
+from cookbook_utils.simulate_insar import simulate_site
 from cookbook_utils.stacking import stack_pixels, unstack_labels
 from cookbook_utils.views import view_labels, view_points, view_transitions
 
@@ -311,3 +312,11 @@ def test_series_are_drawn_as_before(route, tmp_path):
     assert texts[0] == texts[1] == ["cluster 0, 1,200 points", "cluster 4, 3 points"]
     for found, expected in zip(*[ax.lines for ax in drawn], strict=True):
         np.testing.assert_array_equal(found.get_xydata(), expected.get_xydata())
+
+
+@pytest.mark.parametrize("route", ["NetCDF 3", "NetCDF 4"])
+def test_points_come_back(route, tmp_path):
+    points = simulate_site("insar_nordnes", n_points=20)
+    back = ROUTES[route](points, tmp_path)
+    xr.testing.assert_allclose(back, points)
+    assert back.attrs["static_features"] == points.attrs["static_features"]
