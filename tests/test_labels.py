@@ -21,7 +21,7 @@ from cookbook_utils.simulate import simulate_scene
 from cookbook_utils.spectral import spectral_clustering
 from cookbook_utils.stacking import stack_pixels, unstack_labels
 
-from .factories import make_labels, make_scene
+from .factories import make_labels
 
 # -- matching ----------------------------------------------------------------------------------
 
@@ -94,99 +94,6 @@ def test_matching_refuses():
         match_labels([0, 1], [-1, 1])
     with pytest.raises(ValueError, match="no pixel is valid in both"):
         match_labels([0, 255], [255, 0])
-
-
-# -- water -------------------------------------------------------------------------------------
-
-# Reflectance in blue, green, red, NIR, SWIR1, SWIR2.
-WATER = {
-    "clear lake": (0.060, 0.055, 0.026, 0.010, 0.006, 0.004),
-    "deep, overcorrected": (0.010, 0.012, 0.004, -0.002, 0.002, 0.001),
-    "hazy sea, top of atmosphere": (0.128, 0.130, 0.112, 0.072, 0.051, 0.038),
-    "silty river": (0.105, 0.150, 0.125, 0.045, 0.012, 0.008),
-    "estuary in flood": (0.121, 0.153, 0.237, 0.187, 0.024, 0.015),
-    "lake with algae": (0.030, 0.060, 0.035, 0.040, 0.010, 0.006),
-}
-LAND = {
-    "snow": (0.85, 0.86, 0.84, 0.75, 0.10, 0.08),
-    "old snow in shade": (0.32, 0.33, 0.32, 0.28, 0.04, 0.03),
-    "cloud": (0.60, 0.60, 0.61, 0.65, 0.62, 0.47),
-    "ice cloud": (0.45, 0.45, 0.45, 0.44, 0.25, 0.20),
-    "thin cloud over rock": (0.25, 0.26, 0.27, 0.30, 0.28, 0.22),
-    "salt flat": (0.34, 0.41, 0.45, 0.48, 0.46, 0.37),
-    "wet salt flat": (0.30, 0.35, 0.38, 0.38, 0.15, 0.10),
-    "rock in shadow": (0.023, 0.029, 0.036, 0.049, 0.060, 0.051),
-    "basalt": (0.06, 0.065, 0.07, 0.08, 0.09, 0.085),
-    "forest": (0.03, 0.05, 0.035, 0.32, 0.14, 0.06),
-    "flooded vegetation": (0.090, 0.087, 0.088, 0.231, 0.080, 0.030),
-    "flooded rice": (0.060, 0.080, 0.050, 0.180, 0.060, 0.030),
-    "damp salt crust": (0.160, 0.190, 0.200, 0.190, 0.120, 0.090),
-    "mud": (0.10, 0.13, 0.16, 0.20, 0.22, 0.16),
-    "city": (0.12, 0.13, 0.14, 0.18, 0.20, 0.18),
-}
-
-
-def scene_of(spectra):
-    """Return a scene of one column for each spectrum, and the label map of the columns."""
-    columns = np.array(list(spectra)).T
-    values = np.broadcast_to(columns[:, None, :], (len(columns), 3, columns.shape[1]))
-    noise = np.random.default_rng(0).normal(0, 5e-4, values.shape)
-    scene = make_scene(values + noise, ny=3, nx=columns.shape[1])
-    labels = make_labels(np.tile(np.arange(columns.shape[1]), (3, 1)))
-    return scene, labels
-
-
-def test_every_water_and_nothing_else():
-    spectra = WATER | LAND
-    scene, labels = scene_of(spectra.values())
-    found = [list(spectra)[number] for number in find_water(labels, scene)]
-    assert found == list(WATER)
-
-
-@given(order=st.permutations(range(len(WATER | LAND))))
-@settings(max_examples=10, deadline=None)
-def test_cluster_numbers_do_not_matter(order):
-    scene, labels = scene_of((WATER | LAND).values())
-    renumbered = labels.copy(data=np.asarray(order, np.uint8)[labels.values])
-    assert find_water(renumbered, scene) == sorted(order[: len(WATER)])
-
-
-def test_water_mask():
-    scene, labels = scene_of([WATER["clear lake"], LAND["cloud"], WATER["silty river"]])
-    labels[1, 0] = 255
-    mask = water_mask(labels.chunk(x=1), scene.chunk(x=2).transpose("x", "band", "y"))
-    assert mask.chunks is not None
-    np.testing.assert_array_equal(mask, [[1, 0, 1], [255, 0, 1], [1, 0, 1]])
-    assert mask.dtype == np.uint8
-    assert mask.name == "water"
-    assert mask.attrs["flag_meanings"] == "land water"
-    assert mask.attrs["flag_values"] == [0, 1]
-    assert mask.attrs["_FillValue"] == 255
-    assert mask.rio.crs == labels.rio.crs
-
-
-def test_no_water_is_all_land():
-    scene, labels = scene_of([LAND["forest"], LAND["snow"]])
-    assert find_water(labels, scene) == []
-    assert (water_mask(labels, scene) == 0).all()
-
-
-def test_find_water_refuses():
-    scene, labels = scene_of([WATER["clear lake"], LAND["forest"]])
-    with pytest.raises(ValueError, match="grids differ in x"):
-        find_water(labels.assign_coords(x=labels.x + 30), scene)
-    with pytest.raises(ValueError, match="find_water needs reflectance.*to_reflectance"):
-        find_water(labels, scene.assign_attrs(units="digital number"))
-    with pytest.raises(ValueError, match="found standardized values"):
-        find_water(labels, standardize(scene))
-    with pytest.raises(ValueError, match="are no reflectance"):
-        find_water(labels, standardize(scene).assign_attrs(scaling=None))
-    with pytest.raises(ValueError, match=r"mndwi needs .* lacks \['swir1'\]"):
-        find_water(labels, scene.drop_sel(band="swir1"))
-    with pytest.raises(ValueError, match=r"labels has unexpected \['time'\]"):
-        find_water(labels.expand_dims("time"), scene)
-    with pytest.raises(ValueError, match="no pixel has both"):
-        find_water(labels, scene.where(False))
 
 
 # -- change ------------------------------------------------------------------------------------
