@@ -204,7 +204,8 @@ def water_table(
         """Return pixels, sums of the bands and pixels that pass, for every label."""
         if not labels.size:
             return np.zeros((MISSING_LABEL, len(WATER_BANDS) + 2))
-        passing = _water_rule(values)["margin"].values > 0
+        pieces = np.array_split(values, len(values) // 500_000 + 1)  # few indices at a time
+        passing = np.concatenate([_water_rule(piece)["margin"].values > 0 for piece in pieces])
         weights = [np.ones(len(labels)), *values.T, passing]
         return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights], axis=-1)
 
@@ -215,7 +216,7 @@ def water_table(
             f"labels and scene must share a pixel with a label and the bands {WATER_BANDS}, "
             "got none"
         )
-    pixels, means, passing = np.split(totals[found] / totals[found, :1], [1, -1], axis=1)
+    _, means, passing = np.split(totals[found] / totals[found, :1], [1, -1], axis=1)
     if not ((means > -0.2) & (means < 2)).all():
         raise ValueError(
             "scene must hold reflectance, got clusters with mean values from "
