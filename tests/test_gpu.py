@@ -10,7 +10,8 @@ from numpy.testing import assert_array_equal
 
 from cookbook_utils.interimage import InterImageKMeans, cupy_engine
 
-from . import test_cupy_engine, test_interimage
+from . import test_checkpoints, test_cupy_engine, test_interimage
+from .test_checkpoints import path  # noqa: F401  a fixture of its tests
 from .test_cupy_engine import streamed  # noqa: F401  a fixture of its tests
 from .test_interimage import assert_same
 
@@ -34,7 +35,8 @@ def over_engines(test):
 
 
 tests = {name: test for name, test in vars(test_cupy_engine).items() if name.startswith("test_")}
-tests |= {name: test for name, test in vars(test_interimage).items() if over_engines(test)}
+for module in (test_interimage, test_checkpoints):
+    tests |= {name: test for name, test in vars(module).items() if over_engines(test)}
 globals().update(tests)
 
 

@@ -1,12 +1,5 @@
 """One suite for all engines of inter-image k-means, against each other and a plain loop."""
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-
 import dask.array as da
 import numpy as np
 import pytest
@@ -21,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cookbook_utils.interimage import InterImageKMeans, checkpoints, estimator, numba_engine
+from cookbook_utils.interimage import InterImageKMeans, estimator, numba_engine
 from cookbook_utils.interimage.arithmetic import DTYPES, Arithmetic, native_dtype
 from cookbook_utils.interimage.blocks import LocalBlocks, Sampling, Scene
 from cookbook_utils.metrics import simplified_silhouette
@@ -450,76 +443,6 @@ def test_255_clusters(engine):
     model = InterImageKMeans(255, engine=engine, empty="farthest", tol=0, max_iter=300).fit(table)
     assert model.inertia_ == 0
     assert_array_equal(np.sort(model.cluster_centers_[:, 0]), np.arange(255))
-
-
-# -- checkpoint -------------------------------------------------------------------------------
-
-
-@engines
-@pytest.mark.parametrize(
-    "options", [{}, {"sample": 0.5, "init": "k-means++"}, {"empty": "farthest"}]
-)
-def test_goes_on_after_an_interruption_with_the_same_result(engine, options, tmp_path, monkeypatch):
-    scenes = make_series(dtype="float32")
-    options = {"engine": engine, "random_state": 4, **options}
-    whole = InterImageKMeans(6, **options).fit(scenes)
-    path = tmp_path / "centers.npz"
-    save = checkpoints.save
-
-    def save_and_die(path, state, problem):
-        save(path, state, problem)
-        if len(state.changed) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoints, "save", save_and_die)
-    with pytest.raises(KeyboardInterrupt):
-        InterImageKMeans(6, checkpoint=path, **options).fit(scenes)
-    monkeypatch.undo()
-    resumed = InterImageKMeans(6, checkpoint=path, **options).fit(scenes)
-    assert whole.n_iter_ > 3
-    assert_same(whole, resumed)
-    assert_same(whole, InterImageKMeans(6, checkpoint=path, **options).fit(scenes))
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
-def test_goes_on_after_a_kill(tmp_path):
-    path = tmp_path / "centers.npz"
-    code = f"""
-        import numpy as np
-        from cookbook_utils.interimage import InterImageKMeans
-        table = np.random.default_rng(0).random((20_000, 3), np.float32)
-        model = InterImageKMeans(9, tol=0, max_iter=10_000, checkpoint={str(path)!r})
-        model.fit(table)
-    """
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
-    try:
-        deadline = time.monotonic() + 60
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    with np.load(path, allow_pickle=False) as stored:
-        done = len(stored["changed"])
-    table = np.random.default_rng(0).random((20_000, 3), np.float32)
-    options = {"tol": 0, "max_iter": done + 5}
-    resumed = InterImageKMeans(9, checkpoint=path, **options).fit(table)
-    assert_same(resumed, InterImageKMeans(9, **options).fit(table))
-
-
-def test_checkpoint_of_another_fit_is_refused(tmp_path):
-    path = tmp_path / "centers.npz"
-    scenes = make_series()
-    InterImageKMeans(4, checkpoint=path, max_iter=2).fit(scenes)
-    with pytest.raises(ValueError, match="another fit: it differs in start"):
-        InterImageKMeans(5, checkpoint=path).fit(scenes)
-    scenes[0][1, 5, 5] += 1
-    with pytest.raises(ValueError, match="other pixels"):
-        InterImageKMeans(4, checkpoint=path).fit(scenes)
-    path.write_bytes(b"PK no archive")
-    with pytest.raises(ValueError, match="not a checkpoint"):
-        InterImageKMeans(4, checkpoint=path).fit(scenes)
 
 
 # -- errors -----------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from cookbook_utils._conventions import MISSING_LABEL, equals_nodata, nodata_val
 from cookbook_utils.interimage.arithmetic import Arithmetic, native_dtype
 from cookbook_utils.interimage.numpy_engine import distance_then_place
 
-DRAWN_AT_ONCE = 2**16  # pixels: temporary arrays stay in the cache
+AT_ONCE = 2**16  # pixels drawn or hashed at a time: temporary arrays stay in the cache
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 ÷ the golden ratio: its multiples lie far apart
 
 
 class Scene(NamedTuple):
@@ -51,8 +52,8 @@ class Sampling:
         Stratified: a scene is cut into runs of 1 / share pixels, and one is drawn from each.
         """
         chosen = np.empty(position.shape, bool)
-        for start in range(0, position.size, DRAWN_AT_ONCE):
-            block = slice(start, start + DRAWN_AT_ONCE)
+        for start in range(0, position.size, AT_ONCE):
+            block = slice(start, start + AT_ONCE)
             chosen.flat[block] = self._chosen(scene, position.flat[block])
         return chosen
 
@@ -73,11 +74,18 @@ class Sampling:
     def _uniform(self, scene: int, number: np.ndarray) -> np.ndarray:
         z = number.astype(np.uint64)
         for key in (self.seed, scene):
-            z = (z + np.uint64(key + 1)) * np.uint64(0x9E3779B97F4A7C15)
-            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            z ^= z >> np.uint64(31)
+            z = mix((z + np.uint64(key + 1)) * GOLDEN)
         return (z >> np.uint64(11)) * 2.0**-53
+
+
+def mix(z: Any) -> Any:
+    """Return each of the numbers `z`, uint64, as another one, as if drawn at random.
+
+    The mixing function of SplitMix64 (Steele et al. 2014, see `Sampling`).
+    """
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def array_module(values: Any) -> ModuleType:
@@ -211,6 +219,42 @@ def cluster_sizes(labels: Any) -> np.ndarray:
     return counts
 
 
+def digest(values: Any, labels: Any, position: Any) -> int:
+    """Return a number that tells pixels from others: any that changes or moves gives another one.
+
+    It is a sum over pixels, mod 2**64. Those of parts add up to that of the whole, whatever the
+    parts and their order. By chance, two sets of pixels have the same one with probability 2**-64.
+
+    Parameters
+    ----------
+    values, labels : array
+        As from `load`. Missing pixels count by their place alone, not by what stands there.
+    position : array of int (n,)
+        Where each pixel is, counted through all scenes.
+    """
+    xp = array_module(values)
+    total = 0
+    for start in range(0, labels.size, AT_ONCE):
+        block = slice(start, start + AT_ONCE)
+        words = [word for band in values[:, block] for word in _words(band)]
+        # Factors are odd and words have at most 32 bits. Otherwise two changes could cancel before
+        # they are mixed, such as those of the signs of two bands.
+        factors = mix(np.arange(1, len(words) + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
+        hashed = xp.asarray(position[block]).astype(np.uint64) * GOLDEN
+        for word, factor in zip(words, factors, strict=True):
+            hashed += word.astype(np.uint64) * factor
+        total += int((mix(hashed) * (labels[block] != MISSING_LABEL)).sum())
+    return total % 2**64
+
+
+def _words(band: Any) -> list:
+    """Return the bits of the values of a band, as integers of at most 32 bits."""
+    if band.itemsize <= 4:
+        return [band.view(f"u{band.itemsize}")]
+    halves = band.view("u4")
+    return [halves[::2], halves[1::2]]
+
+
 class Extent(NamedTuple):
     """The range of the bands over all scenes."""
 
@@ -268,6 +312,18 @@ class LocalBlocks:
         """Sum squared distances and find the farthest pixel, as an engine's ``measure``."""
         return add_distances(self._parts(self._engine.measure, arithmetic, centers))
 
+    def digest(self) -> int:
+        """Return a number that tells these pixels and their places from others, as `digest`."""
+        parts = list(self._cut(-(-self._size() // AT_ONCE)))
+        ends = np.cumsum([part.stop - part.start for *_, part in parts])
+
+        def one(part: tuple, end: int) -> int:
+            values, labels, at = part
+            position = np.arange(end - (at.stop - at.start), end)
+            return digest(values[:, at], labels[at], position)
+
+        return sum(self._map(one, parts, ends)) % 2**64
+
     def counts(self, n_clusters: int) -> np.ndarray:
         """Return the pixels of each cluster in each scene, int64 (scenes, n_clusters)."""
         return np.stack([cluster_sizes(labels) for _, labels in self._blocks])[:, :n_clusters]
@@ -288,16 +344,22 @@ class LocalBlocks:
     def _parts(self, function: Callable, *args: Any) -> list:
         n_threads = self._engine.threads()
         parts = list(self._cut(4 * n_threads if n_threads > 1 else 1))
-        if n_threads == 1 or len(parts) == 1:
-            return [function(*part, *args) for part in parts]
+        return self._map(lambda part: function(*part, *args), parts)
+
+    def _map(self, function: Callable, first: list, *others: Any) -> list:
+        n_threads = self._engine.threads()
+        if n_threads == 1 or len(first) == 1:
+            return list(map(function, first, *others))
         if self._pool is None:  # kept: to start threads in each iteration takes 5 % of its time
             self._pool = ThreadPoolExecutor(n_threads)
-        return list(self._pool.map(lambda part: function(*part, *args), parts))
+        return list(self._pool.map(function, first, *others))
+
+    def _size(self) -> int:
+        return sum(labels.size for _, labels in self._blocks)
 
     def _cut(self, n_parts: int) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
         """Yield the blocks in `n_parts` parts of about the same size, or some more."""
-        total = sum(labels.size for _, labels in self._blocks)
-        size = max(2**14, -(-total // n_parts))
+        size = max(2**14, -(-self._size() // max(n_parts, 1)))
         for values, labels in self._blocks:
             for start in range(0, max(labels.size, 1), size):
                 yield values, labels, slice(start, min(start + size, labels.size))

@@ -25,6 +25,7 @@ from cookbook_utils.interimage.blocks import (
     Scene,
     add_distances,
     array_module,
+    digest,
     extent,
     joint_extent,
     load,
@@ -267,6 +268,18 @@ class CupyBlocks(LocalBlocks):
         return add_distances(
             self._each(lambda v, k: measure(v, k, slice(0, k.size), arithmetic, centers))
         )
+
+    def digest(self) -> int:
+        import cupy
+
+        end = 0
+
+        def one(values: Any, labels: Any) -> int:
+            nonlocal end
+            start, end = end, end + labels.size
+            return digest(values, labels, cupy.arange(start, end))
+
+        return sum(self._each(one, whole=False)) % 2**64
 
     def pixels(self) -> np.ndarray:
         parts = self._each(lambda values, labels: values[:, labels != MISSING_LABEL].get())

@@ -24,6 +24,7 @@ from cookbook_utils.interimage.blocks import (
     add_distances,
     array_module,
     cluster_sizes,
+    digest,
     extent,
     joint_extent,
     load,
@@ -44,8 +45,9 @@ class DaskBlocks:
         self._grids: list[np.ndarray] = []  # for each scene, the numbers of its chunks
         self._metas: list[Any] = []  # for each, an empty array of the kind that its labels are
         self._shapes: list[tuple[int, ...]] = []  # of each chunk
+        self._places: list[tuple] = []  # of each: pixels before its scene, corner, scene's shape
         self._blocks, self._labels = [], None
-        read = dask.delayed(_read)
+        read, before = dask.delayed(_read), 0
         for number, scene in enumerate(scenes):
             values = scene.values
             if not isinstance(values, da.Array):
@@ -64,6 +66,8 @@ class DaskBlocks:
                 )
                 sizes = zip(values.chunks[1:], at, strict=True)
                 self._shapes.append(tuple(chunks[i] for chunks, i in sizes))
+                self._places.append((before, corner, values.shape[1:]))
+            before += int(np.prod(values.shape[1:]))
         if sampling is not None:
             self._blocks = list(dask.persist(*self._blocks))
 
@@ -93,6 +97,10 @@ class DaskBlocks:
         return add_distances(
             self._gather(_measure, self._blocks, self._labels, arithmetic, centers)
         )
+
+    def digest(self) -> int:
+        places = list(zip(self._shapes, self._places, strict=True))
+        return sum(self._gather(_digest, self._blocks, places)) % 2**64
 
     def counts(self, n_clusters: int) -> np.ndarray:
         counts = np.stack(self._gather(cluster_sizes, self._labels))[:, :n_clusters]
@@ -145,10 +153,15 @@ def _read(
     chosen = None
     if sampling is not None:
         number, corner, shape = place
-        within = np.indices(values.shape[1:], sparse=True)
-        at = [axis + start for axis, start in zip(within, corner, strict=True)]
-        chosen = sampling.chosen(number, np.ravel_multi_index(np.broadcast_arrays(*at), shape))
+        chosen = sampling.chosen(number, _position(values.shape[1:], corner, shape))
     return load(scene._replace(values=values), dtype, chosen)
+
+
+def _position(sizes: tuple[int, ...], corner: list[int], shape: tuple[int, ...]) -> np.ndarray:
+    """Return the flat positions, in a scene of `shape`, of a chunk of `sizes` that lies in it."""
+    within = np.indices(sizes, sparse=True)
+    at = [axis + start for axis, start in zip(within, corner, strict=True)]
+    return np.ravel_multi_index(np.broadcast_arrays(*at), shape)
 
 
 def _engine(values) -> ModuleType:
@@ -175,6 +188,11 @@ def _measure(block, labels, arithmetic, centers) -> tuple[int, float, np.ndarray
 
 def _extent(block) -> tuple[np.ndarray, np.ndarray, int]:
     return extent(*block)
+
+
+def _digest(block, place: tuple) -> int:
+    sizes, (before, corner, shape) = place
+    return digest(*block, before + _position(sizes, corner, shape).ravel())
 
 
 def _pixels(block) -> np.ndarray:

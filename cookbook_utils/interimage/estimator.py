@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -13,6 +12,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from cookbook_utils import __version__
 from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
 from cookbook_utils.interimage.arithmetic import DTYPES, Arithmetic
 from cookbook_utils.interimage.blocks import (
@@ -70,8 +70,14 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         A center without pixels stays where it is, or moves to the pixel farthest from its own
         center: one in each iteration, and fitting goes on after it.
     checkpoint : path, optional
-        A file, ``.npz``, that holds the state after each iteration. If it is there, `fit` goes on
-        from it. Needs a `random_state` where anything is random.
+        A file, ``.npz``, in a folder that exists, that holds the state after each iteration. If it
+        is there, `fit` goes on from it, in any engine and chunks, and finds bit for bit what it
+        finds without a checkpoint. To go on after the end, raise `max_iter`, lower `tol` or change
+        `criterion`. `fit` refuses a damaged file, one of other pixels, band names or parameters or
+        of another version of this package, and one that has run more iterations than it would
+        itself. To compare the pixels takes the time of about two iterations. A `random_state` is
+        needed where anything is drawn at random. One fit at a time can use the file; meanwhile a
+        file ``.NAME.lock`` lies beside it.
     random_state : int, RandomState or None, default None
         Seed of "k-means++" and of `sample`.
 
@@ -178,9 +184,16 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         ------
         TypeError, ValueError
             If a parameter is not as described, values are infinite, there are fewer valid pixels
-            than clusters, or the checkpoint belongs to another fit.
+            than clusters, or the checkpoint is damaged or belongs to another fit.
+        OSError
+            If the checkpoint cannot be read or written, or another fit is writing it.
         """
         self._check_parameters()
+        self._check_repeatable()
+        with checkpoints.hold(self.checkpoint):
+            return self._fit(X)
+
+    def _fit(self, X: Any) -> InterImageKMeans:
         scenes = self._read(X, reset=True)
         blocks = self._blocks(scenes)
         extent = blocks.extent()
@@ -200,12 +213,15 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             )
         start = self._start(scenes, extent, random)
         arithmetic = Arithmetic.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
-        state = self._iterate(part or blocks, n_fitted, arithmetic, start, extent, sampling)
+        problem = None
+        if self.checkpoint is not None:
+            problem = self._problem(scenes, blocks, start, sampling)
+        state = self._iterate(part or blocks, n_fitted, arithmetic, start, extent, problem)
 
         self._extent = extent
         self.cluster_centers_ = state.centers
-        self.n_iter_ = len(state.changed)
-        self.change_fraction_ = np.array(state.changed)
+        self.n_iter_ = len(state.steps)
+        self.change_fraction_ = np.array([step.changed for step in state.steps])
         blocks.assign(arithmetic, arithmetic.weights(state.centers))
         total, *_ = blocks.measure(arithmetic, state.centers)
         self.inertia_ = total / arithmetic.square
@@ -272,44 +288,76 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
 
     def _iterate(
         self, blocks, n: int, arithmetic: Arithmetic, start: np.ndarray, extent: Extent,
-        sampling: Sampling | None,
+        problem: dict[str, Any] | None,
     ) -> checkpoints.State:  # fmt: skip
-        options = {"empty": self.empty, "sampling": sampling, "dtype": blocks.dtype.name}
-        problem = {"start": start, "low": extent.low, "high": extent.high, "n": n, **options}
-        bands = arithmetic.offset.size
-        state = checkpoints.State(
-            start, start, np.zeros((self.n_clusters, bands), np.int64),
-            np.zeros(self.n_clusters, np.int64), [], np.inf,
-        )  # fmt: skip
-        if self.checkpoint is not None and os.path.exists(self.checkpoint):
-            state = checkpoints.load(self.checkpoint, problem)
-            if not self._done(state):  # the labels of the last iteration, from its centers
-                _, sums, counts = blocks.assign(arithmetic, arithmetic.weights(state.labeled_by))
-                if not (np.array_equal(sums, state.sums) and np.array_equal(counts, state.counts)):
-                    raise ValueError(f"{self.checkpoint} belongs to a fit of other pixels")
+        state = self._resume(start, problem)
+        sums = np.zeros((self.n_clusters, arithmetic.offset.size), np.int64)
+        counts = np.zeros(self.n_clusters, np.int64)
+        if state.steps and not self._done(state):  # the labels of the last iteration
+            _, sums, counts = blocks.assign(arithmetic, arithmetic.weights(state.labeled_by))
         diagonal = float(np.linalg.norm(extent.high - extent.low))
         while not self._done(state):
             before = state.centers
-            changed, sums, counts = blocks.assign(arithmetic, arithmetic.weights(before))
-            sums, counts = state.sums + sums, state.counts + counts
+            changed, *changes = blocks.assign(arithmetic, arithmetic.weights(before))
+            sums, counts = sums + changes[0], counts + changes[1]
             centers = arithmetic.means(sums, counts, before)
             moved = self.empty == "farthest" and self._fill_empty(
                 blocks, arithmetic, counts, centers
             )
             shift = float(np.linalg.norm(centers - before, axis=1).max())
-            value = changed / n if self.criterion == "changed" else shift / (diagonal or 1.0)
-            if moved:
-                value = np.inf
-            elif changed == 0:
-                value = -np.inf
-            history = [*state.changed, changed / n]
-            state = checkpoints.State(centers, before, sums, counts, history, value)
-            if self.checkpoint is not None:
+            step = checkpoints.Step(changed / n, shift / (diagonal or 1.0), bool(moved))
+            state = checkpoints.State(centers, before, [*state.steps, step])
+            if problem is not None:
                 checkpoints.save(self.checkpoint, state, problem)
         return state
 
+    def _resume(self, start: np.ndarray, problem: dict[str, Any] | None) -> checkpoints.State:
+        """Return the state to go on from: that of the checkpoint, if there is one."""
+        stored = None if problem is None else checkpoints.load(self.checkpoint, problem)
+        if stored is None:
+            return checkpoints.State(start, start, [])
+        # A fit that went on for longer has other centers than this one would find.
+        for number, step in enumerate(stored.steps[:-1], start=1):
+            if self._ends(number, step):
+                raise ValueError(
+                    "checkpoint must be no farther than this fit, which ends after iteration "
+                    f"{number} by its max_iter, tol and criterion, got {self.checkpoint} after "
+                    f"iteration {len(stored.steps)}: raise max_iter, lower tol, remove the file, "
+                    "or name another"
+                )
+        return stored
+
     def _done(self, state: checkpoints.State) -> bool:
-        return len(state.changed) >= self.max_iter or state.criterion < self.tol
+        return bool(state.steps) and self._ends(len(state.steps), state.steps[-1])
+
+    def _ends(self, number: int, step: checkpoints.Step) -> bool:
+        """Return whether the iteration of this number, from 1, is the last one."""
+        value = step.changed if self.criterion == "changed" else step.shift
+        settled = (value < self.tol or step.changed == 0) and not step.moved
+        return settled or number >= self.max_iter
+
+    def _problem(
+        self, scenes: list[Scene], blocks, start: np.ndarray, sampling: Sampling | None
+    ) -> dict[str, Any]:
+        """Return all that decides what each iteration finds: a checkpoint of others is refused."""
+        return {
+            "start": start,
+            "empty": self.empty,
+            "sampling": sampling,
+            "dtype": blocks.dtype,
+            "shapes": [scene.values.shape for scene in scenes],
+            "bands": list(getattr(self, "feature_names_in_", ())),
+            "pixels": blocks.digest(),
+            "version": __version__,
+        }
+
+    def _check_repeatable(self) -> None:
+        drawn = self.sample is not None or (isinstance(self.init, str) and self.init != "midpoint")
+        if self.checkpoint is not None and self.random_state is None and drawn:
+            raise ValueError(
+                "random_state must be an integer where a checkpoint is kept and `init` or `sample` "
+                "draws at random, got None: another fit could not go on from the checkpoint"
+            )
 
     def _fill_empty(self, blocks, arithmetic, counts: np.ndarray, centers: np.ndarray) -> bool:
         """Move the first center without pixels to the farthest pixel; return whether one moved."""

@@ -177,8 +177,8 @@ def _unary(name):
     return lambda self: _new(np.asarray(getattr(_read(self), name)()))
 
 
-_OPERATORS = "eq ne lt le gt ge and or add radd sub rsub mul rmul truediv rtruediv floordiv matmul"
-for _name in _OPERATORS.split():
+_OPERATORS = "eq ne lt le gt ge and or xor rshift add radd sub rsub mul rmul"
+for _name in (*_OPERATORS.split(), "truediv", "rtruediv", "floordiv", "matmul"):
     setattr(ndarray, f"__{_name}__", _binary(f"__{_name}__"))
 for _name in ("__invert__", "__neg__", "__abs__"):
     setattr(ndarray, _name, _unary(_name))

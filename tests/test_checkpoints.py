@@ -1,0 +1,448 @@
+"""Checkpoints of inter-image k-means: the same result as without one, or one clear error."""
+
+import errno
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from itertools import product
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cookbook_utils.interimage import InterImageKMeans, checkpoints, numba_engine, numpy_engine
+from cookbook_utils.interimage.arithmetic import DTYPES
+from cookbook_utils.interimage.blocks import LocalBlocks, Scene, read_scenes
+from cookbook_utils.interimage.dask_engine import DaskBlocks
+
+from .test_interimage import (
+    assert_same,
+    cupy,  # noqa: F401  a fixture, the stand-in of CuPy
+    engines,
+    make_series,
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "fit.npz"
+
+
+def fit(path=None, scenes=None, k=6, **options):
+    options = {"init": "midpoint", **options}
+    scenes = make_series() if scenes is None else scenes
+    return InterImageKMeans(k, checkpoint=path, **options).fit(scenes)
+
+
+def stop_after(monkeypatch, iterations):
+    """Interrupt each fit once it has stored so many iterations."""
+    save = checkpoints.save
+
+    def save_and_stop(path, state, problem):
+        save(path, state, problem)
+        if len(state.steps) == iterations:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save", save_and_stop)
+
+
+def interrupted(path, monkeypatch, scenes=None, iterations=3, **options):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(patch, iterations)
+        fit(path, scenes, **options)
+
+
+# -- going on ---------------------------------------------------------------------------------
+
+
+@engines
+@pytest.mark.parametrize(
+    "options", [{}, {"sample": 0.5, "init": "k-means++"}, {"empty": "farthest"}], ids=str
+)
+def test_goes_on_after_an_interruption_with_the_same_result(engine, options, path, monkeypatch):
+    scenes = make_series(dtype="float32")
+    options = {"engine": engine, "random_state": 4, **options}
+    whole = fit(None, scenes, **options)
+    interrupted(path, monkeypatch, scenes, **options)
+    resumed = fit(path, scenes, **options)
+    assert whole.n_iter_ > 3
+    assert_same(whole, resumed)
+    assert_same(whole, fit(path, scenes, **options))
+    assert list(path.parent.iterdir()) == [path]
+
+
+@engines
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_goes_on_in_any_engine_and_chunks(engine, dtype, path, monkeypatch):
+    scenes = make_series(dtype=dtype)
+    interrupted(path, monkeypatch, scenes, engine="numpy")
+    given = [scene.chunk({"band": 1, "y": 9, "x": 23}) for scene in scenes]
+    assert_same(fit(None, scenes), fit(path, given if engine == "dask" else scenes, engine=engine))
+
+
+def test_other_ends_give_the_result_of_a_fit_without_a_checkpoint_or_an_error(path):
+    """Fit, then fit again with another `max_iter`, `tol` or `criterion` on the same file."""
+    scenes = make_series(2, dtype="float32", ny=20, nx=20)
+    ends = [{"max_iter": n} for n in (1, 4)] + [
+        {"tol": tol, "criterion": criterion}
+        for tol, criterion in product((0.1, 0.01, 0.0), ("changed", "shift"))
+    ]
+    right = [fit(None, scenes, **end) for end in ends]
+    gone_on = refused = 0
+    for (first, end), (second, then) in product(enumerate(ends), repeat=2):
+        path.unlink(missing_ok=True)
+        fit(path, scenes, **end)
+        if right[second].n_iter_ < right[first].n_iter_:
+            with pytest.raises(ValueError, match="no farther than this fit, which ends after"):
+                fit(path, scenes, **then)
+            refused += 1
+        else:
+            assert_same(right[second], fit(path, scenes, **then))
+            gone_on += right[second].n_iter_ > right[first].n_iter_
+    assert gone_on
+    assert refused
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_goes_on_after_kills_at_random_moments(path):
+    options = {"k": 12, "tol": 0.0, "max_iter": 150, "engine": "numpy"}
+    table = np.random.default_rng(0).random((30_000, 3), np.float32)
+    code = f"""
+        import numpy as np
+        from cookbook_utils.interimage import InterImageKMeans
+        table = np.random.default_rng(0).random((30_000, 3), np.float32)
+        options = {options!r}
+        model = InterImageKMeans(
+            options.pop("k"), init="midpoint", checkpoint={str(path)!r}, **options
+        ).fit(table)
+    """
+    moments, killed = random.Random(0), 0
+    for number in range(4):
+        process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
+        try:
+            before, deadline = stamp(path), time.monotonic() + 60
+            while stamp(path) == before and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            if number == 0:
+                os.kill(process.pid, signal.SIGSTOP)  # amid the fit
+                with pytest.raises(OSError, match="another process or thread is writing"):
+                    fit(path, table, **options)
+                os.kill(process.pid, signal.SIGCONT)
+            time.sleep(moments.uniform(0, 0.15))
+        finally:
+            process.kill()
+        killed += process.wait() == -signal.SIGKILL
+    assert killed
+    assert_same(fit(None, table, **options), fit(path, table, **options))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def stamp(path):
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+# -- of another fit ---------------------------------------------------------------------------
+
+
+def change_a_value(scenes):
+    scenes[0][1, 5, 5] += np.spacing(scenes[0][1, 5, 5])
+
+
+def change_signs(scenes):
+    scenes[0][1:3, 5, 5] *= -1
+
+
+def swap_pixels(scenes):
+    scenes[1].values[:, 3, 4:6] = scenes[1].values[:, 3, 5:3:-1].copy()
+
+
+def swap_bands(scenes):
+    scenes[:] = [scene.copy(data=scene.values[[0, 2, 1, 3]]) for scene in scenes]
+
+
+def swap_scenes(scenes):
+    scenes.reverse()
+
+
+def lose_a_pixel(scenes):
+    scenes[0][2, 5, 5] = np.nan
+
+
+def move_a_border(scenes):
+    scenes[0] = xr.DataArray(scenes[0].values.reshape(4, 50, 40), dims=("band", "y", "x"))
+
+
+def rename_a_band(scenes):
+    scenes[:] = [scene.assign_coords(band=["a", "b", "c", "d"]) for scene in scenes]
+
+
+def make_doubles(scenes):
+    scenes[:] = [scene.astype("float64") for scene in scenes]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        (change_a_value, "pixels"),
+        (change_signs, "pixels"),
+        (swap_pixels, "pixels"),
+        (swap_bands, "pixels"),
+        (swap_scenes, "shapes"),
+        (lose_a_pixel, "pixels"),
+        (move_a_border, "shapes"),
+        (rename_a_band, "bands"),
+        (make_doubles, "dtype"),
+    ],
+)
+def test_other_pixels_are_refused(change, differs, finished, path, monkeypatch):
+    start = np.linspace(0, 1, 24).reshape(6, 4)  # given, and so the same for other pixels
+    scenes = make_series(dtype="float32")
+    for scene in scenes:
+        scene[:, 3:6, 3:6] = np.arange(1, 37, dtype="float32").reshape(4, 3, 3) / 37
+    if finished:
+        fit(path, scenes, init=start)
+    else:
+        interrupted(path, monkeypatch, scenes, init=start)
+    content = path.read_bytes()
+    change(scenes)
+    with pytest.raises(ValueError, match=rf"fit\.npz of another fit: it differs in .*{differs}"):
+        fit(path, scenes, init=start)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("options", "differs"),
+    [
+        ({"k": 5}, "start"),
+        ({"init": np.linspace(0, 1, 24).reshape(6, 4)}, "start"),
+        ({"init": "k-means++", "random_state": 0}, "start"),
+        ({"empty": "farthest"}, "empty"),
+        ({"sample": 0.5, "random_state": 0}, "sampling"),
+    ],
+    ids=str,
+)
+def test_other_parameters_are_refused(options, differs, path):
+    fit(path)
+    with pytest.raises(ValueError, match=f"another fit: it differs in {differs};"):
+        fit(path, **options)
+
+
+@pytest.mark.parametrize("other", [{"random_state": 1}, {"sample": 0.4}, {"sampling": "random"}])
+def test_another_sample_is_refused(other, path):
+    drawn = {"sample": 0.5, "random_state": 0}
+    fit(path, **drawn)
+    with pytest.raises(ValueError, match="it differs in sampling;"):
+        fit(path, **drawn | other)
+
+
+def test_another_version_is_refused(path, monkeypatch):
+    fit(path)
+    monkeypatch.setattr("cookbook_utils.interimage.estimator.__version__", "1900.1")
+    with pytest.raises(ValueError, match="it differs in version;"):
+        fit(path)
+
+
+@pytest.mark.parametrize("options", [{"sample": 0.5}, {"init": "k-means++"}], ids=str)
+def test_what_is_drawn_at_random_needs_a_seed(options, path):
+    with pytest.raises(ValueError, match="random_state must be an integer where a checkpoint"):
+        fit(path, **options)
+    assert not path.exists()
+
+
+# -- the digest -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("chunks", [(4, 7, 11), (1, 40, 9), (2, 100, 100)])
+def test_digest_is_the_same_in_all_engines_and_chunks(dtype, chunks, monkeypatch):
+    scenes = read_scenes(make_series(dtype=dtype, ny=150, nx=200))[0]
+    expected = LocalBlocks(scenes, numpy_engine).digest()
+    monkeypatch.setattr(numba_engine, "threads", lambda: 3)
+    assert LocalBlocks(scenes, numba_engine).digest() == expected
+    lazy = [s._replace(values=da.from_array(s.values, chunks=chunks)) for s in scenes]
+    assert DaskBlocks(lazy).digest() == expected
+    assert LocalBlocks(scenes[::-1], numpy_engine).digest() != expected
+
+
+@engines
+def test_digest_is_not_of_what_stands_in_missing_pixels(engine, path):
+    scenes = make_series(2)
+    fit(path, scenes, engine="numpy")
+    for scene in scenes:
+        missing = (scene == 0).any("band")
+        scene.values[:, missing] = 0
+    assert_same(fit(None, scenes), fit(path, scenes, engine=engine))
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data(), dtype=st.sampled_from(DTYPES), bands=st.integers(1, 3))
+def test_digest_tells_all_pixels_apart(data, dtype, bands):
+    """Values are drawn as bits, so that signs and exponents change too."""
+    size = 6 * bands * dtype.itemsize
+    one, two = (
+        np.frombuffer(data.draw(st.binary(min_size=size, max_size=size)), dtype).reshape(bands, 6)
+        for _ in range(2)
+    )
+    if dtype.kind == "f":
+        one, two = (np.nan_to_num(x, posinf=1, neginf=-1) for x in (one, two))
+    digests = [LocalBlocks([Scene(x)], numpy_engine).digest() for x in (one, two)]
+    assert (digests[0] == digests[1]) == (one.tobytes() == two.tobytes())
+
+
+# -- damage -----------------------------------------------------------------------------------
+
+
+def refused(path):
+    with pytest.raises(ValueError) as caught:
+        checkpoints.load(path, {})
+    message = str(caught.value)
+    return str(path) in message and "damaged or something else: remove it" in message
+
+
+def test_a_flipped_byte_is_found(path):
+    fit(path, max_iter=2)
+    content = path.read_bytes()
+    assert len(checkpoints.load(path, {}).steps) == 2
+    for at in (*range(0, len(content), 7), *range(len(content) - 60, len(content))):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        assert refused(path), at
+
+
+def test_a_cut_is_found(path):
+    fit(path, max_iter=2)
+    content = path.read_bytes()
+    for size in (*range(0, len(content), 50), *range(len(content) - 60, len(content))):
+        path.write_bytes(content[:size])
+        assert refused(path), size
+    path.write_bytes(content + b"\n")
+    assert refused(path)
+
+
+def archive():
+    stream = io.BytesIO()
+    np.savez(stream, centers=np.zeros((2, 2)))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK no archive", b"\0" * 100, archive()])
+def test_other_files_are_refused_and_stay(content, path):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint must be .* got .*fit\.npz, which is damaged"):
+        fit(path)
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+# -- places -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        (5, TypeError, "checkpoint must be a path .* got 5"),
+        (b"fit.npz", TypeError, "checkpoint must be a path .* got b'fit.npz'"),
+        (True, TypeError, "checkpoint must be a path .* got True"),
+        ("", ValueError, "checkpoint must be the path of a file, got ''"),
+        ("a\0b", ValueError, "checkpoint must be the path of a file, got 'a"),
+        (".", IsADirectoryError, "checkpoint must be the path of a file, got the folder"),
+        ("no/fit.npz", FileNotFoundError, "checkpoint must lie in a folder that exists, got"),
+        ("file/fit.npz", FileNotFoundError, "checkpoint must lie in a folder that exists, got"),
+        ("a" * 300, OSError, "checkpoint .* cannot be locked .File name too long"),
+        (os.devnull, OSError, "checkpoint must be a regular file"),
+    ],
+)
+def test_places_where_no_file_can_be_are_refused_before_any_work(
+    name, error, message, tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(InterImageKMeans, "_read", None)
+    with pytest.raises(error, match=message):
+        fit(name)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_link_stays_one(tmp_path, path):
+    link = tmp_path / "link.npz"
+    link.symlink_to(path)
+    fit(link, max_iter=2)
+    assert link.is_symlink()
+    assert_same(fit(None), fit(path))
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_state_before(broken, path, monkeypatch):
+    interrupted(path, monkeypatch, iterations=2)
+    content = path.read_bytes()
+
+    def fail(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, broken, fail)
+        with pytest.raises(OSError, match=r"fit\.npz cannot be written .No space") as caught:
+            fit(path)
+    assert caught.value.errno == errno.ENOSPC
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+    assert_same(fit(None), fit(path))
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(path):
+    folder, digits = path.parent, "0123456789abcdef"
+    left = [folder / f".fit.npz.{digits}.tmp", folder / ".fit.npz.lock"]
+    others = [
+        folder / name
+        for name in (f".fit.npz.a.{digits}.tmp", f"fit.npz.{digits}.tmp", ".fit.npz.tmp", "notes")
+    ]
+    for file in left + others:
+        file.touch()
+    fit(path)
+    assert sorted(folder.iterdir()) == sorted([path, *others])
+
+
+# -- two at once ------------------------------------------------------------------------------
+
+
+def test_a_second_fit_of_the_same_file_is_refused_at_once(path, tmp_path):
+    link = tmp_path / "link.npz"
+    link.symlink_to(path)
+    for name in (path, link):
+        with checkpoints.hold(path):
+            with pytest.raises(OSError, match="which another process or thread is writing"):
+                fit(name)
+            fit(tmp_path / "other.npz")
+    assert_same(fit(None), fit(path))
+
+
+def test_threads_on_one_file_succeed_or_say_that_another_writes(path):
+    whole, models, errors = fit(None), [], []
+
+    def run():
+        try:
+            models.append(fit(path))
+        except OSError as error:
+            errors.append(str(error))
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(models) + len(errors) == 8
+    assert models
+    assert all("which another process or thread is writing" in error for error in errors)
+    for model in models:
+        assert_same(whole, model)
+    assert list(path.parent.iterdir()) == [path]
