@@ -205,7 +205,7 @@ def water_table(
         weights = [np.ones(len(labels)), *values.T, passing]
         return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights], axis=-1)
 
-    totals = sum(_sum_over_blocks(sums, *pair) for pair in _water_pairs(labels, scene))
+    totals = sum(_sum_over_blocks(sums, *pair, "scene") for pair in _water_pairs(labels, scene))
     found = np.flatnonzero(totals[:, 0])
     if not found.size:
         raise ValueError(
@@ -231,7 +231,8 @@ def _water_rule(reflectance: np.ndarray) -> xr.Dataset:
         reflectance.clip(0), dims=("cluster", "band"), coords={"band": list(WATER_BANDS)},
         attrs={"units": "1"},
     )  # fmt: skip
-    with np.errstate(invalid="ignore"):  # infinite pixels; their cluster's mean is refused
+    # Pixels may be absurd; the mean of their cluster is refused.
+    with np.errstate(over="ignore", invalid="ignore"):
         red, nir, swir1 = (spectra.sel(band=band, drop=True) for band in WATER_BANDS[1:])
         table = xr.Dataset({"mndwi": mndwi(spectra), "ndvi": ndvi(spectra)})
         table["evi2"] = 2.5 * (nir - red) / (nir + 2.4 * red + 1)

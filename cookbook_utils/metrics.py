@@ -649,10 +649,10 @@ def _valid_labels(labels: Any, samples: xr.DataArray) -> np.ndarray:
     ).values  # fmt: skip
 
 
-def _valid(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _valid(labels: np.ndarray, values: np.ndarray, what: str = "samples") -> np.ndarray:
     """Return where there are a label and all bands, or raise where a value there is infinite."""
     valid = (labels != MISSING_LABEL) & ~np.isnan(values).any(axis=-1)
-    _require_finite(values[valid], "samples")
+    _require_finite(values[valid], what)
     return valid
 
 
@@ -662,10 +662,13 @@ def _require_finite(values: np.ndarray, what: str) -> None:
         raise ValueError(f"{what} must be finite and within ±{LARGEST:g}, got {wrong}")
 
 
-def _sum_over_blocks(function: Callable, labels, samples: xr.DataArray) -> np.ndarray:
+def _sum_over_blocks(
+    function: Callable, labels, samples: xr.DataArray, what: str = "samples"
+) -> np.ndarray:
     """Return the sum over the blocks of `samples` of ``function(labels, values)``.
 
-    `function` gets the labels (n) and values (n, band) of the valid pixels of one block.
+    `function` gets the labels (n) and values (n, band) of the valid pixels of one block; `what` is
+    the name of `samples` in error messages.
     """
     import dask
 
@@ -674,7 +677,7 @@ def _sum_over_blocks(function: Callable, labels, samples: xr.DataArray) -> np.nd
 
     def block(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         labels, values = labels.ravel(), values.reshape(-1, values.shape[-1])
-        valid = _valid(labels, values)
+        valid = _valid(labels, values, what)
         return function(labels[valid], values[valid])
 
     if samples.chunks is None:

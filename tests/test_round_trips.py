@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,8 +62,6 @@ def netcdf3(array, path, **options):
 
 
 def netcdf4(array, path, **options):
-    if not importlib.util.find_spec("netCDF4"):
-        pytest.skip("needs netCDF4")
     return netcdf(array, path, "netcdf4", **options)
 
 
