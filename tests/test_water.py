@@ -380,6 +380,6 @@ def test_refusals(function):
     with pytest.raises(ValueError, match="labels must be whole numbers .* got -1"):
         function(labels.astype("int16") - 1, scene)
     with pytest.raises(ValueError, match="no dimension 'band'"):
-        function(labels.expand_dims(band=["nir"]), scene)
+        function(labels.expand_dims(band=2), scene)
     with pytest.raises(TypeError, match="scene must be an xarray.DataArray"):
         function(labels, scene.values)
