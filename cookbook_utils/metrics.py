@@ -420,12 +420,17 @@ def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
     ([[0.2], [0.6]], [2, 1])
     """
     require_dims(samples, ["band"], "samples", allow_extra=True)
+    return profiles_of(samples, labels, "samples")
+
+
+def profiles_of(samples: xr.DataArray, labels: Any, what: str) -> xr.Dataset:
+    """Return what `cluster_profiles` does; `what` is the name of `samples` in error messages."""
 
     def sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         weights = [np.ones(len(labels)), *values.T]
         return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights], axis=-1)
 
-    count, total = np.split(_sum_over_blocks(sums, labels, samples), [1], axis=1)
+    count, total = np.split(_sum_over_blocks(sums, labels, samples, what), [1], axis=1)
     if not count.any():
         raise ValueError(_NONE_VALID)
     mean = total / np.maximum(count, 1)
@@ -434,7 +439,7 @@ def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
         deviations = (values[:, b] - mean[labels, b] for b in range(mean.shape[1]))
         return np.stack([np.bincount(labels, d**2, MISSING_LABEL) for d in deviations], axis=-1)
 
-    variance = _sum_over_blocks(squares, labels, samples) / np.maximum(count, 1)
+    variance = _sum_over_blocks(squares, labels, samples, what) / np.maximum(count, 1)
     present = np.flatnonzero(count)
     band = {
         name: coord.variable for name, coord in samples.coords.items() if coord.dims == ("band",)

@@ -33,13 +33,12 @@ from cookbook_utils._checks import (
 )
 from cookbook_utils._conventions import (
     MISSING_LABEL,
-    as_labels,
+    align_labels,
     displacement_of,
-    labels_of,
     mask_and_float,
 )
 from cookbook_utils._threads import one_blas_thread
-from cookbook_utils.metrics import cluster_profiles
+from cookbook_utils.metrics import profiles_of
 from cookbook_utils.shards import Batch, PointShards, is_test, write_labels
 
 BLOCK = 8192  # points read at a time
@@ -378,7 +377,8 @@ def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
         Points whose ``displacement`` (point, time) has no gaps, as `insar.fill_gaps` leaves it; in
         memory, or lazy and then computed chunk by chunk.
     labels : array of int (point,)
-        As `shards.read_labels` returns them; points that are missing (255, NaN) are left out.
+        As `shards.read_labels` returns them; points that are missing (255, NaN) are left out. A
+        DataArray is aligned by its coordinates.
 
     Returns
     -------
@@ -404,34 +404,16 @@ def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
     displacement = displacement_of(points)
     if "time" in points.coords:
         require_rising_time(points, "points")
-    labels = _labels_of_points(labels, displacement)
+    labels = align_labels(labels, displacement.isel(time=0, drop=True)).values
     samples = displacement.rename(point="pixel", time="band")
-    with np.errstate(invalid="ignore", over="ignore"):  # raised below
-        profiles = cluster_profiles(samples, labels).rename(band="time")
+    profiles = profiles_of(samples, labels, "the displacement of labeled points")
     labeled, counted = np.count_nonzero(labels != MISSING_LABEL), int(profiles["count"].sum())
     if counted < labeled:
         raise ValueError(
             f"{labeled - counted} of {labeled} labeled points have gaps in their displacement; "
             "fill them with cookbook_utils.insar.fill_gaps"
         )
-    if not np.isfinite(profiles["std"]).all():
-        raise ValueError("the displacement of labeled points must be finite, got infinite ones")
-    return profiles
-
-
-def _labels_of_points(labels: Any, displacement: xr.DataArray) -> np.ndarray:
-    """Return the labels of points, uint8, one for each, or raise."""
-    if isinstance(labels, xr.DataArray):
-        labels = as_labels(labels, dims=("point",))
-        given = "point" in labels.coords and "point" in displacement.coords
-        if given and not labels.get_index("point").equals(displacement.get_index("point")):
-            raise ValueError("labels and points must have the same coordinate point, got others")
-    labels = labels_of(np.asarray(as_real_array(labels, "labels")), "labels")
-    if labels.shape != (n := displacement.sizes["point"],):
-        raise ValueError(
-            f"labels must have the shape ({n},), one for each point, got {labels.shape}"
-        )
-    return labels
+    return profiles.rename(band="time")
 
 
 # -- one pass ---------------------------------------------------------------------------------

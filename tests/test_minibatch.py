@@ -548,14 +548,15 @@ def test_profiles_need_filled_series():
 @pytest.mark.parametrize(
     ("change", "labels", "error", "message"),
     [
-        ({}, [0, 1], ValueError, r"labels must have the shape \(3,\), one for each point"),
-        ({}, [[0, 1, 1]], ValueError, "labels must have the shape"),
+        ({}, [0, 1], ValueError, "labels must have one value for each pixel"),
+        ({}, [[0, 1, 1]], ValueError, "labels must be 1-D"),
         ({}, [0, 1, 1.5], ValueError, "labels must be whole numbers from 0 to 254"),
         ({}, [0, 1, -1], ValueError, "labels must be whole numbers from 0 to 254"),
         ({}, ["a", "b", "c"], TypeError, "labels must hold real numbers"),
         ({}, np.ma.masked_array([0, 1, 1], [0, 0, 1]), TypeError, "without a mask"),
         ({}, xr.DataArray([0, 1, 1], dims="x"), ValueError, "labels must have the dimensions"),
-        ({}, xr.DataArray([0, 1, 1], {"point": [3, 2, 1]}, dims="point"), ValueError, "others"),
+        ({}, xr.DataArray([0, 1, 1], {"point": [4, 2, 1]}, dims="point"), ValueError,
+         "labels must have a value for each point of the samples, got none for 3"),
         ({"time": ("time", np.array(["2020-01-07", "2020-01-01"], "M8[ns]"))}, [0, 1, 1],
          ValueError, "times of points must rise"),
         ({"time": ["20200101", "20200107"]}, [0, 1, 1], TypeError, "datetime64"),
@@ -566,6 +567,13 @@ def test_profiles_refuse(change, labels, error, message):
     points = xr.Dataset({"displacement": (("point", "time"), np.ones((3, 2)))}, coords)
     with pytest.raises(error, match=message):
         displacement_profiles(points, labels)
+
+
+def test_labels_follow_the_points_in_any_order():
+    values = np.arange(6.0).reshape(3, 2)
+    points = xr.Dataset({"displacement": (("point", "time"), values)}, {"point": [1, 2, 3]})
+    labels = xr.DataArray([0, 1, 1], {"point": [3, 2, 1]}, dims="point")
+    assert displacement_profiles(points, labels)["mean"].values.tolist() == [[4, 5], [1, 2]]
 
 
 def test_profiles_of_infinite_displacement_are_refused():
