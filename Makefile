@@ -66,7 +66,7 @@ $(VENV)/.project: $(VENV)/.packages pyproject.toml
 	@touch $@
 
 SIMULATION := $(addprefix cookbook_utils/,simulate.py simulate_coast.py simulate_insar.py \
-	shards.py _coast.py _rasters.py _world.py)
+	shards.py _coast.py _files.py _rasters.py _world.py)
 data/simulated/.complete: $(VENV)/.packages $(SIMULATION) | $(VENV)/.project
 	$(BIN)/python -m cookbook_utils.simulate
 	$(BIN)/python -m cookbook_utils.simulate_coast
@@ -80,8 +80,8 @@ data/simulated/coast_series: | $(VENV)/.project
 # The chapters show the real images where they are at hand: remember which there were.
 .build/real-images: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(COOKBOOK_DATA)' $(wildcard data/downloads/*/*) > $@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	@new=$@.$$$$; printf '%s\n' '$(COOKBOOK_DATA)' $(wildcard data/downloads/*/*) > $$new; \
+		cmp -s $$new $@ && rm $$new || mv $$new $@
 
 # An executed chapter is kept until its code changes (Jupyter Book sees to that) or anything that it
 # was computed from: the package, the data, the versions.

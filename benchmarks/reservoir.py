@@ -29,10 +29,18 @@ SITE = "insar_lyngen"
 
 def package(representation: str, n_features: int, series: np.ndarray, scale: float):
     from reservoir_computing.modules import RC_model
+    from reservoir_computing.reservoir import Reservoir
 
+    np.random.seed(0)  # noqa: NPY002  the package draws from the global generator
+    reservoir = Reservoir(
+        module.N_UNITS,
+        spectral_radius=module.SPECTRAL_RADIUS,
+        connectivity=module.CONNECTIVITY,
+        input_scaling=module.INPUT_SCALING,
+    )
     readout = representation == "readout"
     model = RC_model(
-        reservoir=module._draw_reservoir(0),
+        reservoir=reservoir,
         dimred_method="pca",
         n_dim=n_features - readout,
         mts_rep="output" if readout else "last",

@@ -7,10 +7,14 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy's and scikit-learn's generators take."""
+
+LARGEST = 1e150
+"""Largest absolute value whose square, summed over bands and pixels, fits into float64."""
 
 
 def require_integer(
@@ -130,7 +134,8 @@ def as_real_array(values: Any, what: str) -> Any:
         try:
             values = np.asarray(values)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{what} must be an array of numbers, got {_shown(values)}") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{what} must be an array of numbers, got {_shown(values)}") from error
     require_real(values, what)
     return values
 
@@ -160,10 +165,8 @@ def require_dims(
     """
     dims = tuple(dims)
     if not isinstance(array, xr.DataArray):
-        raise TypeError(
-            f"{what} must be an xarray.DataArray with the dimensions {dims}, "
-            f"got {type(array).__name__}"
-        )
+        wanted = "an xarray.DataArray" + f" with the dimensions {dims}" * bool(dims)
+        raise TypeError(f"{what} must be {wanted}, got {type(array).__name__}")
     missing = [dim for dim in dims if dim not in array.dims]
     extra = [] if allow_extra else [dim for dim in array.dims if dim not in dims]
     if missing or extra:
@@ -179,6 +182,38 @@ def require_dims(
         )
     # In memory xarray has turned a mask into NaN; to ask others for their data would load it.
     require_real(array if array.chunks is None else array.data, what)
+
+
+def require_rising_time(series: xr.DataArray | xr.Dataset, what: str) -> None:
+    """Raise unless the coordinate ``time`` of `series` holds dates that rise, each once.
+
+    Raises
+    ------
+    TypeError
+        If the times are not datetime64, as text and dates of other calendars are not, or have a
+        time zone.
+    ValueError
+        If there are none, or one is NaT, or they do not rise.
+    """
+    if "time" not in series.coords:
+        raise ValueError(f"{what} must have the coordinate time, got {list(series.coords)}")
+    times = series["time"].to_index()
+    if not isinstance(times, pd.DatetimeIndex) or times.tz is not None:
+        raise TypeError(
+            f"the times of {what} must be datetime64 without a time zone, got dtype {times.dtype}"
+        )
+    if times.hasnans:
+        raise ValueError(f"the times of {what} must be dates, got NaT among them")
+    if not (times.is_monotonic_increasing and times.is_unique):
+        raise ValueError(
+            f"the times of {what} must rise, each once, got {_first_fall(times)}: call "
+            "`.sortby('time').drop_duplicates('time')` on it first"
+        )
+
+
+def _first_fall(times: pd.DatetimeIndex) -> str:
+    at = int(np.argmax(np.diff(times.asi8) <= 0))
+    return f"{times[at + 1]} after {times[at]}"
 
 
 def _is_masked(array: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What static figures and interactive views share: colors, pixels, points, class names, axes."""
+"""What static figures and interactive views share: pixels, points, class names, axes."""
 
 from __future__ import annotations
 
@@ -9,69 +9,86 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions import MISSING_LABEL, crs_of, meanings_of, valid_pixels
+from cookbook_utils._checks import as_real_array, require_dims, require_integer, require_real
+from cookbook_utils._conventions import (
+    MISSING_LABEL,
+    as_labels,
+    crs_of,
+    mask_and_float,
+    meanings_of,
+    valid_pixels,
+)
+from cookbook_utils._palette import CHANGE_COLORS, MISSING_COLOR, label_color
 
-LABEL_COLORS = (
-    "#0072B2", "#F0E442", "#D55E00", "#CC79A7", "#000000", "#56B4E9",
-    "#E69F00", "#009E73", "#663333", "#332288", "#666633", "#AA3377",
-)  # fmt: skip
-"""Color of each label number: 0 to 7 from Okabe & Ito, 8 to 11 from Tol.
-
-Neighbors in number contrast, and all differ under the three kinds of dichromacy.
-
-References
-----------
-M. Okabe and K. Ito (2008), Color Universal Design, https://jfly.uni-koeln.de/color/
-P. Tol (2021), Colour Schemes, SRON/EPS/TN/09-002 issue 3.2, https://personal.sron.nl/~pault/
-"""
-
-CHANGE_COLORS = {"land": "#CCBB44", "water": "#0072B2", "lost": "#882255", "gained": "#56B4E9"}
-"""Color of each class of a water mask or change map, by its name; the same sources."""
-
-MISSING_COLOR = "#D9D9D9"
-"""Color of a missing pixel in a label map."""
+MAX_UNEVEN = 0.1
+"""Fraction of a pixel by which a coordinate may lie off an even grid: float32 rounds as much."""
 
 
-def check_labels(labels: xr.DataArray, *further: Hashable) -> xr.DataArray:
+def check_text(title: Any, names: Any = None) -> None:
+    """Raise unless `title` is text or None and `names` maps label numbers to text or is None."""
+    if title is not None and not isinstance(title, str):
+        raise TypeError(f"title must be text or None, got {title!r}")
+    if names is None:
+        return
+    if not isinstance(names, Mapping):
+        raise TypeError(f"names must map label numbers to text, got {type(names).__name__}")
+    for number, name in names.items():
+        require_integer(number, "each number in names", least=0, most=MISSING_LABEL - 1)
+        if not isinstance(name, str):
+            raise TypeError(f"names must map label numbers to text, got {name!r} for {number}")
+
+
+def check_labels(labels: xr.DataArray, *further: Hashable, what: str = "labels") -> xr.DataArray:
     """Return a label map, or a series of them along a `further` dimension, in memory, north up."""
-    require_dims(labels, [*further, "y", "x"], "labels")
-    require_integers(labels)
-    return north_up(labels, "labels").compute()
-
-
-def require_integers(labels: xr.DataArray) -> None:
-    """Raise unless labels are integers."""
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(
-            f"labels must be integers with {MISSING_LABEL} where missing, found {labels.dtype}"
-        )
+    return north_up(as_labels(labels, what, [*further, "y", "x"]), what).compute()
 
 
 def degrees_of(points: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the longitude and latitude of one point or more, or raise."""
+    """Return the longitude and latitude of one point or more, in memory, or raise."""
+    if not isinstance(points, xr.Dataset | xr.DataArray):
+        raise TypeError(
+            "points must be an xarray.Dataset with the coordinates longitude and latitude, got "
+            f"{type(points).__name__}"
+        )
     found = {str(name): coord.dims for name, coord in points.coords.items()}
+    place = []
     for name, limit in (("longitude", 180), ("latitude", 90)):
         if found.get(name) != ("point",):
-            raise ValueError(f"points need the coordinate {name} (point), found {found}")
-        bad = int((~(abs(points[name]) <= limit)).sum())
-        if bad or not points.sizes["point"]:
             raise ValueError(
-                f"expected one point or more with {name} from {-limit} to {limit} degrees, found "
-                f"{points.sizes['point']} points, {bad} of them without"
+                f"points must have the coordinates longitude (point) and latitude (point), got "
+                f"{found}"
             )
-    return points["longitude"], points["latitude"]
+        require_real(points[name].variable, f"{name} of the points")
+        degrees = points[name].compute().astype("float64")
+        if not degrees.size:
+            raise ValueError("points must be one or more, got 0")
+        bad = int((~(abs(degrees) <= limit)).sum())
+        if bad:
+            east = name == "longitude" and bool(((degrees > limit) & (degrees <= 360)).any())
+            cure = ": (longitude + 180) % 360 - 180 brings 0 to 360 there" * east
+            raise ValueError(
+                f"{name} of the points must be from {-limit} to {limit} degrees, got "
+                f"{degrees.size} points, {bad} of them without{cure}"
+            )
+        place.append(degrees)
+    return place[0], place[1]
 
 
 def match_points(values: Any, points: xr.Dataset, what: str) -> xr.DataArray:
-    """Return `values`, one for each of `points`, in memory, or raise."""
+    """Return `values`, one real number for each of `points`, in memory, or raise."""
     if not isinstance(values, xr.DataArray):
-        values = np.asarray(values)
+        values = as_real_array(values, what)
         values = xr.DataArray(values, dims=("point", *range(1, values.ndim))[: values.ndim])
     require_dims(values, ["point"], what)
     if values.size != points.sizes["point"]:
         raise ValueError(
-            f"expected {what} for {points.sizes['point']} points, found {values.size} of them"
+            f"{what} must be one for each of {points.sizes['point']} points, got {values.size}"
+        )
+    indexes = [array.indexes.get("point") for array in (values, points)]
+    if all(index is not None for index in indexes) and not indexes[0].equals(indexes[1]):
+        raise ValueError(
+            f"{what} must have the coordinate point of the points, in its order, got another: "
+            f"select them with {what}.sel(point=points.point)"
         )
     return values.compute()
 
@@ -79,29 +96,66 @@ def match_points(values: Any, points: xr.Dataset, what: str) -> xr.DataArray:
 def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.DataArray:
     """Return three bands in memory, north up, in floats with NaN where one of them is missing."""
     require_dims(scene, ["band", "y", "x"], "scene")
-    known = scene.indexes.get("band", [])
-    absent = [band for band in bands if band not in known]
-    if absent or len(bands) != 3:
-        raise ValueError(f"expected three bands out of {list(known)}, found {list(bands)}")
-    picture = thin(north_up(scene.sel(band=list(bands)), "scene"), limit).compute()
-    valid = valid_pixels(picture)
+    if isinstance(bands, str) or not isinstance(bands, Sequence | np.ndarray | pd.Index):
+        raise TypeError(f"bands must be a list of three band names, got {type(bands).__name__}")
+    known, wanted = scene.indexes.get("band", pd.Index([])).tolist(), list(bands)
+    if len(wanted) != 3 or any(np.ndim(band) or band not in known for band in wanted):
+        raise ValueError(
+            f"bands must be three out of {known}, got {wanted}: name the bands of a scene with "
+            "scene.assign_coords(band=[...])"
+        )
+    if twice := [band for band in wanted if known.count(band) > 1]:
+        raise ValueError(f"scene must have each band once, got {twice[0]!r} more than once")
+    scene = scene.isel(band=[known.index(band) for band in wanted])
+    picture = thin(north_up(scene, "scene"), limit).compute()
+    picture = mask_and_float(picture).where(valid_pixels(picture))
+    valid = np.isfinite(picture).all("band")
     if not valid.any():
-        raise ValueError(f"no pixel of the scene is valid in all of the bands {list(bands)}")
+        raise ValueError(f"scene must have a pixel that is valid in all of {wanted}, got none")
     return picture.where(valid).transpose("band", "y", "x")
 
 
 def north_up(array: xr.DataArray, what: str) -> xr.DataArray:
-    """Return `array` with y descending and x ascending, its last dimensions."""
+    """Return `array` with y descending and x ascending, its last dimensions, or raise.
+
+    A picture has rows and columns of one size, so its coordinates must be evenly spaced. Their
+    order does not matter: each row and column goes where its coordinate says.
+    """
     if min(array.sizes[dim] for dim in "yx") < 2 or not {"y", "x"} <= set(array.indexes):
         raise ValueError(
-            f"{what} must have coordinates y and x of two pixels or more, found sizes "
-            f"{dict(array.sizes)} and coordinates {list(array.coords)}"
+            f"{what} must have coordinates y and x of two pixels or more, got the sizes "
+            f"{dict(array.sizes)} and the coordinates {list(array.coords)}"
         )
-    if array.indexes["y"].is_monotonic_increasing:
-        array = array.isel(y=slice(None, None, -1))
-    if array.indexes["x"].is_monotonic_decreasing:
-        array = array.isel(x=slice(None, None, -1))
+    for dim in ("y", "x"):
+        if array[dim].dtype.kind not in "iuf":
+            raise TypeError(f"{dim} of {what} must hold real numbers, got {array[dim].dtype}")
+        values = array[dim].values.astype(np.float64)
+        order = np.argsort(values)  # NaN comes last
+        _require_even(values[order], dim, what)
+        order = order[::-1] if dim == "y" else order
+        if (np.diff(order) != 1).any():
+            array = array.isel({dim: _as_slice(order)})
     return array.transpose(..., "y", "x")
+
+
+def _require_even(values: np.ndarray, dim: str, what: str) -> None:
+    """Raise ValueError unless ascending `values` are finite and evenly spaced."""
+    if not np.isfinite(values).all():
+        bad = np.count_nonzero(~np.isfinite(values))
+        raise ValueError(f"{dim} of {what} must be finite, got {bad} values that are NaN or inf")
+    steps = np.diff(values)
+    even = np.linspace(values[0], values[-1], values.size)
+    if not (np.abs(values - even) <= MAX_UNEVEN * (even[1] - even[0])).all() or not steps.min() > 0:
+        raise ValueError(
+            f"{dim} of {what} must be evenly spaced, got steps from {steps.min():.6g} to "
+            f"{steps.max():.6g}: a picture has pixels of one size, so bring it onto a regular grid "
+            "first, with cookbook_utils.regridding.regrid"
+        )
+
+
+def _as_slice(order: np.ndarray) -> slice | np.ndarray:
+    """Return a slice in place of an `order` that is backward throughout, which copies nothing."""
+    return slice(None, None, -1) if (np.diff(order) == -1).all() else order
 
 
 def thin(array: xr.DataArray, limit: int) -> xr.DataArray:
@@ -130,18 +184,14 @@ def classes_of(labels: xr.DataArray, names: Mapping[int, str] | None) -> dict[in
 def name_and_color(
     numbers: Sequence[int], meanings: Mapping[int, str], names: Mapping[int, str] | None
 ) -> dict[int, tuple[str, str]]:
-    """Return the name and color of each of `numbers`."""
-    beyond = [n for n in numbers if not 0 <= n < len(LABEL_COLORS)]
-    if beyond:
-        raise ValueError(
-            f"no color for the labels {beyond}: there are {len(LABEL_COLORS)} distinguishable "
-            f"colors, for labels 0 to {len(LABEL_COLORS) - 1}; use fewer clusters"
-        )
-    colors = dict(enumerate(LABEL_COLORS))
+    """Return the name and color of each of `numbers`, from 0 to 254."""
+    by_meaning = {}
     if meanings and set(meanings.values()) <= set(CHANGE_COLORS):
-        colors |= {n: CHANGE_COLORS[name] for n, name in meanings.items()}
+        by_meaning = {n: CHANGE_COLORS[name] for n, name in meanings.items()}
     called = {n: name.replace("_", " ") for n, name in meanings.items()} | dict(names or {})
-    return {n: (called.get(n, f"cluster {n}"), colors[n]) for n in numbers}
+    return {
+        n: (called.get(n, f"cluster {n}"), by_meaning.get(n) or label_color(n)) for n in numbers
+    }
 
 
 class MapAxes(NamedTuple):
@@ -159,24 +209,32 @@ class MapAxes(NamedTuple):
 def axes_of(array: xr.DataArray) -> MapAxes:
     """Return the axes of a map by its CRS: km, degrees, or none without a CRS."""
     crs = crs_of(array)
-    if crs is None:
+    if crs is None or not (crs.is_geographic or crs.is_projected):
         return MapAxes()
-    if crs.is_geographic:
-        return degree_axes(array["y"])
     unit = crs.axis_info[0]
-    symbol = {"metre": "m"}.get(unit.unit_name, unit.unit_name)
-    km = unit.unit_conversion_factor / 1000
-    return MapAxes("Easting", "Northing", " (km)", km, 1, f" ({symbol})", "{0,0}")
+    symbol = {"metre": "m", "degree": "°"}.get(unit.unit_name, unit.unit_name)
+    if crs.is_projected:
+        km = unit.unit_conversion_factor / 1000
+        return MapAxes("Easting", "Northing", " (km)", km, 1, f" ({symbol})", "{0,0}")
+    scale = round(np.degrees(unit.unit_conversion_factor), 12)
+    for dim, limit in (("y", 90), ("x", 360)):
+        beyond = float(abs(array[dim]).max()) * scale
+        if beyond > limit:
+            raise ValueError(
+                f"{dim} of a map in {crs.name} must lie from {-limit} to {limit} degrees, got "
+                f"{beyond:.6g}: is this its CRS?"
+            )
+    return degree_axes(array["y"] * scale)._replace(scale=scale, view_unit=f" ({symbol})")
 
 
 def degree_axes(latitude: xr.DataArray) -> MapAxes:
-    """Return the axes of a map in degrees, to scale at its mean latitude."""
-    aspect = 1 / np.cos(np.deg2rad(latitude.mean().item()))
+    """Return the axes of a map in degrees, to scale at its mean latitude, up to 89 degrees."""
+    aspect = 1 / np.cos(np.deg2rad(np.clip(latitude.mean().item(), -89, 89)))
     return MapAxes("Longitude", "Latitude", " (°)", 1, aspect, " (°)", "{0.0000}")
 
 
 def bounds_of(array: xr.DataArray) -> tuple[float, float, float, float]:
     """Return the outer edges left, bottom, right, top, in CRS units."""
-    x, y = array["x"].values, array["y"].values
+    x, y = (array[dim].values.astype(np.float64) for dim in ("x", "y"))
     dx, dy = (abs(v[-1] - v[0]) / (v.size - 1) / 2 for v in (x, y))
     return x[0] - dx, y[-1] - dy, x[-1] + dx, y[0] + dy

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
-import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,29 +17,34 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
+from cookbook_utils import _files
+
 T = TypeVar("T")
 Window = tuple[slice, slice]
 
+MOST_SEED = 2**24 - 1
+"""The largest seed of a world: hashes of 32 bits take 6400 times the seed, and repeat beyond."""
 
-def require_seed(seed: Any) -> None:
-    """Raise unless `seed` is an integer, 0 or more."""
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be an integer, 0 or more; found {seed!r}")
-
-
-def require_block(block: int) -> None:
-    """Raise unless a block is 1 pixel wide or more."""
-    if block < 1:
-        raise ValueError(f"block must be 1 pixel or more; found {block}")
+MOST_BLOCK = 1024
+"""Pixels on a side of a block: a pixel takes 0.5 kB while it is computed, four blocks at a time."""
 
 
 def cut(size: int, window: Window | None) -> tuple[range, range]:
     """Rows and columns of a window of `size` x `size` pixels; all of them without a window."""
-    rows, cols = (range(size)[s] for s in window or (slice(None), slice(None)))
+    wanted = "window must be two slices, of rows and of columns"
+    parts = (slice(None), slice(None)) if window is None else window
+    if not isinstance(parts, tuple | list) or not all(isinstance(s, slice) for s in parts):
+        raise TypeError(f"{wanted}, got {window!r}")
+    if len(parts) != 2:
+        raise ValueError(f"{wanted}, got {window!r}")
+    try:
+        rows, cols = (range(size)[s] for s in parts)
+    except TypeError as error:
+        raise TypeError(f"{wanted}, with integers as bounds, got {window!r}") from error
     if not len(rows) or not len(cols) or rows.step != 1 or cols.step != 1:
         raise ValueError(
-            f"window {window} must cut a block of at least one pixel, in steps of one, "
-            f"out of {size} x {size}"
+            f"window must cut a block of at least one pixel, in steps of one, out of "
+            f"{size} x {size}, got {window!r}"
         )
     return rows, cols
 
@@ -144,41 +152,194 @@ def tiled_profile(size: int, step: float, corner: tuple[float, float], crs: str)
 
 
 DEFLATE = dict(compress="deflate", predictor=2)
+CHECKSUMS = "checksums.json"
+"""Of every file of a folder, written last: its size and its CRC-32 (ISO 3309, as in zip files)."""
+
+
+class RasterWriter:
+    """GeoTIFF files of one folder, written window by window, then read back and compared.
+
+    GDAL does not always say that a disk was full. What it has stored is therefore compared with
+    what it was given, by checksums of the windows.
+
+    Parameters
+    ----------
+    folder
+        Where the files are made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, Any] = {}
+        self._tags: dict[str, dict[str, str]] = {}
+        self._windows: dict[str, list[tuple[Any, int]]] = {}
+
+    def create(self, name: str, *, tags: dict[str, Any], bands: Sequence[str], **profile) -> Any:
+        """Create a file and return its rasterio dataset; `bands` are the descriptions."""
+        import rasterio
+
+        file = rasterio.open(self._folder / name, "w", count=len(bands), **profile)
+        self._files[name], self._tags[name], self._windows[name] = file, {}, []
+        file.descriptions = tuple(bands)
+        self.tag(name, **tags)
+        return file
+
+    def tag(self, name: str, **tags: Any) -> None:
+        """Add tags to a file."""
+        self._files[name].update_tags(**tags)
+        self._tags[name] |= {key: str(value) for key, value in tags.items()}
+
+    def write(self, name: str, rows: range, cols: range, layers: np.ndarray) -> None:
+        """Write one block, (layer, y, x), of a file."""
+        from rasterio.windows import Window
+
+        window = Window(cols.start, rows.start, len(cols), len(rows))
+        self._files[name].write(layers, window=window)
+        self._windows[name].append((window, _checksum(layers)))
+
+    def __enter__(self) -> RasterWriter:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        with ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
+        if error is None:
+            for name in self._files:
+                self._compare(name)
+
+    def _compare(self, name: str) -> None:
+        import rasterio
+
+        try:
+            with rasterio.open(self._folder / name) as file:
+                same = self._tags[name].items() <= file.tags().items() and all(
+                    _checksum(file.read(window=window)) == checksum
+                    for window, checksum in self._windows[name]
+                )
+        except rasterio.errors.RasterioIOError:
+            same = False
+        if not same:
+            raise OSError(f"{name} does not hold what was written to it: the disk may be full")
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array))
 
 
 def write_once(
     target: Path, files: list[str], signature: str, write: Callable[[Path], None]
 ) -> None:
-    """Let `write` fill a temporary folder that becomes `target` when it is complete.
+    """Let `write` fill a temporary folder whose files become those of `target` when complete.
 
-    Nothing is done if `target` has all `files` and the last of them, a GeoTIFF, bears the tag
-    ``signature``; what else is there is replaced.
+    Nothing is done if `target` holds all `files` undamaged and with this signature. Otherwise they
+    are replaced, and other files in `target` are left alone. One process at a time does so.
+
+    Parameters
+    ----------
+    target
+        The folder; it takes its name at once when it is new.
+    files
+        Names of the GeoTIFF files that `write` makes, each with the tag ``signature``.
+    signature
+        What the files were made from.
+    write
+        Is given the temporary folder.
+
+    Raises
+    ------
+    FileExistsError
+        If a file of one of these names was not written here.
+    OSError
+        If something cannot be written, or another process is at it; nothing is left then.
     """
     if _is_complete(target, files, signature):
+        _files.tidy(target)
         return
-    temporary = None
+    with _files.claim(target) as claimed:
+        if _is_complete(target, files, signature):  # another process wrote it meanwhile
+            return
+        _require_own(target, files)
+        with _reporting(target):
+            temporary = claimed.temporary()
+            temporary.mkdir()
+            write(temporary)
+            _describe(temporary, files, signature)
+            _install(temporary, target, [*files, CHECKSUMS])
+
+
+@contextmanager
+def _reporting(target: Path) -> Iterator[None]:
+    """Turn errors of GDAL and of the operating system into an OSError that names the folder."""
+    from rasterio.errors import RasterioError
+
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        temporary.chmod(0o755)
-        write(temporary)
-        if target.exists():
-            shutil.rmtree(target)
+        yield
+    except (OSError, RasterioError) as error:
+        # GDAL tells what failed, but not why.
+        full = target.parent.is_dir() and shutil.disk_usage(target.parent).free < 2**20
+        reason = os.strerror(errno.ENOSPC) if full else getattr(error, "strerror", None) or error
+        raise OSError(f"cannot write {target.name!r} in {target.parent}: {reason}") from error
+
+
+def _describe(folder: Path, files: list[str], signature: str) -> None:
+    """Write the checksums of files, when these are on the disk."""
+    for name in files:
+        _files.sync(folder / name)
+    content = {"signature": signature, "files": {name: _measure(folder / name) for name in files}}
+    (folder / CHECKSUMS).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    _files.sync(folder / CHECKSUMS)
+    _files.sync(folder)
+
+
+def _install(temporary: Path, target: Path, names: list[str]) -> None:
+    if not target.exists():
         temporary.rename(target)
-    except OSError as error:
-        raise OSError(f"cannot write {target.name!r} in {target.parent}: {error}") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        # A reader finds no files for a moment, and never those of two scenes.
+        for name in reversed(names):
+            (target / name).unlink(missing_ok=True)
+        for name in names:
+            (temporary / name).rename(target / name)
+    _files.sync(target.parent)
+
+
+def _measure(path: Path) -> list[int]:
+    """Return the size of a file and its CRC-32."""
+    checksum = 0
+    with open(path, "rb") as file:
+        while piece := file.read(2**20):
+            checksum = zlib.crc32(piece, checksum)
+    return [path.stat().st_size, checksum]
 
 
 def _is_complete(target: Path, files: list[str], signature: str) -> bool:
+    try:
+        content = json.loads((target / CHECKSUMS).read_text(encoding="utf-8"))
+        return content == {
+            "signature": signature,
+            "files": {name: _measure(target / name) for name in files},
+        }
+    except (OSError, ValueError):
+        return False
+
+
+def _require_own(target: Path, files: list[str]) -> None:
+    """Raise if `target` holds a file under a name of ours that was not written here.
+
+    One that bears no signature is foreign, and so is one that cannot be read, unless the checksums
+    beside it say that the folder was written here and has been damaged since.
+    """
     import rasterio
 
-    if not all((target / file).is_file() for file in files):
-        return False
-    try:
-        with rasterio.open(target / files[-1]) as last:
-            return last.tags().get("signature") == signature
-    except rasterio.errors.RasterioIOError:
-        return False
+    for path in (target / name for name in files if (target / name).exists()):
+        try:
+            with rasterio.open(path) as file:
+                own = "signature" in file.tags()
+        except rasterio.errors.RasterioIOError:
+            own = (target / CHECKSUMS).is_file()
+        if not own:
+            raise FileExistsError(
+                f"{path} is there and bears no mark of having been simulated; move or delete it, "
+                "or write to another folder"
+            )

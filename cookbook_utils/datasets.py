@@ -6,12 +6,12 @@ What is known of a data set (bands, wavelengths, scale, fill value, dates, senso
 
 from __future__ import annotations
 
-import csv
-import functools
 import hashlib
+import inspect
+import json
 import os
 import sys
-import warnings
+import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,21 @@ import xarray as xr
 from intake.readers.entry import Catalog
 from intake.readers.readers import BaseReader
 
+from cookbook_utils._catalog import (
+    Registered,
+    did_you_mean,
+    file_of,
+    local_folder,
+    parse_catalog,
+    parse_registry,
+    read_text,
+    require_facts,
+)
+from cookbook_utils._checks import require_bool
+from cookbook_utils._conventions import MISSING_LABEL
+from cookbook_utils._download import DownloadError, download
+from cookbook_utils._files import as_path
+from cookbook_utils._geotiffs import File, Kind, open_geotiffs
 from cookbook_utils._rasters import band_coords
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
@@ -41,9 +56,11 @@ class SceneCatalog(Catalog):
     """An intake catalog that answers an unknown name with the names it has."""
 
     def __getitem__(self, name: str) -> BaseReader:
+        _require_text(name, "the name of a data set")
         if name not in self.aliases:
             raise UnknownDatasetError(
-                f"the catalog has no data set {name!r}; it has: {', '.join(self.aliases)}"
+                f"the catalog has no data set {name!r}{did_you_mean(name, self.aliases)}; "
+                f"it has: {', '.join(self.aliases)}"
             )
         return super().__getitem__(name)
 
@@ -73,6 +90,13 @@ def open_catalog(path: str | os.PathLike[str] | None = None) -> SceneCatalog:
     ------
     DataUnavailableError
         If there is no such file.
+    TypeError
+        If `path` is no path.
+    ValueError
+        If the file is no catalog, or has an entry that a reader of this package cannot take. Other
+        readers, and templates of intake that call functions, are refused.
+    OSError
+        If the file cannot be read.
 
     Examples
     --------
@@ -82,16 +106,13 @@ def open_catalog(path: str | os.PathLike[str] | None = None) -> SceneCatalog:
     >>> cat.betsiboka.metadata["years"]
     [2017, 2020]
     """
-    path = DATA_FOLDER / "catalog.yml" if path is None else Path(path).resolve()
-    if not path.is_file():
-        raise DataUnavailableError(
-            f"there is no catalog at {path}; pass open_catalog the path of the project's "
-            "data/catalog.yml"
-        )
-    plain = Catalog.from_yaml_file(str(path))
-    return SceneCatalog(
-        plain.entries, plain.aliases, plain.data, plain.user_parameters, metadata=plain.metadata
-    )
+    path = DATA_FOLDER / "catalog.yml" if path is None else as_path(path, "path")
+    path = Path(os.path.abspath(path))
+    what = "a catalog, such as the project's data/catalog.yml,"
+    catalog = parse_catalog(path, read_text(path, what, DataUnavailableError))
+    plain = Catalog.from_dict(catalog)
+    folder = {"CATALOG_DIR": f"file://{path.parent}"}
+    return SceneCatalog(plain.entries, plain.aliases, None, folder, metadata=plain.metadata)
 
 
 def fetch(
@@ -104,7 +125,9 @@ def fetch(
     """Return the path of a real data file whose SHA-256 was checked, downloading it if need be.
 
     The file is looked for as ``<dataset>/<file>`` in the folder named by the environment variable
-    COOKBOOK_DATA, then in ``downloads`` of the data folder; then pooch downloads it there.
+    COOKBOOK_DATA, then in ``downloads`` of the data folder; then pooch downloads it there. A server
+    that sends less than 2 kB a second for half a minute, or more than the registry says, is given
+    up.
 
     Parameters
     ----------
@@ -123,89 +146,158 @@ def fetch(
     Raises
     ------
     DataUnavailableError
-        If the file is not here and cannot be downloaded or stored.
+        If the file is not here and cannot be downloaded or stored, or there is no registry.
+    TypeError
+        If an argument has another type.
     ValueError
-        If the registry has no such file, or a file does not match its hash.
+        If the registry has no such file or a row that is not whole, or the file in the folder of
+        COOKBOOK_DATA does not match its hash.
+    OSError
+        If COOKBOOK_DATA names no folder, or a file that is here cannot be read.
 
     Examples
     --------
     >>> fetch("pucallpa", "1984.tif")
     Traceback (most recent call last):
     ...
-    ValueError: the registry has no file pucallpa/1984.tif; it has: 1985.tif, 1990.tif, ...
+    ValueError: the registry has no file pucallpa/1984.tif; did you mean '1985.tif'?; it has: ...
     """
-    folder = DATA_FOLDER if folder is None else Path(folder)
+    _require_text(dataset, "dataset")
+    _require_text(file, "file")
+    require_bool(progressbar, "progressbar")
+    folder = DATA_FOLDER if folder is None else as_path(folder, "folder")
     registry = _registry(folder)
     if (dataset, file) not in registry:
-        known = [f for d, f in registry if d == dataset] or sorted({d for d, _ in registry})
-        raise ValueError(f"the registry has no file {dataset}/{file}; it has: {', '.join(known)}")
-    sha256, url = registry[dataset, file]
+        known = [f for d, f in registry if d == dataset]
+        sought, known = (file, known) if known else (dataset, sorted({d for d, _ in registry}))
+        raise ValueError(
+            f"the registry has no file {dataset}/{file}{did_you_mean(sought, known)}; "
+            f"it has: {', '.join(known)}"
+        )
+    expected = registry[dataset, file]
 
-    if given := os.environ.get("COOKBOOK_DATA"):
-        path = Path(given) / dataset / file
-        if path.is_file():
-            if (found := _sha256(path)) != sha256:
-                raise ValueError(
-                    f"{path} (in the folder named by COOKBOOK_DATA) is not the file it should be "
-                    f"and was not used: its SHA-256 is {found}, expected {sha256}; delete it"
-                )
-            return path
-    path = folder / "downloads" / dataset / file
-    if path.is_file() and _sha256(path) == sha256:
+    if (given := _given_folder()) and _is_file(path := given / dataset / file):
+        if (found := _sha256(path)) != expected.sha256:
+            raise ValueError(
+                f"{path} (in the folder named by COOKBOOK_DATA) is not the file it should be "
+                f"and was not used: its SHA-256 is {found}, expected {expected.sha256}; delete it"
+            )
         return path
-
-    _download(url, sha256, path, progressbar)
+    downloads = folder / "downloads"
+    path = downloads / dataset / file
+    if not os.path.realpath(path.parent).startswith(os.path.realpath(downloads) + os.sep):
+        raise DataUnavailableError(
+            f"{path.parent} must be a folder inside of {downloads}, got a link to "
+            f"{os.path.realpath(path.parent)}; delete the link"
+        )
+    if not (_is_file(path) and _sha256(path) == expected.sha256):
+        _download(expected, path, progressbar)
     return path
 
 
-def _download(url: str, sha256: str, path: Path, progressbar: bool) -> None:
-    """Bring the file from `url` to `path`, where its last two parts are data set and file."""
-    from requests.exceptions import RequestException
-
-    with warnings.catch_warnings():
-        # tqdm, which pooch imports, warns in a notebook without ipywidgets.
-        warnings.filterwarnings("ignore", "IProgress not found")
-        import pooch
-
+def _download(expected: Registered, path: Path, progressbar: bool) -> None:
+    """Bring a file to `path`, where its last two parts are data set and file."""
     dataset, file = path.parts[-2:]
+    absent = f"{dataset}/{file} is not on this machine and"
     advice = (
         "run `make data` with a network, or set COOKBOOK_DATA to a folder that holds "
         f"{dataset}/{file}"
     )
-    pooch.get_logger().setLevel("WARNING")  # by default it announces each download on stderr
     try:
-        pooch.retrieve(url, f"sha256:{sha256}", file, path.parent, progressbar=progressbar)
-    except RequestException as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise OSError(f"{path} is not a file")
+        download(
+            expected.url,
+            path,
+            sha256=expected.sha256,
+            size=expected.size,
+            progressbar=progressbar,
+        )
+    except DownloadError as error:
         raise DataUnavailableError(
-            f"{dataset}/{file} is not on this machine and could not be downloaded from {url} "
-            f"({type(error).__name__}); {advice}"
+            f"{absent} could not be downloaded from {expected.url} ({error}); {advice}"
         ) from None
     except OSError as error:
         raise DataUnavailableError(
-            f"{dataset}/{file} is not on this machine and {path.parent} cannot be written "
-            f"({error}); make that folder writable, or {advice}"
+            f"{absent} {path.parent} cannot be written ({error}); make that folder writable, or "
+            f"{advice}"
         ) from None
 
 
-def _registry(folder: Path) -> dict[tuple[str, str], tuple[str, str]]:
-    """Return SHA-256 and address of each (dataset, file) of ``registry.csv``."""
-    with open(folder / "registry.csv", newline="", encoding="utf-8") as lines:
-        return {(r["dataset"], r["file"]): (r["sha256"], r["url"]) for r in csv.DictReader(lines)}
+def _registry(folder: Path) -> dict[tuple[str, str], Registered]:
+    """Return what ``registry.csv`` says of each (dataset, file)."""
+    path = folder / "registry.csv"
+    what = "a registry, such as the project's data/registry.csv,"
+    return parse_registry(path, read_text(path, what, DataUnavailableError))
+
+
+def _given_folder() -> Path | None:
+    """Return the folder that COOKBOOK_DATA names, or None where it is not set."""
+    given = os.environ.get("COOKBOOK_DATA")
+    if not given:
+        return None
+    if not os.path.isdir(given):
+        raise NotADirectoryError(
+            f"COOKBOOK_DATA must name a folder of real data, got {given!r}, which is none; "
+            "unset it to use the downloads"
+        )
+    return Path(given)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise OSError(f"{path} cannot be looked up: {error.strerror}") from None
 
 
 def _sha256(path: Path) -> str:
-    status = path.stat()
-    return _sha256_once(path.resolve(), status.st_size, status.st_mtime_ns)
+    """Hash a file, each time anew: equal size and time do not tell that it is unchanged."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise OSError(f"{path} cannot be read: {error.strerror}") from None
 
 
-@functools.cache
-def _sha256_once(path: Path, size: int, mtime_ns: int) -> str:
-    """Hash a file once in a process; a changed size or time makes it another file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _require_text(value: Any, what: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be text, got {type(value).__name__}")
 
 
-class SceneReader(BaseReader):
+class CheckedReader(BaseReader):
+    """A reader that says in one line which of its arguments is wrong."""
+
+    def read(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the data set; arguments replace those of the catalog.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is unknown, missing or wrong.
+        """
+        what = self.kwargs.get("name") or f"a {type(self).__name__}"
+        if args:
+            raise TypeError(f"{what}: the arguments of read must be named, got {args[0]!r}")
+        arguments = {**self.kwargs, **kwargs}
+        parameters = inspect.signature(self._read).parameters
+        if unknown := [name for name in arguments if name not in parameters]:
+            raise TypeError(
+                f"{what}: the arguments of read must be among {', '.join(parameters)}, "
+                f"got {unknown[0]!r}{did_you_mean(unknown[0], parameters)}"
+            )
+        if missing := [
+            name
+            for name, parameter in parameters.items()
+            if parameter.default is parameter.empty and name not in arguments
+        ]:
+            raise TypeError(f"{what}: the catalog must give {', '.join(missing)}, got none")
+        require_facts(arguments, what)
+        return super().read(**kwargs)
+
+
+class SceneReader(CheckedReader):
     """One satellite scene from GeoTIFFs, one file per band or one file with all bands.
 
     The arguments come from the catalog; a caller gives ``read`` the ``year`` and, if need be, the
@@ -259,18 +351,19 @@ class SceneReader(BaseReader):
         Raises
         ------
         ValueError
-            If there is no scene of that year, or its bands do not share one grid and CRS.
+            If there is no scene of that year, its bands do not share one grid and CRS, or a file
+            holds another number of bands, another kind of numbers or another nodata value.
         DataUnavailableError
             If a file is absent.
         OSError
-            If a file is not a whole GeoTIFF.
+            If a file is damaged: here, or on compute where only its pixels show it.
         """
         if year not in scenes:
             years = ", ".join(map(str, scenes))
             raise ValueError(f"{name} has no scene of the year {year!r}; its years are: {years}")
         scene, bands = scenes[year], scenes[year]["bands"]
-        paths = [files.format(**scene, number=band["number"]) for band in bands]
-        raw = _open_geotiffs(folder, list(dict.fromkeys(paths)), len(bands), chunks, made_by)
+        paths = [file_of(files, {**scene, "number": band["number"]}) for band in bands]
+        raw = _open_bands(name, folder, paths, fill, chunks, made_by)
         return (
             _as_bands(raw, bands, fill)
             .assign_coords(time=np.datetime64(scene["date"], "ns"))
@@ -279,7 +372,7 @@ class SceneReader(BaseReader):
         )
 
 
-class SeriesReader(BaseReader):
+class SeriesReader(CheckedReader):
     """Scenes of one place and one kind of sensor, on one grid: a GeoTIFF per date and band."""
 
     imports = {"rioxarray"}
@@ -321,14 +414,19 @@ class SeriesReader(BaseReader):
         Raises
         ------
         ValueError
-            If bands or dates do not share one grid and CRS.
+            If bands or dates do not share one grid and CRS, or a file holds another number of
+            bands, another kind of numbers or another nodata value.
         DataUnavailableError
             If a file is absent.
         OSError
-            If a file is not a whole GeoTIFF.
+            If a file is damaged: here, or on compute where only its pixels show it.
         """
-        paths = [files.format(date=date, number=band["number"]) for date in dates for band in bands]
-        raw = _open_geotiffs(folder, paths, len(paths), chunks, made_by)
+        paths = [
+            file_of(files, {"date": date, "number": band["number"]})
+            for date in dates
+            for band in bands
+        ]
+        raw = _open_bands(name, folder, paths, fill, chunks, made_by)
         n = len(bands)
         scenes = [
             _as_bands(raw.isel(band=slice(n * k, n * k + n)), bands, fill)
@@ -337,7 +435,7 @@ class SeriesReader(BaseReader):
         return _along_time(scenes, dates).assign_attrs(attrs).rename(name)
 
 
-class TruthReader(BaseReader):
+class TruthReader(CheckedReader):
     """The truth of a simulated scene: one GeoTIFF whose bands are label maps."""
 
     imports = {"rioxarray"}
@@ -374,10 +472,13 @@ class TruthReader(BaseReader):
         DataUnavailableError
             If the file is absent.
         OSError
-            If the file is not a whole GeoTIFF.
+            If the file is damaged: here, or on compute where only its pixels show it.
         """
-        raw = _open_geotiffs(folder, [files], len(maps), chunks, made_by)
-        area = float(raw.attrs["lake_area_km2"])  # a tag of the file
+        if "date" not in attrs:
+            raise ValueError(f"attrs must have the date of the truth, got {attrs}")
+        path = _find(folder, file_of(files, {}), made_by)
+        raw = open_geotiffs([path], _labels(len(maps)), chunks)
+        area = _area(path, raw.attrs.get("lake_area_km2"))  # a tag of the file
         raw = raw.assign_coords(time=np.datetime64(attrs["date"], "ns")).drop_attrs(deep=False)
         truth = {
             name: raw.isel(band=number, drop=True).assign_attrs(flags)
@@ -386,7 +487,7 @@ class TruthReader(BaseReader):
         return xr.Dataset(truth, attrs={**attrs, "lake_area_km2": area})
 
 
-class SeriesTruthReader(BaseReader):
+class SeriesTruthReader(CheckedReader):
     """The truth of a simulated series: one GeoTIFF with a label map for each date."""
 
     imports = {"rioxarray"}
@@ -424,15 +525,18 @@ class SeriesTruthReader(BaseReader):
         Raises
         ------
         ValueError
-            If the file has not one band for each date.
+            If the file has not one band of uint8 for each date.
         DataUnavailableError
             If the file is absent.
         OSError
-            If the file is not a whole GeoTIFF.
+            If the file is damaged: here, or on compute where only its pixels show it.
         """
-        raw = _open_geotiffs(folder, [files], len(dates), chunks, made_by).drop_attrs(deep=False)
-        layers = [raw.isel(band=k, drop=True) for k in range(len(dates))]
+        if len(maps) != 1:
+            raise ValueError(f"maps must name one variable for all dates, got {list(maps)}")
         ((name, flags),) = maps.items()
+        path = _find(folder, file_of(files, {}), made_by)
+        raw = open_geotiffs([path], _labels(len(dates)), chunks).drop_attrs(deep=False)
+        layers = [raw.isel(band=k, drop=True) for k in range(len(dates))]
         labels = _along_time(layers, dates).assign_attrs(flags)
         return xr.Dataset({name: labels}, attrs=dict(attrs))
 
@@ -452,73 +556,70 @@ def _along_time(arrays: Sequence[xr.DataArray], dates: Sequence[str]) -> xr.Data
     return xr.concat(arrays, time, coords="minimal", compat="override", join="exact")
 
 
-def _open_geotiffs(
-    folder: str, files: Sequence[str], n_bands: int, chunks: Any, made_by: str | None
+def _open_bands(
+    name: str, folder: str, paths: Sequence[str], fill: float, chunks: Any, made_by: str | None
 ) -> xr.DataArray:
-    """Open GeoTIFFs that share one grid as one lazy array (band, y, x) of their own values."""
-    import fsspec
-    import rasterio
-    import rioxarray
-
-    # intake gives the folder of the catalog as an address, file:///…
-    data_folder = Path(fsspec.core.strip_protocol(folder))
-    opened: list[xr.DataArray] = []
-    for file in files:
-        if made_by is None:
-            path = fetch(*file.split("/"), folder=data_folder)
-        elif not (path := data_folder / "simulated" / file).is_file():
-            raise DataUnavailableError(f"there is no file {path}; run `{made_by}` to make it")
-        _require_whole(path, made_by or "make data")
-        with rasterio.Env():  # sends GDAL's warnings to the log, not to stderr
-            array = rioxarray.open_rasterio(path, chunks=chunks)
-        _require_one_grid(file, array, files[0], opened[0] if opened else array)
-        opened.append(array)
-    bands = xr.concat(
-        opened, "band", coords="minimal", compat="override", join="exact", combine_attrs="override"
-    )
-    if bands.sizes["band"] != n_bands:
+    """Open the files of bands: one for each band, or one that holds all of them."""
+    found = list(dict.fromkeys(paths))
+    if len(found) not in (1, len(paths)):
         raise ValueError(
-            f"{', '.join(files)}: found {bands.sizes['band']} bands, expected {n_bands}"
+            f"{name}: files must lead to one file for all bands or one for each, got {len(found)} "
+            f"for {len(paths)} bands"
         )
-    return bands
+    kind = Kind(len(paths) // len(found), ("uint8", "int8", "uint16", "int16", "float32"), fill)
+    return open_geotiffs([_find(folder, path, made_by) for path in found], kind, chunks)
 
 
-def _require_whole(path: Path, made_by: str) -> None:
-    """Refuse a file that cannot be opened or ends before its last block, reading its header only.
+def _labels(n_maps: int) -> Kind:
+    return Kind(n_maps, ("uint8",), MISSING_LABEL)
 
-    GDAL tells where each block lies in a TIFF by the metadata items BLOCK_OFFSET and BLOCK_SIZE.
-    """
-    import rasterio
 
-    cure = f"delete it and run `{made_by}`"
+def _area(file: File, text: Any) -> float:
     try:
-        with rasterio.open(path) as file:
-            ends = [
-                int(file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) or 0)
-                + int(file.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band) or 0)
-                for band in file.indexes
-                for (row, column), _ in file.block_windows(band)
-            ]
-    except rasterio.errors.RasterioError as error:
-        raise OSError(f"{path} is not a readable GeoTIFF ({error}); {cure}") from None
-    if (size := path.stat().st_size) < max(ends):
-        raise OSError(
-            f"{path} is cut short: it has {size} bytes, expected at least {max(ends)}; {cure}"
-        )
-
-
-def _require_one_grid(file: str, array: xr.DataArray, first: str, expected: xr.DataArray) -> None:
-    if array.rio.crs != expected.rio.crs:
-        raise ValueError(
-            f"all files must share one CRS, but {file} is in {array.rio.crs} and "
-            f"{first} in {expected.rio.crs}"
-        )
-    grid, expected_grid = (
-        {"shape": a.rio.shape, "transform": tuple(a.rio.transform())[:6]} for a in (array, expected)
+        if 0 <= (area := float(text)) < float("inf"):
+            return area
+    except (TypeError, ValueError):
+        pass
+    raise OSError(
+        f"{file.path} must have the tag lake_area_km2, an area, got {text!r}; {file.cure}"
     )
-    if grid != expected_grid:
-        raise ValueError(
-            f"all files must share one grid, but {file} has {grid} and {first} has {expected_grid}"
+
+
+def _find(folder: str, file: str, made_by: str | None) -> File:
+    """Return a simulated file by its place, or a registered one, fetched."""
+    data_folder = local_folder(folder)
+    if made_by is None:
+        return File(fetch(*file.split("/"), folder=data_folder), "make data")
+    if not _is_file(path := data_folder / "simulated" / file):
+        raise DataUnavailableError(f"there is no file {path}; run `{made_by}` to make it")
+    _require_undamaged(path, made_by)
+    return File(path, made_by)
+
+
+def _require_undamaged(path: Path, made_by: str) -> None:
+    """Compare a simulated file with the checksums in its folder, if there are any.
+
+    GDAL does not: where a byte of a compressed block has changed, it decodes other pixels.
+    """
+    sums = path.with_name("checksums.json")
+    if not _is_file(sums):
+        return
+    cure = f"delete {path.parent} and run `{made_by}`"
+    try:
+        expected = json.loads(read_text(sums, "checksums", OSError))["files"][path.name]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise OSError(f"{sums} must hold the checksum of {path.name}, got none; {cure}") from None
+    found, size = 0, 0
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                found, size = zlib.crc32(piece, found), size + len(piece)
+    except OSError as error:
+        raise OSError(f"{path} cannot be read: {error.strerror}") from None
+    if [size, found] != expected:
+        raise OSError(
+            f"{path} is damaged: its size and CRC-32 must be {expected}, got {[size, found]}; "
+            + cure
         )
 
 

@@ -6,22 +6,36 @@ import functools
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import require_dims
+from cookbook_utils import _files
+from cookbook_utils._checks import (
+    as_real_array,
+    require_bool,
+    require_choice,
+    require_dims,
+    require_integer,
+    require_number,
+)
+from cookbook_utils._conventions import mask_and_float
+from cookbook_utils._files import as_path
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from cookbook_utils.shards import PointShards, ShardWriter
 
 _WGS84_AXIS = 6378137.0  # m, semi-major
 _WGS84_FLATTENING = 1 / 298.257223563
 _QUERY = 2**16  # points whose neighbors are looked up at a time
 _ROWS = 4096  # rows that a thread takes at a time
+_SAME_PLACE = 1e-6  # m; what rounding leaves between 180 and -180 degrees, or at a pole
+_BANDWIDTHS = _SAME_PLACE, 1e8  # m; beyond both ends squares of distances leave float32
+_MOST_HOPS = 1000  # long before, neighbors have the same features
 
 
 def neighbor_graph(
@@ -47,8 +61,8 @@ def neighbor_graph(
         Neighbors of a point, itself never among them; points at the same place are, at distance 0.
         Of points equally far one and the same is always taken, but which one is not defined.
     bandwidth : float, optional
-        Meters, for Gaussian weights. By default the median of all distances to neighbors, those
-        of 0 left out.
+        Meters, for Gaussian weights, a micrometer to 100 000 km. By default the median of all
+        distances to neighbors, those of 0 left out.
     weights : {"gaussian", "uniform"}, default "gaussian"
         Weight of a neighbor at distance d: ``exp(-d**2 / (2 * bandwidth**2))``, which in float32 is
         0 beyond 14 bandwidths; or 1.
@@ -66,7 +80,8 @@ def neighbor_graph(
     Raises
     ------
     TypeError
-        If `k` is not an integer or `bandwidth` not a number.
+        If coordinates are not real numbers, `k` is not an integer, `bandwidth` not a number,
+        `weights` no text or `symmetric` not a boolean.
     ValueError
         If the lengths differ, coordinates are missing or out of range, there are no more than `k`
         points, or an option is not as described.
@@ -89,19 +104,13 @@ def neighbor_graph(
     """
     from scipy.sparse import csr_array
 
-    if weights not in ("gaussian", "uniform"):
-        raise ValueError(f"weights is {weights!r}; expected 'gaussian' or 'uniform'")
-    if bandwidth is not None:
-        _require_number(bandwidth, "bandwidth")
-        if weights == "uniform" or not 0 < bandwidth < np.inf:
-            raise ValueError(
-                f"bandwidth is {bandwidth} with {weights} weights; expected meters above 0, "
-                "and only with gaussian weights"
-            )
+    k, bandwidth, weights, symmetric = _checked_links(k, bandwidth, weights, symmetric).values()
     xyz = _cartesian(*_coordinates(longitude, latitude))
-    _require_integer(k, "k", least=1)
     if k >= len(xyz):
-        raise ValueError(f"{len(xyz)} points have no k={k} neighbors each; expected more than {k}")
+        raise ValueError(
+            f"k must be less than the number of points, since none is its own neighbor, got k={k} "
+            f"for {len(xyz)} points"
+        )
     neighbors, values = _nearest(xyz, k)
     if weights == "uniform":
         values[:] = 1
@@ -148,7 +157,7 @@ def smooth_features(
     alpha : float
         Share that a point keeps in every hop, 0 to 1.
     hops : int
-        How many times neighbors are mixed in, at least 1; those h links away have a say after h
+        How many times neighbors are mixed in, 1 to 1000; those h links away have a say after h
         hops.
     normalize : bool, default True
         Weighted mean of the neighbors (True) or weighted sum (False).
@@ -161,10 +170,11 @@ def smooth_features(
     Raises
     ------
     TypeError
-        If `alpha` is not a number or `hops` not an integer.
+        If features are not float32 or float64, `graph` is no sparse matrix of real numbers, `alpha`
+        not a number, `hops` not an integer or `normalize` not a boolean.
     ValueError
-        If shapes do not match, features are not finite floats, weights are below 0 or not finite,
-        or an option is out of range.
+        If shapes do not match, features are not finite, weights are below 0 or not finite, an
+        option is out of range, or a sum of weighted features overflows.
 
     Notes
     -----
@@ -182,17 +192,20 @@ def smooth_features(
     >>> smooth_features(np.array([[0.0], [1.0], [0.0]]), graph, alpha=0.5, hops=1).ravel()
     array([0.5, 0.5, 0.5])
     """
-    _check_smoothing(alpha, hops)
+    _check_smoothing(alpha, hops, normalize)
     if isinstance(features, xr.DataArray):
         require_dims(features, ("point", "feature"), "features")
         ordered = features.transpose("point", "feature")
+        if features.dtype.kind == "f":
+            ordered = mask_and_float(ordered)
         values = smooth_features(ordered.values, graph, alpha=alpha, hops=hops, normalize=normalize)
         return ordered.copy(data=values).transpose(*features.dims)
-    x = np.asarray(features)
-    if x.ndim != 2 or x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):
+    x = np.asarray(as_real_array(features, "features"))
+    if x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):
+        raise TypeError(f"features must be float32 or float64, got dtype {x.dtype}")
+    if x.ndim != 2 or not x.size:
         raise ValueError(
-            f"features have shape {x.shape} and dtype {x.dtype}; expected (n, features) in float32 "
-            "or float64"
+            f"features must have the shape (n, features), both at least 1, got {x.shape}"
         )
     graph = _checked_graph(graph, len(x))
     if not np.isfinite(x).all():
@@ -247,41 +260,66 @@ def smooth_shards(
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    TypeError, FileNotFoundError, ValueError
         As the functions and classes named above raise them.
+    OSError
+        If there is no space for the result or the scratch files, or another process is still
+        writing the target after two minutes.
 
     Notes
     -----
     In memory are the coordinates and the graph of all points, at most about 130 bytes a point for
     k = 8 however many features it has, and the features of one block of points that lie together
     with its halo: all that lies within `hops` links of it. Features wait on disk, in two scratch
-    files in the target folder, each the size of the features, that are gone at the end however it
-    comes. There they are ordered by block, since points that lie together may be far apart in the
-    shards.
+    files in the target folder, each the size of the features. Their space is reserved first, and
+    they are gone at the end however it comes. There the features are ordered by block, since points
+    that lie together may be far apart in the shards.
     """
-    from scipy.spatial import cKDTree
-
     from cookbook_utils.shards import PointShards, ShardWriter
 
-    _check_smoothing(alpha, hops)
-    _require_integer(block_size, "block_size", least=1)
-    source, target = PointShards(source_folder), Path(target_folder)
+    _check_smoothing(alpha, hops, normalize)
+    require_integer(block_size, "block_size", least=1)
+    source, target = PointShards(source_folder), as_path(target_folder, "target_folder")
+    if not isinstance(kind, str):
+        raise TypeError(f"kind must be text such as 'dynamic+static', got {kind!r}")
     names = {name: source.features.get(name) for name in kind.split("+")}
     if unknown := [name for name in names if names[name] is None]:
         raise ValueError(
             f"{source.folder} has no features {', '.join(unknown)}; it has: "
             f"{', '.join(source.features)}"
         )
-    links = {"k": k, "bandwidth": bandwidth, "weights": weights, "symmetric": symmetric}
-    smoothing = {"alpha": float(alpha), "hops": int(hops), "normalize": normalize} | links
+    links = _checked_links(k, bandwidth, weights, symmetric)
+    smoothing = {"alpha": float(alpha), "hops": int(hops), "normalize": bool(normalize)} | links
     attrs = source.attrs | {"smoothing": smoothing}
-    writer = ShardWriter(target, names, shard_size=shard_size, attrs=attrs)
-    if writer.complete:
-        return target
 
+    def write() -> ShardWriter:
+        return ShardWriter(target, names, shard_size=shard_size, attrs=attrs)
+
+    if write().complete:
+        return target
+    graph = neighbor_graph(source.read("longitude"), source.read("latitude"), **links)
+    with _files.claim(target / "manifest.json"):
+        writer = write()
+        if not writer.complete:  # another process wrote it meanwhile
+            with writer:
+                _smooth_into(writer, source, graph, block_size, smoothing)
+    return target
+
+
+def _smooth_into(
+    writer: ShardWriter,
+    source: PointShards,
+    graph: csr_array,
+    block_size: int,
+    smoothing: dict[str, Any],
+) -> None:
+    """Smooth the points of a folder of shards that a writer does not hold yet."""
+    from scipy.spatial import cKDTree
+
+    alpha, hops, normalize = (smoothing[key] for key in ("alpha", "hops", "normalize"))
     place = source.read("longitude"), source.read("latitude")
-    graph = neighbor_graph(*place, **links)
-    n = source.n_points
+    n, names = source.n_points, list(writer.features)
+    widths = [len(writer.features[name]) for name in names]
     pieces = [slice(a, min(a + block_size, n)) for a in range(0, n, block_size)]
     # In the order of the tree's leaves points lie together. Sorted within a block, those of one
     # shard are one run on disk too.
@@ -290,13 +328,13 @@ def smooth_shards(
         order[piece].sort()
     position = np.empty(n, np.intp)
     position[order] = np.arange(n)
-    widths = [len(names[name]) for name in names]
 
-    target.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryFile(dir=target) as raw,
-        tempfile.TemporaryFile(dir=target) as smoothed,
+        tempfile.TemporaryFile(dir=writer.folder) as raw,
+        tempfile.TemporaryFile(dir=writer.folder) as smoothed,
     ):
+        for scratch in (raw, smoothed):
+            _files.allocate(scratch, 4 * n * sum(widths), writer.folder)
         n_bad = 0
         for piece in pieces:
             x = np.concatenate([source.read(name, piece) for name in names], axis=1)
@@ -313,38 +351,42 @@ def smooth_shards(
             # Links that leave the halo are cut, which is not felt in the block after `hops` hops.
             x = _smooth(x, here[:, rows], keep, scale, hops)
             _mapped(smoothed, n, widths)[piece] = x[np.searchsorted(rows, block)]
-        with writer:
-            for start in range(writer.n_points, n, block_size):
-                piece = slice(start, start + block_size)
-                x = np.split(
-                    _mapped(smoothed, n, widths)[position[piece]], np.cumsum(widths)[:-1], axis=1
-                )
-                writer.append(
-                    source.read("point", piece), place[0][piece], place[1][piece],
-                    **dict(zip(names, x, strict=True)),
-                )  # fmt: skip
-    return target
+        for start in range(writer.n_points, n, block_size):
+            piece = slice(start, start + block_size)
+            x = np.split(
+                _mapped(smoothed, n, widths)[position[piece]], np.cumsum(widths)[:-1], axis=1
+            )
+            writer.append(
+                source.read("point", piece), place[0][piece], place[1][piece],
+                **dict(zip(names, x, strict=True)),
+            )  # fmt: skip
 
 
 # -- places and neighbors ---------------------------------------------------------------------
 
 
 def _coordinates(longitude: Any, latitude: Any) -> tuple[np.ndarray, np.ndarray]:
-    longitude, latitude = (np.asarray(a, np.float64) for a in (longitude, latitude))
+    longitude, latitude = (
+        np.asarray(as_real_array(values, name), np.float64)
+        for name, values in (("longitude", longitude), ("latitude", latitude))
+    )
     if longitude.ndim != 1 or longitude.shape != latitude.shape:
         raise ValueError(
-            f"longitude has shape {longitude.shape}, latitude {latitude.shape}; expected one value "
-            "of each for every point"
+            "longitude and latitude must have one value for each point, got the shapes "
+            f"{longitude.shape} and {latitude.shape}"
         )
     missing = np.count_nonzero(~(np.isfinite(longitude) & np.isfinite(latitude)))
     if missing:
-        raise ValueError(f"{missing} of {longitude.size} points have no finite coordinates")
+        raise ValueError(
+            f"longitude and latitude must be finite, got {missing} of {longitude.size} points "
+            "where they are not"
+        )
     for name, values, low, high in (
         ("latitude", latitude, -90, 90), ("longitude", longitude, -180, 360)
     ):  # fmt: skip
         if values.size and not low <= values.min() <= values.max() <= high:
             raise ValueError(
-                f"{name} must lie between {low} and {high} degrees, found {values.min():g} to "
+                f"{name} must lie between {low} and {high} degrees, got {values.min():g} to "
                 f"{values.max():g}: are longitude and latitude swapped, or projected, in meters?"
             )
     return longitude, latitude
@@ -376,6 +418,7 @@ def _nearest(xyz: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.argsort(index, axis=1)
         neighbors[points] = np.take_along_axis(index, order, axis=1)
         distances[points] = np.take_along_axis(distance, order, axis=1)
+    distances[distances < _SAME_PLACE] = 0
     return neighbors, distances
 
 
@@ -405,6 +448,11 @@ def _smooth(
             args = graph.indptr, graph.indices, graph.data, keep, scale, x, out
             list(pool.map(lambda start, args=args: hop(*args, start, start + _ROWS), starts))
             x, out, spare = out, spare, out
+    if not np.isfinite(x).all():
+        raise ValueError(
+            f"features must be so small that their weighted sums stay finite in {x.dtype}: "
+            "standardize them first"
+        )
     return x
 
 
@@ -456,36 +504,50 @@ def _mapped(file: Any, n: int, widths: list[int]) -> np.memmap:
 def _checked_graph(graph: Any, n: int) -> csr_array:
     from scipy.sparse import csr_array, issparse
 
-    if not issparse(graph) or graph.shape != (n, n):
-        found = f"shape {graph.shape}" if issparse(graph) else type(graph).__name__
-        raise ValueError(f"graph has {found}; expected a sparse matrix ({n}, {n}) for {n} points")
-    graph = csr_array(graph)
-    graph.check_format()
+    wanted = f"graph must be a sparse matrix of the shape ({n}, {n}), for {n} points"
+    if not issparse(graph):
+        raise TypeError(f"{wanted}, got {type(graph).__name__}")
+    if graph.dtype.kind not in "buif":
+        raise TypeError(f"{wanted}, with weights that are real numbers, got dtype {graph.dtype}")
+    if graph.shape != (n, n):
+        raise ValueError(f"{wanted}, got the shape {graph.shape}")
+    try:
+        graph = csr_array(graph)
+        graph.check_format()
+    except ValueError as error:
+        raise ValueError(f"{wanted}, got one that is damaged: {error}") from None
+    if graph.dtype not in (np.float32, np.float64):
+        graph = graph.astype(np.float64)
     if graph.nnz and not 0 <= graph.data.min() <= graph.data.max() < np.inf:
         raise ValueError(
-            f"graph has weights from {graph.data.min():g} to {graph.data.max():g}; expected finite "
-            "weights of 0 or more"
+            "graph must have finite weights of 0 or more, got weights from "
+            f"{graph.data.min():g} to {graph.data.max():g}"
         )
     return graph
 
 
-def _check_smoothing(alpha: float, hops: int) -> None:
-    _require_number(alpha, "alpha")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}; expected 0 to 1")
-    _require_integer(hops, "hops", least=1)
+def _checked_links(k: Any, bandwidth: Any, weights: Any, symmetric: Any) -> dict[str, Any]:
+    """Return the options of a graph by name, as JSON holds them."""
+    require_choice(weights, "weights", ("gaussian", "uniform"))
+    if bandwidth is not None:
+        least, most = _BANDWIDTHS
+        bandwidth = require_number(bandwidth, "bandwidth", least=least, most=most)
+        if weights == "uniform":
+            raise ValueError(
+                f"bandwidth must be None with uniform weights, which have none, got {bandwidth}"
+            )
+    return {
+        "k": require_integer(k, "k", least=1),
+        "bandwidth": bandwidth,
+        "weights": weights,
+        "symmetric": require_bool(symmetric, "symmetric"),
+    }
 
 
-def _require_number(value: Any, name: str) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; expected a number")
-
-
-def _require_integer(value: Any, name: str, *, least: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; expected an integer")
-    if value < least:
-        raise ValueError(f"{name} is {value}; expected at least {least}")
+def _check_smoothing(alpha: float, hops: int, normalize: bool) -> None:
+    require_number(alpha, "alpha", least=0, most=1)
+    require_integer(hops, "hops", least=1, most=_MOST_HOPS)
+    require_bool(normalize, "normalize")
 
 
 def _refuse(n_bad: int, n: int) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions import require_reflectance
+from cookbook_utils._conventions import mask_and_float, require_reflectance
 
 
 def ndvi(scene: xr.DataArray) -> xr.DataArray:
@@ -14,19 +14,21 @@ def ndvi(scene: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     scene
-        Reflectance with a ``band`` dimension that holds "nir" and "red".
+        Reflectance in floats with a ``band`` dimension that holds "nir" and "red", once each.
 
     Returns
     -------
     xarray.DataArray
         Dimensionless, the dimensions of `scene` without ``band``, lazy if `scene` is. NaN where
-        a band is missing or the two do not sum to more than 0 (reflectance below 0 over dark
-        water, where the index means nothing).
+        a band is missing (NaN or nodata) or the two do not sum to more than 0 (reflectance below
+        0 over dark water, where the index means nothing).
 
     Raises
     ------
+    TypeError
+        If `scene` is not a DataArray of floats.
     ValueError
-        If `scene` is not reflectance, or lacks a band.
+        If `scene` is not reflectance, or lacks a band or has it twice.
 
     References
     ----------
@@ -52,7 +54,7 @@ def mndwi(scene: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     scene
-        Reflectance with a ``band`` dimension that holds "green" and "swir1".
+        Reflectance in floats with a ``band`` dimension that holds "green" and "swir1", once each.
 
     Returns
     -------
@@ -61,8 +63,10 @@ def mndwi(scene: xr.DataArray) -> xr.DataArray:
 
     Raises
     ------
+    TypeError
+        If `scene` is not a DataArray of floats.
     ValueError
-        If `scene` is not reflectance, or lacks a band.
+        If `scene` is not reflectance, or lacks a band or has it twice.
 
     References
     ----------
@@ -86,14 +90,20 @@ def _normalized_difference(
 ) -> xr.DataArray:
     require_dims(scene, ["band"], "scene", allow_extra=True)
     require_reflectance(scene, name)
-    index = scene.get_index("band")
-    missing = [band for band in (plus, minus) if band not in index]
-    if missing:
-        raise ValueError(
-            f"{name} needs the bands {plus!r} and {minus!r}; the scene lacks {missing}, "
-            f"it has {list(index)}"
+    if scene.dtype.kind != "f":
+        raise TypeError(
+            f"scene must hold reflectance in floats, got dtype {scene.dtype}: "
+            "call cookbook_utils.scaling.to_reflectance(scene) first"
         )
-    one, other = (scene.isel(band=index.get_loc(band), drop=True) for band in (plus, minus))
+    bands = scene.get_index("band").tolist()
+    if not bands.count(plus) == bands.count(minus) == 1:
+        missing = [band for band in (plus, minus) if band not in bands]
+        raise ValueError(
+            f"{name} needs the bands {plus!r} and {minus!r} once each; "
+            + (f"the scene lacks {missing}, it has {bands}" if missing else f"got {bands}")
+        )
+    scene = mask_and_float(scene)
+    one, other = (scene.isel(band=bands.index(band), drop=True) for band in (plus, minus))
     total = one + other
     result = ((one - other) / total.where(total > 0)).rename(name)
     result.attrs = {"long_name": long_name, "units": "1"}

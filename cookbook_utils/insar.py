@@ -12,22 +12,30 @@ Land Monitoring Service: names and units of the columns.
 
 from __future__ import annotations
 
+import csv
 import io
+import lzma
 import os
 import re
+import struct
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from intake.readers.readers import BaseReader
 
-from .datasets import DataUnavailableError, fetch
+from ._catalog import local_folder
+from ._checks import require_choice, require_integer, require_rising_time
+from ._conventions import dates_of, displacement_of, require_seen, step_of
+from ._files import as_path
+from .datasets import CheckedReader, DataUnavailableError, fetch
 from .shards import PointShards, read_labels
 
 EGMS_COLUMNS = {  # units and long name, by column; the format gives angles and heights as here
@@ -56,8 +64,17 @@ EGMS_COLUMNS = {  # units and long name, by column; the format gives angles and 
     "gnss_velocity": ("mm/yr", "velocity of the reference network toward the satellite"),
 }
 STATIC_FEATURES = ("height", "mean_velocity", "temporal_coherence", "amplitude_dispersion")
+MAX_DISPLACEMENT = 5000.0
+"""mm: more cannot be told from phase. Between two images six days apart a point may move a quarter
+of a wavelength, 14 mm, which makes 4.2 m in the five years of a delivery."""
+MAX_DATES = 100_000
+"""Dates of a series on regular dates, at most: every hour of eleven years."""
 _RENAMED = {"height_ortho": "height"}  # as deliveries of 2018-2022 and 2020-2024 say it
+_RESERVED = ("displacement", "filled_fraction", "point", "regime", "time")  # have a meaning here
 _POINTS = 4096  # filled at a time
+_MOST_HEADER = 1 << 17  # bytes of a line, also of the one that names the columns; they have 4000
+_MOST_RATIO = 50  # of a CSV to what it is packed to; numbers as text come to 4
+_SMALL_CSV = 1 << 26  # bytes that may be packed to anything
 
 
 # -- reading ----------------------------------------------------------------------------------
@@ -76,15 +93,26 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     xarray.Dataset
         ``displacement`` (point, time) float32, and every other column of numbers as a float32
         variable (point), ``height_ortho`` as ``height``; easting and northing float64. Coordinates
-        ``pid`` (text), ``longitude``, ``latitude`` (float64) and ``time``, in order of date.
+        ``pid`` (text), ``longitude``, ``latitude`` (float64) and ``time``, in order of date. An
+        empty cell is NaN.
 
     Raises
     ------
+    TypeError
+        If `path` is not a path.
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the zip is damaged or does not hold exactly one CSV, or the CSV lacks the coordinates or
-        dates, or a line of it is not whole.
+        If the zip is damaged or does not hold exactly one CSV; if a column is missing, is there
+        twice or has a name that this module gives to something else; if a date is none, or lies
+        before the first radar satellite or in the future; if a line has another number of cells
+        than the header, or a cell is no number; if a pid is empty or there twice; if a point has no
+        valid coordinates, or they are swapped; or if a displacement is beyond `MAX_DISPLACEMENT`.
+
+    Warns
+    -----
+    UserWarning
+        If the coordinates do not fit easting and northing, or lie outside of Europe.
 
     Examples
     --------
@@ -97,13 +125,12 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     array([[ 0. , -1.5]], dtype=float32)
     """
     import pyarrow as pa
-    from pyarrow import csv
+    from pyarrow import csv as pa_csv
 
-    path = Path(path)
+    path = as_path(path, "path")
     try:
         with _open_csv(path) as stream:
-            header = stream.readline().decode("utf-8-sig").strip()
-        names = [name.strip().strip('"') for name in header.split(",")]
+            names = _split(stream.readline().decode("utf-8-sig"))
         dates = _require_columns(path, names)
         attributes = [name for name in names if name not in dates and name != "pid"]
         exact = ("longitude", "latitude", "easting", "northing")
@@ -112,10 +139,10 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
         columns: dict[str, list[np.ndarray]] = {name: [] for name in ["pid", *attributes]}
         series: list[np.ndarray] = []
         with _open_csv(path) as stream:
-            reader = csv.open_csv(
+            reader = pa_csv.open_csv(
                 stream,
-                csv.ReadOptions(block_size=1 << 24, column_names=names, skip_rows=1),
-                convert_options=csv.ConvertOptions(column_types=types),
+                pa_csv.ReadOptions(block_size=1 << 24, column_names=names, skip_rows=1),
+                convert_options=pa_csv.ConvertOptions(column_types=types),
             )
             for batch in reader:
                 for name in columns:
@@ -124,27 +151,33 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
                 series.append(np.stack(block, axis=1))
     except FileNotFoundError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, UnicodeDecodeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        UnicodeDecodeError,
+        csv.Error,
+    ) as error:
         raise ValueError(f"{path} is damaged or not what its name says: {error}") from None
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: its CSV is not whole: {error}") from None
+        found = _first_fault(path, names, str(error))
+        raise ValueError(f"{path}: its CSV is not whole: {found}") from None
     if not series:
         raise ValueError(f"{path}: its CSV holds no points, only a header")
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    for name, limit in (("longitude", 180), ("latitude", 90)):
-        if bad := np.count_nonzero(~(np.abs(joined[name]) <= limit)):
-            raise ValueError(
-                f"{path}: {bad} of {len(joined[name])} points have no valid {name}, expected "
-                f"degrees from {-limit} to {limit}"
-            )
+    joined["pid"] = joined["pid"].astype(str)
+    displacement = np.concatenate(series)
+    _require_points(path, joined)
+    _require_displacement(path, joined["pid"], dates, displacement)
     coords = {
-        "pid": ("point", joined.pop("pid").astype(str), {"long_name": "identifier of the point"}),
+        "pid": ("point", joined.pop("pid"), {"long_name": "identifier of the point"}),
         "longitude": ("point", joined.pop("longitude"), {"units": "degrees_east"}),
         "latitude": ("point", joined.pop("latitude"), {"units": "degrees_north"}),
-        "time": pd.to_datetime(dates, format="%Y%m%d").to_numpy("datetime64[ns]"),
+        "time": np.array([_date(name) for name in dates], "datetime64[D]").astype("datetime64[ns]"),
     }
     attrs = {"units": "mm", "long_name": "displacement toward the satellite"}
-    data: dict[str, Any] = {"displacement": (("point", "time"), np.concatenate(series), attrs)}
+    data: dict[str, Any] = {"displacement": (("point", "time"), displacement, attrs)}
     for column, values in joined.items():
         name = _RENAMED.get(column, column)
         units, long_name = EGMS_COLUMNS.get(name, (None, column))
@@ -156,7 +189,7 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
         {
             "title": f"EGMS points, {path.stem}",
             "source": "European Ground Motion Service, Copernicus Land Monitoring Service",
-            "static_features": [name for name in STATIC_FEATURES if name in data],
+            "static_features": " ".join(name for name in STATIC_FEATURES if name in data),
             "crs": "EPSG:4326",
         },
     )
@@ -169,37 +202,195 @@ def _open_csv(path: Path) -> Iterator[io.BufferedIOBase]:
         raise FileNotFoundError(f"there is no file {path}")
     if path.suffix.lower() != ".zip":
         with open(path, "rb") as stream:
+            _require_header(path, stream)
             yield stream
         return
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.lower().endswith(".csv")]
-        if len(names) != 1:
-            found = ", ".join(names or archive.namelist()) or "nothing"
-            raise ValueError(f"{path} must hold one CSV, found {len(names)}: it holds {found}")
-        with archive.open(names[0]) as stream:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(_only_csv(path, archive)) as stream:
+            _require_header(path, stream)
             yield stream
+    except (RuntimeError, NotImplementedError, struct.error, lzma.LZMAError) as error:
+        # What zipfile says of a password, of ways to compress that it lacks, and of damage.
+        raise zipfile.BadZipFile(str(error)) from None
+
+
+def _only_csv(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """Return the one CSV of a zip, or raise unless there is one and it unpacks to a sane size."""
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    found = [member for member in members if member.filename.lower().endswith(".csv")]
+    if len(found) != 1:
+        names = ", ".join(member.filename for member in (found or members)[:12]) or "nothing"
+        raise ValueError(f"{path} must hold one CSV, found {len(found)}: it holds {names}")
+    size, packed = found[0].file_size, found[0].compress_size
+    if size > max(_SMALL_CSV, _MOST_RATIO * packed):
+        raise ValueError(
+            f"{path} must hold a CSV that was packed to no less than 1/{_MOST_RATIO} of its size, "
+            f"got {packed} bytes for {size}"
+        )
+    return found[0]
+
+
+def _require_header(path: Path, stream: io.BufferedIOBase) -> None:
+    """Raise unless the first line of a CSV has an end within a sane length."""
+    if len(stream.readline(_MOST_HEADER + 1)) > _MOST_HEADER:
+        raise ValueError(
+            f"{path}: its CSV must begin with a line of at most {_MOST_HEADER} bytes, which names "
+            "the columns, got a longer one"
+        )
+    stream.seek(0)
+
+
+def _split(line: str) -> list[str]:
+    """Return the cells of a line of CSV, without the spaces around them."""
+    line = line.rstrip("\r\n")
+    if "\r" in line:
+        raise csv.Error("a carriage return stands within a line")
+    cells = next(csv.reader([line]), [])
+    return [cell.strip() for cell in cells]
 
 
 def _require_columns(path: Path, names: list[str]) -> list[str]:
     """Return the columns that are dates, in order of date."""
+    found = f"found {', '.join(names[:12])}..."
     missing = [name for name in ("pid", "longitude", "latitude") if name not in names]
     if missing:
         raise ValueError(
-            f"{path}: its CSV lacks the columns {', '.join(missing)}; found "
-            f"{', '.join(names[:12])}..., expected the columns of EGMS Level 2a or 2b"
-        )
-    dates = [name for name in names if re.fullmatch(r"\d{8}", name)]
-    if not dates:
-        raise ValueError(
-            f"{path}: its CSV has no columns of dates such as 20200103; found "
-            f"{', '.join(names[:12])}..."
+            f"{path}: its CSV lacks the columns {', '.join(missing)}; {found}, expected those of "
+            "EGMS Level 2a or 2b, separated by commas"
         )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path}: its CSV has the columns {', '.join(twice)} more than once")
-    wrong = [d for d in dates if pd.isna(pd.to_datetime(d, format="%Y%m%d", errors="coerce"))]
-    if wrong:
-        raise ValueError(f"{path}: its CSV has columns that are no dates: {', '.join(wrong)}")
+    both = [name for pair in _RENAMED.items() if set(pair) <= set(names) for name in pair]
+    if taken := [*both, *(name for name in names if name in _RESERVED)]:
+        raise ValueError(
+            f"{path}: its CSV has the columns {', '.join(taken)}, names that the points returned "
+            "need for something else; rename them"
+        )
+    dates = [name for name in names if re.fullmatch("[0-9]{8}", name)]
+    # A date written in another way would become a feature of the points, and leave the series.
+    odd = [
+        name for name in set(names).difference(dates)
+        if not name[:1].isalpha() or re.search(r"\d{6}|\d{4}[\W_]\d\d?[\W_]\d", name)
+    ]  # fmt: skip
+    if odd:
+        raise ValueError(
+            f"{path}: its CSV has columns whose names are neither words nor dates such as "
+            f"20200103: {', '.join(map(repr, sorted(odd)[:12]))}"
+        )
+    if not dates:
+        raise ValueError(f"{path}: its CSV has no columns of dates such as 20200103; {found}")
+    for name in dates:
+        try:
+            when = _date(name)
+        except ValueError:
+            raise ValueError(f"{path}: its CSV has columns that are no dates: {name}") from None
+        require_seen(when, f"{path}: the column {name}")
     return sorted(dates)
+
+
+def _date(name: str) -> date:
+    return datetime.strptime(name, "%Y%m%d").date()
+
+
+def _first_fault(path: Path, names: list[str], message: str) -> str:
+    """Return the first line and column of a CSV that the parser refused, or else its message.
+
+    It says which cell it could not read, but not where, so the file is read again.
+    """
+    refused = re.search(r"column #(\d+): .*invalid value '(.*)'", message, re.DOTALL)
+    with _open_csv(path) as stream:
+        lines = iter(lambda: stream.readline(_MOST_HEADER + 1), b"")
+        for number, line in enumerate(lines, start=1):
+            if len(line) > _MOST_HEADER:
+                return f"line {number} is longer than {_MOST_HEADER} bytes"
+            try:
+                cells = _split(line.decode("utf-8", "replace"))
+            except csv.Error as error:
+                return f"line {number} cannot be split into cells ({error})"
+            if number == 1 or not any(cells):
+                continue
+            if len(cells) != len(names):
+                return f"line {number} has {len(cells)} cells, expected {len(names)}"
+            if refused and cells[int(refused[1])] == refused[2].strip():
+                column = names[int(refused[1])]
+                return f"line {number} has {refused[2]!r} in the column {column}, expected a number"
+    return message
+
+
+def _require_points(path: Path, columns: dict[str, np.ndarray]) -> None:
+    """Raise ValueError unless every point has a name of its own, a place and finite features."""
+    pid = columns["pid"]
+    names, counts = np.unique(pid, return_counts=True)
+    if names[0] == "":
+        raise ValueError(f"{path}: {counts[0]} of {len(pid)} points have an empty pid")
+    if counts.max() > 1:
+        raise ValueError(
+            f"{path}: the column pid has {str(names[counts.argmax()])!r} {counts.max()} times, "
+            "expected every point once"
+        )
+    for name, limit in (("longitude", 180), ("latitude", 90)):
+        bad = np.flatnonzero(~(np.abs(columns[name]) <= limit))
+        if bad.size:
+            raise ValueError(
+                f"{path}: {bad.size} of {len(pid)} points have no valid {name}, expected degrees "
+                f"from {-limit} to {limit}, got {columns[name][bad[0]]} at the point {pid[bad[0]]}"
+            )
+    for name, values in columns.items():
+        if name != "pid" and np.isinf(values).any():
+            raise ValueError(
+                f"{path}: the column {name} must hold finite numbers in {values.dtype}, got "
+                f"{values[np.isinf(values)][0]} at the point {pid[np.isinf(values)][0]}"
+            )
+    _require_places(path, columns)
+
+
+def _require_places(path: Path, columns: dict[str, np.ndarray]) -> None:
+    """Raise ValueError if longitude and latitude are swapped; warn if they cannot be right."""
+    import pyproj
+
+    place = [columns["longitude"], columns["latitude"]]
+    if not {"easting", "northing"} <= set(columns):
+        (west, east), (south, north) = [(a.min(), a.max()) for a in place]
+        if west < -65 or east > 60 or south < 20 or north > 85:  # with islands far out
+            warnings.warn(
+                f"{path}: its points lie from longitude {west:g} to {east:g} and latitude "
+                f"{south:g} to {north:g}, outside of Europe: are the two swapped?",
+                stacklevel=3,
+            )
+        return
+    projected = np.stack([columns["easting"], columns["northing"]])
+    to_meters = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:3035", always_xy=True)
+
+    def n_apart(longitude: np.ndarray, latitude: np.ndarray) -> int:
+        apart = np.hypot(*(np.stack(to_meters.transform(longitude, latitude)) - projected))
+        return int(np.count_nonzero(apart > 1000))
+
+    if not (n_bad := n_apart(*place)):
+        return
+    if not n_apart(*place[::-1]):
+        raise ValueError(
+            f"{path}: longitude and latitude are swapped, as easting and northing show: rename the "
+            "two columns"
+        )
+    warnings.warn(
+        f"{path}: {n_bad} of {len(place[0])} points have a longitude and latitude that lie more "
+        "than 1 km from their easting and northing (EPSG:3035)",
+        stacklevel=3,
+    )
+
+
+def _require_displacement(
+    path: Path, pid: np.ndarray, dates: Sequence[str], displacement: np.ndarray
+) -> None:
+    """Raise ValueError unless every displacement is NaN or one that a radar can tell."""
+    for column, name in zip(displacement.T, dates, strict=True):
+        bad = np.flatnonzero(np.abs(column) > MAX_DISPLACEMENT)
+        if bad.size:
+            raise ValueError(
+                f"{path}: the column {name} must hold displacements from {-MAX_DISPLACEMENT:g} to "
+                f"{MAX_DISPLACEMENT:g} mm, got {column[bad[0]]} at the point {pid[bad[0]]}: leave "
+                "a cell empty where there is none"
+            )
 
 
 class _Column:
@@ -233,16 +424,27 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
 
     Raises
     ------
+    TypeError
+        If `chunk` is not an integer.
     FileNotFoundError, ValueError
-        If the folder is not one of whole shards, as `PointShards` says, or holds no series.
+        If the folder is not one of whole shards, as `PointShards` says, holds no series, or one
+        whose dates do not rise or cannot be.
     """
     import dask.array as da
 
+    chunk = require_integer(chunk, "chunk", least=1)
     shards = PointShards(folder)
     if missing := [kind for kind in ("displacement", "static") if kind not in shards.features]:
         raise ValueError(
             f"{shards.folder} has no features {', '.join(missing)}: it has "
             f"{', '.join(shards.features)}, expected the raw series of points"
+        )
+    time = dates_of(shards.features["displacement"], f"{shards.folder}: the names of displacement")
+    statics = shards.features["static"]
+    if taken := sorted({*_RESERVED, "pid", "longitude", "latitude"} & set(statics)):
+        raise ValueError(
+            f"{shards.folder} has static features named {', '.join(taken)}, names that points "
+            "need for something else"
         )
     lazy = {
         kind: da.from_array(_Column(shards, kind), chunks=(chunk, -1), name=False)
@@ -251,7 +453,7 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     attrs = dict(shards.attrs)
     variables = attrs.pop("variables", {})
     data: dict[str, Any] = {"displacement": (("point", "time"), lazy["displacement"])}
-    for k, name in enumerate(shards.features["static"]):
+    for k, name in enumerate(statics):
         data[name] = ("point", lazy["static"][:, k])
     points = xr.Dataset(
         data,
@@ -259,9 +461,9 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
             "pid": ("point", shards.read("point")),
             "longitude": ("point", shards.read("longitude"), {"units": "degrees_east"}),
             "latitude": ("point", shards.read("latitude"), {"units": "degrees_north"}),
-            "time": np.array(shards.features["displacement"], "datetime64[ns]"),
+            "time": time,
         },
-        attrs | {"static_features": shards.features["static"], "crs": "EPSG:4326"},
+        attrs | {"static_features": " ".join(statics), "crs": "EPSG:4326"},
     )
     for name in data:
         points[name].attrs.update(variables.get(name, {}))
@@ -293,7 +495,8 @@ def fill_gaps(
     method : {"linear", "pchip"}, default "linear"
         The line or the cubic.
     step : str or pandas.Timedelta, optional
-        Regular dates from the first date on, such as ``"6D"``; by default the dates stay.
+        Regular dates from the first date on, such as ``"6D"``, at most `MAX_DATES` of them; by
+        default the dates stay.
 
     Returns
     -------
@@ -306,8 +509,12 @@ def fill_gaps(
 
     Raises
     ------
+    TypeError
+        If `points` is not a Dataset, or the displacements no real numbers or the times no dates.
     ValueError
-        If there is no displacement (point, time), the dates do not rise, or an option is unknown.
+        If there is no displacement (point, time), the dates do not rise, a displacement is
+        infinite or too large for float32 (on compute, if it is lazy), or an option is not as
+        described.
 
     References
     ----------
@@ -322,21 +529,20 @@ def fill_gaps(
     >>> filled.displacement.values, filled.filled_fraction.values
     (array([[1., 2., 3., 4.]], dtype=float32), array([0.5], dtype=float32))
     """
-    if method not in ("linear", "pchip"):
-        raise ValueError(f"method must be 'linear' or 'pchip', found {method!r}")
-    if "displacement" not in points or set(points.displacement.dims) != {"point", "time"}:
-        found = dict(points.displacement.sizes) if "displacement" in points else list(points)
-        raise ValueError(f"points needs displacement (point, time), found {found}")
-    before = points.indexes["time"]
-    if before.hasnans or not (before.is_monotonic_increasing and before.is_unique):
-        raise ValueError("the dates of points must rise, each once: sort them and drop doubles")
+    require_choice(method, "method", ("linear", "pchip"))
+    every = step_of(step)
+    displacement = displacement_of(points)
+    require_rising_time(points, "points")
+    before = points["time"].to_index()
     after = before
-    if step is not None:
-        if not (every := pd.Timedelta(step)) > pd.Timedelta(0):
-            raise ValueError(f"step must be longer than 0, found {step!r}")
+    if every is not None:
+        if (n := (before[-1] - before[0]) // every + 1) > MAX_DATES:
+            raise ValueError(
+                f"step must be so long that it makes at most {MAX_DATES} dates, got {step!r}, "
+                f"which makes {n}"
+            )
         after = pd.date_range(before[0], before[-1], freq=every, name="time")
     days = [np.asarray((t - before[0]) / pd.Timedelta("1D"), float) for t in (before, after)]
-    displacement = points.displacement
     if displacement.chunks is not None:
         displacement = displacement.chunk(time=-1)
     values, fraction = xr.apply_ufunc(
@@ -378,6 +584,8 @@ def _fill(
 
 def _fill_block(y: np.ndarray, before: np.ndarray, after: np.ndarray, cubic: bool):
     n = len(before)
+    if np.any(np.abs(y) > np.finfo(np.float32).max):
+        raise ValueError("displacement must be finite in float32, or NaN where it is missing")
     present = np.isfinite(y)
     y = np.where(present, y, 0).astype(float)
     place = np.where(present, np.arange(n), -1)
@@ -453,7 +661,7 @@ def _slopes(y, before, left, right, present) -> np.ndarray:
 # -- the catalog ------------------------------------------------------------------------------
 
 
-class PointsReader(BaseReader):
+class PointsReader(CheckedReader):
     """Simulated points from shards in the data folder."""
 
     imports = {"pyarrow"}
@@ -485,13 +693,13 @@ class PointsReader(BaseReader):
         ValueError
             If they are damaged.
         """
-        path = _data_folder(folder) / "simulated" / name
+        path = local_folder(folder) / "simulated" / name
         if not (path / "manifest.json").is_file():
             raise DataUnavailableError(f"there are no points in {path}; run `{made_by}`")
         return open_points(path, chunk=chunk)
 
 
-class EGMSReader(BaseReader):
+class EGMSReader(CheckedReader):
     """Real points of the European Ground Motion Service."""
 
     imports = {"pyarrow"}
@@ -519,10 +727,4 @@ class EGMSReader(BaseReader):
         ValueError
             If the file is damaged.
         """
-        return read_egms(fetch(dataset, file, folder=_data_folder(folder)))
-
-
-def _data_folder(address: str) -> Path:
-    import fsspec
-
-    return Path(fsspec.core.strip_protocol(address))  # intake gives file:///...
+        return read_egms(fetch(dataset, file, folder=local_folder(folder)))

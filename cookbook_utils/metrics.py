@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions import MISSING_LABEL, crs_of, mask_and_float, require_same_grid
+from cookbook_utils._checks import (
+    LARGEST,
+    as_real_array,
+    require_dims,
+    require_integer,
+    require_seed,
+)
+from cookbook_utils._conventions import (
+    MISSING_LABEL,
+    NODATA_KEYS,
+    align_labels,
+    as_labels,
+    crs_of,
+    full_turn,
+    labels_of,
+    mask_and_float,
+    meanings_of,
+    paired_labels,
+    regular_centers,
+)
+
+if TYPE_CHECKING:
+    import pyproj
+
+AREA_TOLERANCE = 0.01
+"""Relative error of areas up to which a CRS counts as keeping them; 0.002 in a UTM zone."""
 
 
 def pixel_area_km2(template: xr.DataArray | xr.Dataset) -> xr.DataArray:
@@ -19,25 +44,29 @@ def pixel_area_km2(template: xr.DataArray | xr.Dataset) -> xr.DataArray:
     ----------
     template
         Any array on the grid: regular ``x`` and ``y`` pixel centers and a CRS. Coordinates of a
-        projected CRS may be in any unit of length.
+        projected CRS may be in any unit of length. Longitudes may cross the antimeridian.
 
     Returns
     -------
     xarray.DataArray
-        In a projected CRS one number, ``|dx · dy|``. In a geographic CRS one for each row (y),
-        since pixels shrink toward the poles: the geodesic area of the pixel on the CRS's
-        ellipsoid.
+        In a projected CRS that keeps areas to within `AREA_TOLERANCE` all over the grid, as UTM
+        does, one number, ``|dx · dy|``. In any other one for each pixel (y, x): Web Mercator
+        shows 4 km² for 1 km² at 60° N. In a geographic CRS one for each row (y), since pixels
+        shrink toward the poles: the area between its two parallels on the CRS's ellipsoid,
+        without what would lie beyond a pole.
 
     Raises
     ------
+    TypeError
+        If `template` is not a DataArray or Dataset.
     ValueError
-        If there is no CRS, it is neither projected nor geographic, or the coordinates are fewer
-        than two or not regular.
+        If there is no CRS, it is neither projected nor geographic, a latitude is beyond 90°, or
+        the coordinates are fewer than two or not regular.
 
     References
     ----------
-    Karney, C. F. F. (2013). Algorithms for geodesics. Journal of Geodesy 87, 43–55.
-    doi:10.1007/s00190-012-0578-z
+    Snyder, J. P. (1987). Map projections: a working manual. US Geological Survey Professional
+    Paper 1395, equation 3-12. doi:10.3133/pp1395
 
     Examples
     --------
@@ -46,39 +75,85 @@ def pixel_area_km2(template: xr.DataArray | xr.Dataset) -> xr.DataArray:
     >>> float(pixel_area_km2(grid.rio.write_crs("EPSG:32611")))
     0.0009
     """
-    import pyproj
+    return _pixel_area(template, "template")
 
+
+def _pixel_area(template: xr.DataArray | xr.Dataset, what: str) -> xr.DataArray:
+    if not isinstance(template, xr.DataArray | xr.Dataset):
+        raise TypeError(
+            f"{what} must be an xarray.DataArray or Dataset with x, y and a CRS, "
+            f"got {type(template).__name__}"
+        )
     crs = crs_of(template)
     if crs is None:
-        raise ValueError("no CRS, so no areas: expected one as written by rio.write_crs")
-    dx, dy = _step(template, "x"), _step(template, "y")
+        raise ValueError(f"{what} must have a CRS, got none: set it with rio.write_crs")
+    turn = full_turn(crs)
+    x, dx = regular_centers(template, "x", what, turn)
+    y, dy = regular_centers(template, "y", what)
+    coords = {dim: template[dim].variable for dim in ("y", "x")}
     attrs = {"long_name": "pixel area", "units": "km2"}
-    unit = crs.axis_info[0].unit_conversion_factor
     if crs.is_projected:
-        return xr.DataArray(abs(dx * dy) * unit**2 / 1e6, attrs=attrs)
-    if not crs.is_geographic:
-        raise ValueError(f"areas need a projected or geographic CRS, found {crs.name}")
+        area = abs(dx * dy) * crs.axis_info[0].unit_conversion_factor ** 2 / 1e6
+        # A lattice over the grid shows whether the projection keeps areas.
+        lattice = np.meshgrid(np.linspace(x[0], x[-1], 9), np.linspace(y[0], y[-1], 9))
+        scale = _ground_per_map(crs, *lattice)
+        if np.isfinite(scale).all() and np.abs(scale - 1).max() <= AREA_TOLERANCE:
+            return xr.DataArray(area, attrs=attrs)
+        areas = [area * _ground_per_map(crs, x, np.full(x.size, row)) for row in y]
+        return xr.DataArray(areas, coords=coords, dims=("y", "x"), attrs=attrs)
+    if turn is None or crs.is_derived:
+        raise ValueError(f"{what} must have a projected or geographic CRS, got {crs.name}")
 
-    geod = pyproj.Geod(a=crs.ellipsoid.semi_major_metre, b=crs.ellipsoid.semi_minor_metre)
-    width, height = np.degrees(dx * unit), np.degrees(dy * unit)
-    areas = []
-    for center in np.degrees(template["y"].values * unit):
-        south, north = center - height / 2, center + height / 2
-        area, _ = geod.polygon_area_perimeter([0, width, width, 0], [south, south, north, north])
-        areas.append(abs(area) / 1e6)
-    return xr.DataArray(areas, coords={"y": template["y"]}, dims="y", attrs=attrs)
-
-
-def _step(template: xr.DataArray | xr.Dataset, dim: str) -> float:
-    if dim not in template.coords or template[dim].ndim != 1 or template.sizes[dim] < 2:
-        raise ValueError(f"areas need a 1-D coordinate {dim} of at least 2 pixel centers")
-    steps = np.diff(template[dim].values.astype("float64"))
-    if not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
+    degrees = 360 / turn
+    if np.abs(y * degrees).max() > 90 + 1e-9:
         raise ValueError(
-            f"areas need regular coordinates; the steps of {dim} run from {steps.min()} "
-            f"to {steps.max()}: use cookbook_utils.regridding.regrid"
+            f"the latitudes of {what} must lie from -90 to 90 degrees, got "
+            f"{(y * degrees).min():g} to {(y * degrees).max():g}"
         )
-    return float(steps.mean())
+    south, north = (np.clip((y + side * abs(dy) / 2) * degrees, -90, 90) for side in (-1, 1))
+    zone = _area_from_equator(crs, north) - _area_from_equator(crs, south)
+    areas = zone * (abs(dx) / turn) / 1e6
+    return xr.DataArray(areas, coords={"y": coords["y"]}, dims="y", attrs=attrs)
+
+
+def _area_from_equator(crs: pyproj.CRS, latitude: np.ndarray) -> np.ndarray:
+    """Return the area in m² of an ellipsoid between the equator and latitudes in degrees."""
+    b, e = crs.ellipsoid.semi_minor_metre, _eccentricity(crs)
+    sine = np.sin(np.radians(latitude))
+    arc = np.arctanh(e * sine) / e if e > 0 else sine
+    return np.pi * b**2 * (sine / (1 - (e * sine) ** 2) + arc)
+
+
+def _ground_per_map(crs: pyproj.CRS, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the area on the ground of one unit of area of a projected CRS, at points; or NaN.
+
+    Two crossing lines of 1 km on the map are measured in space, on the ellipsoid of the CRS.
+    """
+    import pyproj
+
+    to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    a, e = crs.ellipsoid.semi_major_metre, _eccentricity(crs)
+    half = 500 / crs.axis_info[0].unit_conversion_factor
+
+    def place(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        lon, lat = np.radians(to_degrees.transform(x, y))
+        normal = a / np.sqrt(1 - (e * np.sin(lat)) ** 2)
+        equatorial = normal * np.cos(lat)
+        return np.stack(
+            [equatorial * np.cos(lon), equatorial * np.sin(lon), normal * (1 - e**2) * np.sin(lat)],
+            axis=-1,
+        )
+
+    with np.errstate(invalid="ignore"):  # infinite where the projection is not defined
+        along_x = place(x + half, y) - place(x - half, y)
+        along_y = place(x, y + half) - place(x, y - half)
+        area = np.linalg.norm(np.cross(along_x, along_y), axis=-1)
+    return area / 1000**2
+
+
+def _eccentricity(crs: pyproj.CRS) -> float:
+    axes = crs.ellipsoid.semi_minor_metre, crs.ellipsoid.semi_major_metre
+    return float(np.sqrt(1 - (axes[0] / axes[1]) ** 2))
 
 
 def area_km2(mask: xr.DataArray) -> float:
@@ -87,7 +162,7 @@ def area_km2(mask: xr.DataArray) -> float:
     Parameters
     ----------
     mask
-        (y, x), bool, or integers 0, 1 and 255 (missing, counted as not 1), with a CRS.
+        (y, x) with a CRS: bool, or 0, 1 and missing as in any label map, which counts as not 1.
 
     Returns
     -------
@@ -96,8 +171,10 @@ def area_km2(mask: xr.DataArray) -> float:
 
     Raises
     ------
+    TypeError
+        If `mask` is not a DataArray of real numbers.
     ValueError
-        If `mask` holds other values, or has no CRS.
+        If `mask` holds other values, or its grid is none that `pixel_area_km2` takes.
 
     Examples
     --------
@@ -109,8 +186,9 @@ def area_km2(mask: xr.DataArray) -> float:
     >>> area_km2(mask)
     3.0
     """
-    require_dims(mask, ("y", "x"), "mask")
-    return float(((_mask_values(mask, "mask") == 1) * pixel_area_km2(mask)).sum())
+    mask = as_labels(mask, "mask").compute()
+    _require_mask(mask.values, "mask")
+    return float(((mask == 1) * _pixel_area(mask, "mask")).sum())
 
 
 def class_areas(labels: xr.DataArray) -> pd.Series:
@@ -119,8 +197,9 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     Parameters
     ----------
     labels
-        (y, x) integers with a CRS; 255 is missing and not counted. With ``flag_values`` and
-        ``flag_meanings`` the classes are those, by name, also where a class has no pixel.
+        (y, x) with a CRS: whole numbers from 0 to 254; missing (255, NaN or the nodata value of
+        the map) is not counted. With ``flag_values`` and ``flag_meanings`` the classes are those,
+        by name, also where a class has no pixel.
 
     Returns
     -------
@@ -129,8 +208,11 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
 
     Raises
     ------
+    TypeError
+        If `labels` is not a DataArray of real numbers.
     ValueError
-        If `labels` are not integers, have no CRS, or hold a value that is not among the flags.
+        If `labels` are not whole numbers, hold one that is not among the flags, or their grid is
+        none that `pixel_area_km2` takes.
 
     Examples
     --------
@@ -142,43 +224,31 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     >>> class_areas(labels).to_dict()
     {0: 1.0, 2: 2.0}
     """
-    require_dims(labels, ("y", "x"), "labels")
-    labels = labels.compute()
+    labels = as_labels(labels).compute()
     names = _class_names(labels)
-    area = pixel_area_km2(labels)
+    area = _pixel_area(labels, "labels")
     areas = [float(((labels == number) * area).sum()) for number in names]
     return pd.Series(areas, pd.Index(list(names.values()), name="class"), name="area_km2")
 
 
 def _class_names(labels: xr.DataArray) -> dict[int, str | int]:
-    """Return number → name of the classes: the flags of the map, or else the numbers in it."""
-    _require_integers(labels.dtype)
-    found = [int(number) for number in np.unique(labels.values) if number != MISSING_LABEL]
-    if "flag_meanings" not in labels.attrs:
-        return {number: number for number in found}
-    numbers = np.atleast_1d(labels.attrs.get("flag_values", []))
-    meanings = labels.attrs["flag_meanings"].split()
-    if len(numbers) != len(meanings):
-        raise ValueError(f"{len(numbers)} flag_values for {len(meanings)} flag_meanings")
-    names = {int(number): name for number, name in zip(numbers, meanings, strict=True)}
-    if unknown := [number for number in found if number not in names]:
-        raise ValueError(f"the map holds {unknown}, which flag_values {list(names)} do not name")
-    return names
-
-
-def _require_integers(dtype: np.dtype) -> None:
-    if not np.issubdtype(dtype, np.integer):
-        raise ValueError(f"labels must be integers with {MISSING_LABEL} missing, found {dtype}")
-
-
-def _mask_values(mask: xr.DataArray, what: str) -> xr.DataArray:
-    """Return `mask` in memory as uint8, after a check that it holds only 0, 1 and 255."""
-    found = np.unique(mask.values)
-    if not np.isin(found, (0, 1, MISSING_LABEL)).all():
+    """Return number → name of the classes of `as_labels`: its flags, or else the numbers in it."""
+    found = np.setdiff1d(labels.values, MISSING_LABEL).tolist()
+    names = meanings_of(labels)
+    if unknown := [number for number in found if names and number not in names]:
         raise ValueError(
-            f"{what} must hold 0, 1 and {MISSING_LABEL} (missing) only, found {found[:5].tolist()}"
+            f"labels must hold only the flag_values {list(names)} of their attributes, "
+            f"got {unknown}"
         )
-    return mask.astype("uint8").compute()
+    return names or {number: number for number in found}
+
+
+def _require_mask(values: np.ndarray, what: str) -> None:
+    if not np.isin(values, (0, 1, MISSING_LABEL)).all():
+        other = np.setdiff1d(values, (0, 1, MISSING_LABEL))
+        raise ValueError(
+            f"{what} must hold 0, 1 and {MISSING_LABEL} (missing) only, got {other[:5].tolist()}"
+        )
 
 
 def intersection_over_union(mask: xr.DataArray, reference: xr.DataArray) -> float:
@@ -187,7 +257,8 @@ def intersection_over_union(mask: xr.DataArray, reference: xr.DataArray) -> floa
     Parameters
     ----------
     mask, reference
-        bool, or 0, 1 and 255, on one grid. A pixel missing in either is left out.
+        bool, or 0, 1 and missing as in any label map, on one grid. A pixel missing in either is
+        left out.
 
     Returns
     -------
@@ -196,6 +267,8 @@ def intersection_over_union(mask: xr.DataArray, reference: xr.DataArray) -> floa
 
     Raises
     ------
+    TypeError
+        If a mask does not hold real numbers.
     ValueError
         If the grids differ, a mask holds other values, or neither holds a 1 among the pixels
         valid in both, which leaves the ratio undefined.
@@ -212,7 +285,11 @@ def intersection_over_union(mask: xr.DataArray, reference: xr.DataArray) -> floa
     >>> intersection_over_union(one, two)
     0.5
     """
-    a, b = _common(_mask_values(mask, "mask"), _mask_values(reference, "reference"))
+    names = ("mask", "reference")
+    masks = paired_labels(mask, reference, names)
+    for values, what in zip(masks, names, strict=True):
+        _require_mask(values, what)
+    a, b = _valid_in_both(*masks)
     union = np.count_nonzero((a == 1) | (b == 1))
     if union == 0:
         raise ValueError(
@@ -222,23 +299,14 @@ def intersection_over_union(mask: xr.DataArray, reference: xr.DataArray) -> floa
     return float(np.count_nonzero((a == 1) & (b == 1)) / union)
 
 
-def _common(before, after) -> tuple[np.ndarray, np.ndarray]:
+def _valid_in_both(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels of both, flat, where neither is missing."""
-    if isinstance(before, xr.DataArray) and isinstance(after, xr.DataArray):
-        if set(before.dims) != set(after.dims):
-            raise ValueError(f"found dimensions {before.dims} against {after.dims}")
-        if {"x", "y"} <= set(before.dims):
-            require_same_grid(before, after)
-        after = after.transpose(*before.dims)
-    before, after = np.asarray(before), np.asarray(after)
-    for labels in (before, after):
-        _require_integers(labels.dtype)
-    if before.shape != after.shape:
-        raise ValueError(f"labels differ in shape: {before.shape} against {after.shape}")
-    valid = (before != MISSING_LABEL) & (after != MISSING_LABEL)
+    valid = (one != MISSING_LABEL) & (two != MISSING_LABEL)
     if not valid.any():
-        raise ValueError(f"no pixel is valid in both, of {before.size}")
-    return before[valid], after[valid]
+        raise ValueError(
+            f"both maps must share a pixel that is valid in both, got none of {one.size}"
+        )
+    return one[valid], two[valid]
 
 
 def label_change(before, after) -> float:
@@ -247,7 +315,9 @@ def label_change(before, after) -> float:
     Parameters
     ----------
     before, after
-        Label maps on one grid, or 1-D integers of one length; 255 is missing.
+        Label maps on one grid, or arrays of one shape: whole numbers from 0 to 254. Missing: NaN,
+        255, or the nodata value that a map declares. Two maps are aligned by their coordinates,
+        samples by ``pixel``; all others are compared by position.
 
     Returns
     -------
@@ -257,15 +327,17 @@ def label_change(before, after) -> float:
 
     Raises
     ------
+    TypeError
+        If labels are not real numbers, or have a ``numpy.ma`` mask.
     ValueError
-        If grids or lengths differ, or no pixel is valid in both.
+        If grids, pixels or shapes differ, a value is no label, or no pixel is valid in both.
 
     Examples
     --------
     >>> label_change([0, 1, 1, 255], [0, 1, 2, 0])
     0.3333333333333333
     """
-    one, two = _common(before, after)
+    one, two = _valid_in_both(*paired_labels(before, after, ("before", "after")))
     return float(np.count_nonzero(one != two) / one.size)
 
 
@@ -275,7 +347,7 @@ def transition_matrix(before: xr.DataArray, after: xr.DataArray) -> pd.DataFrame
     Parameters
     ----------
     before, after
-        Label maps on one grid, 255 missing.
+        Label maps on one grid, as for `label_change`.
 
     Returns
     -------
@@ -285,8 +357,11 @@ def transition_matrix(before: xr.DataArray, after: xr.DataArray) -> pd.DataFrame
 
     Raises
     ------
+    TypeError
+        If the maps are not DataArrays of real numbers.
     ValueError
-        If the grids differ, or no pixel is valid in both.
+        If grids or coordinates differ, a map holds a number that is not among its flags, or no
+        pixel is valid in both.
 
     Examples
     --------
@@ -296,8 +371,13 @@ def transition_matrix(before: xr.DataArray, after: xr.DataArray) -> pd.DataFrame
     array([[1, 1],
            [0, 1]])
     """
+    before, after = (
+        as_labels(labels, what, getattr(labels, "dims", ("y", "x"))).compute()
+        for labels, what in ((before, "before"), (after, "after"))
+    )
     rows, columns = _class_names(before), _class_names(after)
-    pairs, counts = np.unique(np.stack(_common(before, after)), axis=1, return_counts=True)
+    both = _valid_in_both(*paired_labels(before, after, ("before", "after")))
+    pairs, counts = np.unique(np.stack(both), axis=1, return_counts=True)
     matrix = pd.DataFrame(0, list(rows), list(columns))
     for one, two, count in zip(*pairs, counts, strict=True):
         matrix.loc[one, two] = count
@@ -314,8 +394,9 @@ def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
     samples
         (pixel, band), or a scene (band, y, x); NumPy or dask.
     labels
-        One integer for each sample (any 1-D array), or the label map of the scene. Pixels with
-        label 255 or a missing band are left out.
+        One whole number from 0 to 254 for each sample (any 1-D array), or the label map of the
+        scene. A DataArray is aligned by its coordinates. Pixels whose label is missing (NaN, 255
+        or a declared nodata value) or which miss a band are left out.
 
     Returns
     -------
@@ -326,8 +407,10 @@ def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
 
     Raises
     ------
+    TypeError
+        If `samples` is not a DataArray, or samples or labels are not real numbers.
     ValueError
-        If labels and samples do not match, or no pixel is valid.
+        If labels and samples do not match, a value is no label or infinite, or no pixel is valid.
 
     Examples
     --------
@@ -336,33 +419,46 @@ def cluster_profiles(samples: xr.DataArray, labels) -> xr.Dataset:
     >>> profiles["mean"].values.round(3).tolist(), profiles["count"].values.tolist()
     ([[0.2], [0.6]], [2, 1])
     """
+    require_dims(samples, ["band"], "samples", allow_extra=True)
+    return profiles_of(samples, labels, "samples")
+
+
+def profiles_of(samples: xr.DataArray, labels: Any, what: str) -> xr.Dataset:
+    """Return what `cluster_profiles` does; `what` is the name of `samples` in error messages."""
 
     def sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         weights = [np.ones(len(labels)), *values.T]
         return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights], axis=-1)
 
-    count, total = np.split(_sum_over_blocks(sums, labels, samples), [1], axis=1)
+    count, total = np.split(_sum_over_blocks(sums, labels, samples, what), [1], axis=1)
     if not count.any():
-        raise ValueError("no pixel has both a label and all its bands")
+        raise ValueError(_NONE_VALID)
     mean = total / np.maximum(count, 1)
 
     def squares(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         deviations = (values[:, b] - mean[labels, b] for b in range(mean.shape[1]))
         return np.stack([np.bincount(labels, d**2, MISSING_LABEL) for d in deviations], axis=-1)
 
-    variance = _sum_over_blocks(squares, labels, samples) / np.maximum(count, 1)
+    variance = _sum_over_blocks(squares, labels, samples, what) / np.maximum(count, 1)
     present = np.flatnonzero(count)
     band = {
         name: coord.variable for name, coord in samples.coords.items() if coord.dims == ("band",)
     }
+    # Means and deviations are not missing where they equal the nodata value of the samples.
+    attrs = {key: value for key, value in samples.attrs.items() if key not in NODATA_KEYS}
     return xr.Dataset(
         {
-            "mean": (("cluster", "band"), mean[present], samples.attrs),
-            "std": (("cluster", "band"), np.sqrt(variance[present]), samples.attrs),
+            "mean": (("cluster", "band"), mean[present], attrs),
+            "std": (("cluster", "band"), np.sqrt(variance[present]), attrs),
             "count": ("cluster", count[present, 0].astype(np.int64)),
         },
         coords={"cluster": present, **band},
     )
+
+
+_NONE_VALID = (
+    "labels and samples must share a pixel that has both a label and all its bands, got none"
+)
 
 
 def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
@@ -377,9 +473,10 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
     samples
         (pixel, band), NumPy or dask (read once, block by block).
     labels
-        One integer for each sample, the row of its center.
+        As for `cluster_profiles`: for each sample the row of its center, or its ``cluster``.
     centers
-        (cluster, band), at least two.
+        (cluster, band), at least two. Of a DataArray, such as ``mean`` of `cluster_profiles`, the
+        ``cluster`` coordinate gives the labels, and ``band`` must be that of `samples`.
 
     Returns
     -------
@@ -388,8 +485,11 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
 
     Raises
     ------
+    TypeError
+        If `samples` is not a DataArray, or samples, labels or centers are not real numbers.
     ValueError
-        If labels, samples and centers do not match, or there are fewer than two centers.
+        If labels, samples and centers do not match, a value is no label or infinite, or there are
+        fewer than two centers.
 
     References
     ----------
@@ -407,30 +507,58 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
     0.944
     """
     require_dims(samples, ("pixel", "band"), "samples")
-    centers = np.asarray(centers, np.float64)
-    if centers.ndim != 2 or len(centers) < 2 or centers.shape[1] != samples.sizes["band"]:
-        raise ValueError(
-            f"centers must have the shape (at least 2 clusters, {samples.sizes['band']} bands), "
-            f"found {centers.shape}"
-        )
+    numbers, centers = _centers(centers, samples)
+    # A power of two, by which dividing is exact, keeps squares of tiny values from becoming 0.
+    scale = np.exp2(np.floor(np.log2(np.abs(centers).max() or 1)))
+    centers = centers / scale
 
     def scores(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-        if labels.size and labels.max() >= len(centers):
-            raise ValueError(f"label {labels.max()} has no row among {len(centers)} centers")
+        if not (known := np.isin(labels, numbers)).all():
+            raise ValueError(
+                f"labels must each have a row among the {len(numbers)} centers, "
+                f"got {labels[~known][0]}"
+            )
+        values = values / scale
         own, other = np.zeros(len(labels)), np.full(len(labels), np.inf)
-        for number, center in enumerate(centers):  # one at a time: no pixel × cluster array
+        for number, center in zip(numbers, centers, strict=True):  # no pixel × cluster array
             distance = np.linalg.norm(values - center, axis=1)
             mine = labels == number
             own[mine] = distance[mine]
             np.minimum(other, distance, out=other, where=~mine)
         larger = np.maximum(own, other)
         score = np.divide(other - own, larger, out=np.zeros_like(own), where=larger > 0)
-        return np.stack([np.bincount(labels, w, len(centers)) for w in (np.ones_like(own), score)])
+        weights = (np.ones_like(own), score)
+        return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights])
 
     count, total = _sum_over_blocks(scores, labels, samples)
     if not count.any():
-        raise ValueError("no pixel has both a label and all its bands")
+        raise ValueError(_NONE_VALID)
     return float(total[count > 1].sum() / count.sum())
+
+
+def _centers(centers: Any, samples: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label of each center, and the centers in float64."""
+    numbers = None
+    if isinstance(centers, xr.DataArray):
+        require_dims(centers, ("cluster", "band"), "centers")
+        centers = centers.transpose("cluster", "band")
+        one, two = (array.indexes.get("band") for array in (centers, samples))
+        if one is not None and two is not None and not one.equals(two):
+            raise ValueError(
+                f"centers must have the bands of the samples, {list(two)}, got {list(one)}"
+            )
+        if "cluster" in centers.coords:
+            numbers = labels_of(as_real_array(centers["cluster"], "clusters"), "clusters")
+            if len(np.unique(numbers)) < len(numbers):
+                raise ValueError(f"clusters must have one center each, got {numbers.tolist()}")
+    centers = np.asarray(as_real_array(centers, "centers"), np.float64)
+    if centers.ndim != 2 or len(centers) < 2 or centers.shape[1] != samples.sizes["band"]:
+        raise ValueError(
+            "centers must have a shape of (at least 2 clusters, "
+            f"{samples.sizes['band']} bands), got {centers.shape}"
+        )
+    _require_finite(centers, "centers")
+    return (np.arange(len(centers)) if numbers is None else numbers), centers
 
 
 def sampled_silhouette(
@@ -447,7 +575,8 @@ def sampled_silhouette(
     samples
         (pixel, band), NumPy or dask (only the chosen pixels are kept).
     labels
-        One integer for each sample; at least two clusters.
+        As for `cluster_profiles`, which leaves out the same pixels; at least two clusters, one of
+        them with two pixels.
     n_samples
         Pixels to draw, at least two for each cluster. Memory and time grow with its square.
     random_state
@@ -456,13 +585,16 @@ def sampled_silhouette(
     Returns
     -------
     float
-        From −1 to 1. If `n_samples` is at least the number of pixels it is exact.
+        From −1 to 1. If `n_samples` is at least the number of valid pixels it is exact.
 
     Raises
     ------
+    TypeError
+        If `samples` is not a DataArray, samples or labels are not real numbers, or `n_samples` or
+        `random_state` is not an integer.
     ValueError
-        If labels and samples do not match, there are fewer than two clusters, or `n_samples` is
-        too small.
+        If labels and samples do not match, a value is no label or infinite, there are fewer than
+        two clusters, or `n_samples` is too small.
 
     References
     ----------
@@ -479,67 +611,78 @@ def sampled_silhouette(
     from sklearn.metrics import silhouette_samples
 
     require_dims(samples, ("pixel", "band"), "samples")
-    labels = _as_labels(labels, samples).values
-    numbers, sizes = np.unique(labels, return_counts=True)
-    if len(numbers) < 2:
-        raise ValueError(f"a silhouette needs at least 2 clusters, found {numbers.tolist()}")
-    if n_samples < 2 * len(numbers):
+    require_integer(n_samples, "n_samples", least=4)
+    rng = np.random.default_rng(require_seed(random_state, "random_state"))
+    labels = _valid_labels(labels, samples)
+    numbers, sizes = np.unique(labels[labels != MISSING_LABEL], return_counts=True)
+    if len(numbers) < 2 or sizes.max() < 2:
         raise ValueError(
-            f"n_samples = {n_samples} is too few for {len(numbers)} clusters: expected at least "
-            f"{2 * len(numbers)}"
+            "labels must have at least 2 clusters, one of them of 2 pixels or more, got "
+            f"{len(numbers)} with {sizes.sum()} valid pixels"
         )
-    share = min(1.0, n_samples / labels.size)
+    require_integer(n_samples, f"n_samples for {len(numbers)} clusters", least=2 * len(numbers))
+    share = min(1.0, n_samples / sizes.sum())
     draws = np.minimum(sizes, np.maximum(2, np.round(share * sizes).astype(int)))
-    rng = np.random.default_rng(random_state)
     chosen = np.sort(np.concatenate([
         rng.choice(np.flatnonzero(labels == number), draw, replace=False)
         for number, draw in zip(numbers, draws, strict=True)
     ]))  # fmt: skip
     labels = labels[chosen]
-    scores = silhouette_samples(samples.isel(pixel=chosen).transpose("pixel", "band"), labels)
+    values = samples.isel(pixel=chosen).transpose("pixel", "band").values.astype(np.float64)
+    # Around 0 and of size 1: scikit-learn's x² − 2xy + y² loses digits to a common offset.
+    values -= np.median(values, axis=0)
+    values /= np.abs(values).max() or 1
+    scores = silhouette_samples(values, labels)
     means = [scores[labels == number].mean() for number in numbers]
     return float(np.average(means, weights=sizes))
 
 
-def _as_labels(labels, samples: xr.DataArray) -> xr.DataArray:
-    """Return `labels` as a DataArray on the dimensions of `samples` without ``band``."""
-    dims = [dim for dim in samples.dims if dim != "band"]
-    if not isinstance(labels, xr.DataArray):
-        labels = labels if hasattr(labels, "dask") else np.asarray(labels)
-        if labels.ndim != 1 or len(dims) != 1:
-            raise ValueError(
-                f"expected 1-D labels for samples (pixel, band), or a label map for a scene; "
-                f"found labels of shape {labels.shape} for dimensions {samples.dims}"
-            )
-        labels = xr.DataArray(labels, dims=dims)
-    _require_integers(labels.dtype)
-    if set(labels.dims) != set(dims):
-        raise ValueError(f"labels have dimensions {labels.dims}, expected {tuple(dims)}")
-    if {"x", "y"} <= set(dims):
-        require_same_grid(labels, samples)
-    sizes = {dim: samples.sizes[dim] for dim in dims}
-    if dict(labels.sizes) != sizes:
-        raise ValueError(f"expected labels of size {sizes}, found {dict(labels.sizes)}")
-    return labels.transpose(*dims)
+def _valid_labels(labels: Any, samples: xr.DataArray) -> np.ndarray:
+    """Return the labels of `samples` (pixel, band), 255 also where a band is missing."""
+    labels = align_labels(labels, samples)
+
+    def block(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+        valid = _valid(labels, values)
+        return np.where(valid, labels, np.uint8(MISSING_LABEL))
+
+    values = mask_and_float(samples)
+    if values.chunks is not None:
+        values, labels = values.chunk(band=-1), labels.chunk(pixel=values.chunksizes["pixel"])
+    return xr.apply_ufunc(
+        block, labels, values, input_core_dims=[[], ["band"]],
+        dask="parallelized", output_dtypes=[np.uint8],
+    ).values  # fmt: skip
 
 
-def _sum_over_blocks(function: Callable, labels, samples: xr.DataArray) -> np.ndarray:
+def _valid(labels: np.ndarray, values: np.ndarray, what: str = "samples") -> np.ndarray:
+    """Return where there are a label and all bands, or raise where a value there is infinite."""
+    valid = (labels != MISSING_LABEL) & ~np.isnan(values).any(axis=-1)
+    _require_finite(values[valid], what)
+    return valid
+
+
+def _require_finite(values: np.ndarray, what: str) -> None:
+    if values.size and not float(np.abs(values).max()) <= LARGEST:
+        wrong = values.flat[np.argmax(~(np.abs(values.astype(np.float64)) <= LARGEST))]
+        raise ValueError(f"{what} must be finite and within ±{LARGEST:g}, got {wrong}")
+
+
+def _sum_over_blocks(
+    function: Callable, labels, samples: xr.DataArray, what: str = "samples"
+) -> np.ndarray:
     """Return the sum over the blocks of `samples` of ``function(labels, values)``.
 
-    `function` gets the labels (n) and values (n, band) of the valid pixels of one block.
+    `function` gets the labels (n) and values (n, band) of the valid pixels of one block; `what` is
+    the name of `samples` in error messages.
     """
     import dask
 
-    labels = _as_labels(labels, samples)
+    labels = align_labels(labels, samples)
     samples = mask_and_float(samples).transpose(*labels.dims, "band")
 
     def block(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         labels, values = labels.ravel(), values.reshape(-1, values.shape[-1])
-        if labels.size and not 0 <= labels.min() <= labels.max() <= MISSING_LABEL:
-            raise ValueError(
-                f"labels must lie between 0 and 254, found {labels.min()} to {labels.max()}"
-            )
-        valid = (labels != MISSING_LABEL) & ~np.isnan(values).any(axis=1)
+        valid = _valid(labels, values, what)
         return function(labels[valid], values[valid])
 
     if samples.chunks is None:

@@ -23,8 +23,22 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._conventions import MISSING_LABEL
-from cookbook_utils.metrics import cluster_profiles
+from cookbook_utils._checks import (
+    as_real_array,
+    require_dims,
+    require_integer,
+    require_number,
+    require_rising_time,
+    require_seed,
+)
+from cookbook_utils._conventions import (
+    MISSING_LABEL,
+    align_labels,
+    displacement_of,
+    mask_and_float,
+)
+from cookbook_utils._threads import one_blas_thread
+from cookbook_utils.metrics import profiles_of
 from cookbook_utils.shards import Batch, PointShards, is_test, write_labels
 
 BLOCK = 8192  # points read at a time
@@ -60,6 +74,11 @@ class MiniBatchResult:
     """Train points left out for want of a feature."""
     test_fraction: float
     seed: int
+    feature_names: tuple[str, ...] = ()
+    """Of each feature, in order; empty if they are not known."""
+    embedding: str = ""
+    """Digest of the matrices that made the features ``dynamic``, as `reservoir.embed_shards` leaves
+    it in the shards; empty if it is not known."""
 
     @property
     def n_epochs(self) -> int:
@@ -71,7 +90,8 @@ class MiniBatchResult:
         Parameters
         ----------
         features : array of float (point, feature)
-            Unscaled, as the shards hold them.
+            Unscaled, as the shards hold them. A table with named columns, or a DataArray with names
+            as its coordinate ``feature``, must have the names of `feature_names`, in this order.
 
         Returns
         -------
@@ -81,18 +101,37 @@ class MiniBatchResult:
 
         Raises
         ------
+        TypeError
+            If `features` does not hold real numbers, or is masked.
         ValueError
-            If the number of features is not that of the centers.
+            If number or names of the features are not those of the centers, or a feature is beyond
+            the range of float32.
         """
-        from threadpoolctl import threadpool_limits
-
-        features = np.asarray(features, np.float32)
-        if features.ndim != 2 or features.shape[1] != len(self.mean):
+        self._require_names(_names_of(features), "features")
+        if isinstance(features, xr.DataArray):
+            require_dims(features, ("point", "feature"), "features")
+            features = mask_and_float(features).transpose("point", "feature")
+        given = np.asarray(as_real_array(features, "features"))
+        if given.ndim != 2 or given.shape[1] != len(self.mean):
             raise ValueError(
-                f"features needs shape (points, {len(self.mean)}), found {features.shape}"
+                f"features must have the shape (points, {len(self.mean)}), got {given.shape}"
             )
-        with threadpool_limits(1):
+        with np.errstate(over="ignore"):
+            features = given.astype(np.float32)
+        if (np.isinf(features) & np.isfinite(given)).any():
+            raise ValueError(
+                f"features must be in the range of float32, got {np.nanmax(np.abs(given)):g}"
+            )
+        with one_blas_thread():
             return self._assign(features)[0]
+
+    def _require_names(self, names: list[str] | None, what: str) -> None:
+        """Raise ValueError if names are known of features and centers, and differ."""
+        if names is not None and self.feature_names and tuple(names) != self.feature_names:
+            raise ValueError(
+                f"{what} must have the features {', '.join(self.feature_names)}, in this order, as "
+                f"were clustered, got {', '.join(names)}"
+            )
 
     def _assign(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the labels of points and their squared distances, 0 where missing."""
@@ -168,9 +207,16 @@ def fit_minibatch(
 
     Raises
     ------
+    TypeError
+        If `shards` is no PointShards, or an option of another type than described.
     ValueError
         If an option is not as described, there are fewer train points than clusters, or a feature
         is constant over the train points.
+
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        If the sample has fewer distinct points than clusters are asked for: some stay empty.
 
     Notes
     -----
@@ -191,19 +237,22 @@ def fit_minibatch(
     [[1.0, 2.0], [5.0, 3.0]]
     """
     from sklearn import config_context
-    from threadpoolctl import threadpool_limits
 
-    _require(n_clusters, "n_clusters", 1, 255)
-    _require(batch_size, "batch_size", 1)
-    _require(warm_start, "warm_start", n_clusters)
-    _require(max_epochs, "max_epochs", 1)
-    bar = progress or (lambda iterable, **_: iterable)
+    n_clusters = require_integer(n_clusters, "n_clusters", least=1, most=MISSING_LABEL)
+    batch_size = require_integer(batch_size, "batch_size", least=1)
+    warm_start = require_integer(warm_start, "warm_start", least=n_clusters)
+    max_epochs = require_integer(max_epochs, "max_epochs", least=1)
+    tol = require_number(tol, "tol", least=0)
+    test_fraction = require_number(test_fraction, "test_fraction", least=0, most=1)
+    seed = require_seed(seed)
+    _require_shards(shards)
+    bar = _bar(progress)
+    names = _names_in(shards, features)
     random = np.random.default_rng(seed)
     train = {"split": "train", "test_fraction": test_fraction, "seed": seed}
 
     stream = shards.batches(features, batch_size=BLOCK, **train)
     n, n_missing, mean, scale, sample = _measure(bar(stream, desc="scale"), warm_start, random)
-    names = [name for kind in features.split("+") for name in shards.features[kind]]
     _require_clusterable(shards, n, n_missing, n_clusters, mean, scale, names)
     sample = _scaled(sample, mean, scale)
 
@@ -212,7 +261,7 @@ def fit_minibatch(
     history, change = [], 1.0
     # One thread: sums would be added in another order by more, and batches are too small for them.
     # What is read was found finite, or left out.
-    with threadpool_limits(1), config_context(assume_finite=True, skip_parameter_validation=True):
+    with one_blas_thread(), config_context(assume_finite=True, skip_parameter_validation=True):
         model = _start(sample, n_clusters, "k-means++", seed)
         labels, _ = _nearest(sample, model.cluster_centers_)
         n_found = len(np.unique(labels))  # less than n_clusters if there are few distinct points
@@ -248,6 +297,8 @@ def fit_minibatch(
         n_missing=n_missing,
         test_fraction=test_fraction,
         seed=seed,
+        feature_names=tuple(names),
+        embedding=_embedding_of(shards, features),
     )
 
 
@@ -274,18 +325,28 @@ def sweep(
 
     Raises
     ------
+    TypeError
+        If `shards` is no PointShards, `result` no MiniBatchResult or `name` no text.
     ValueError
-        If the shards have other features.
+        If the shards have other features, or features of the same names that another embedding
+        made.
     """
-    from threadpoolctl import threadpool_limits
-
-    bar = progress or (lambda iterable, **_: iterable)
+    _require_shards(shards)
+    if not isinstance(result, MiniBatchResult):
+        raise TypeError(f"result must be a MiniBatchResult, got {type(result).__name__}")
+    bar = _bar(progress)
     k = len(result.centers)
-    widths = [len(shards.features.get(kind, ())) for kind in result.features.split("+")]
-    if sum(widths) != len(result.mean) or not all(widths):
+    names = _names_in(shards, result.features)
+    if len(names) != len(result.mean):
         raise ValueError(
-            f"{shards.folder} has {widths} features of the kinds {result.features}, expected "
-            f"{len(result.mean)} in all, as were clustered"
+            f"{shards.folder} must have {len(result.mean)} features of the kinds "
+            f"{result.features}, as were clustered, got {len(names)}"
+        )
+    result._require_names(names, str(shards.folder))
+    if result.embedding and _embedding_of(shards, result.features) not in ("", result.embedding):
+        raise ValueError(
+            f"{shards.folder} must hold features of the embedding that was clustered, got those of "
+            "another one, in which the centers mean nothing"
         )
     counts, inertia = np.zeros((2, MISSING_LABEL + 1), np.int64), np.zeros(2)
 
@@ -300,7 +361,7 @@ def sweep(
             yield batch.points, labels
 
     attrs = {"long_name": "cluster", "features": result.features, "n_clusters": k}
-    with threadpool_limits(1):
+    with one_blas_thread():
         write_labels(shards.folder, name, labeled(), attrs=attrs | {"seed": result.seed})
     sides = ["train", "test"]
     table = pd.DataFrame(counts[:, :k].T, pd.RangeIndex(k, name="cluster"), sides)
@@ -316,7 +377,8 @@ def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
         Points whose ``displacement`` (point, time) has no gaps, as `insar.fill_gaps` leaves it; in
         memory, or lazy and then computed chunk by chunk.
     labels : array of int (point,)
-        As `shards.read_labels` returns them; points with 255 are left out.
+        As `shards.read_labels` returns them; points that are missing (255, NaN) are left out. A
+        DataArray is aligned by its coordinates.
 
     Returns
     -------
@@ -326,8 +388,11 @@ def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
 
     Raises
     ------
+    TypeError
+        If `points` is not a Dataset, or displacements or labels are no real numbers.
     ValueError
-        If labels and points do not match, or a labeled point has a gap.
+        If labels and points do not match, a labeled point has a gap or an infinite displacement, a
+        label is none, or the dates are no dates or do not rise.
 
     Examples
     --------
@@ -336,16 +401,19 @@ def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
     >>> profiles["mean"].values.tolist(), profiles["std"].values.tolist()
     ([[0.0, 2.0], [0.0, -9.0]], [[0.0, 1.0], [0.0, 0.0]])
     """
-    labels = np.asarray(labels)
-    samples = points.displacement.rename(point="pixel", time="band")
-    profiles = cluster_profiles(samples, labels).rename(band="time")
+    displacement = displacement_of(points)
+    if "time" in points.coords:
+        require_rising_time(points, "points")
+    labels = align_labels(labels, displacement.isel(time=0, drop=True)).values
+    samples = displacement.rename(point="pixel", time="band")
+    profiles = profiles_of(samples, labels, "the displacement of labeled points")
     labeled, counted = np.count_nonzero(labels != MISSING_LABEL), int(profiles["count"].sum())
     if counted < labeled:
         raise ValueError(
             f"{labeled - counted} of {labeled} labeled points have gaps in their displacement; "
             "fill them with cookbook_utils.insar.fill_gaps"
         )
-    return profiles
+    return profiles.rename(band="time")
 
 
 # -- one pass ---------------------------------------------------------------------------------
@@ -401,8 +469,9 @@ def _scaled(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.nda
 def _start(sample: np.ndarray, n_clusters: int, init: Any, seed: int) -> Any:
     """Return a MiniBatchKMeans whose centers and counts are those of k-means on the sample.
 
-    k-means itself puts a center without points at the point farthest from its own. The model draws
-    nothing at random, and a seed for it would make a generator at every step.
+    k-means itself puts a center without points at the point farthest from its own. The model gets
+    a generator of its own, once: what it draws decides nothing, but without one it draws from
+    NumPy's global generator, and a seed would make a new one at every step.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
@@ -412,6 +481,7 @@ def _start(sample: np.ndarray, n_clusters: int, init: Any, seed: int) -> Any:
         n_clusters,
         init=warm.cluster_centers_,
         n_init=1,
+        random_state=np.random.RandomState(seed),  # noqa: NPY002  scikit-learn takes no other
         reassignment_ratio=0,
         compute_labels=False,
     )
@@ -429,10 +499,47 @@ def _nearest(x: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return labels[:n], squared[:n]
 
 
-def _require(value: Any, name: str, least: int, most: int | None = None) -> None:
-    if not isinstance(value, int | np.integer) or value < least or (most and value > most):
-        wanted = f"at least {least}" if most is None else f"{least} to {most}"
-        raise ValueError(f"{name} must be an integer, {wanted}, found {value!r}")
+def _require_shards(shards: Any) -> None:
+    if not isinstance(shards, PointShards):
+        raise TypeError(f"shards must be a PointShards, got {type(shards).__name__}")
+
+
+def _bar(progress: Any) -> Progress:
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a callable such as tqdm.auto.tqdm, got {progress!r}")
+    return progress or (lambda iterable, **_: iterable)
+
+
+def _names_in(shards: PointShards, features: Any) -> list[str]:
+    """Return the names of the features of several kinds, or raise."""
+    wanted = f"features must be one of {', '.join(shards.features)}, or several joined by +"
+    if not isinstance(features, str):
+        raise TypeError(f"{wanted}, got {features!r}")
+    kinds = features.split("+")
+    if unknown := [kind for kind in kinds if kind not in shards.features]:
+        raise ValueError(f"{wanted}, got {features!r}: {shards.folder} has no {unknown[0]!r}")
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"{wanted}, got {features!r}, which counts features twice")
+    return [name for kind in kinds for name in shards.features[kind]]
+
+
+def _embedding_of(shards: PointShards, features: str) -> str:
+    """Return the digest of the matrices that made the features, "" if it is not known."""
+    made = shards.attrs.get("embedding")
+    if "dynamic" not in features.split("+") or not isinstance(made, dict):
+        return ""
+    return str(made.get("matrices", ""))
+
+
+def _names_of(features: Any) -> list[str] | None:
+    """Return the names of the columns of a table or of the features of an array, if it has any."""
+    if isinstance(features, pd.DataFrame):
+        names = features.columns
+    elif isinstance(features, xr.DataArray) and "feature" in features.coords:
+        names = features["feature"].to_index()
+    else:
+        return None
+    return list(names) if all(isinstance(name, str) for name in names) else None
 
 
 def _require_clusterable(shards, n, n_missing, n_clusters, mean, scale, names) -> None:

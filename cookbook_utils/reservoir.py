@@ -10,32 +10,49 @@ References
 F. M. Bianchi, S. Scardapane, S. Løkse, R. Jenssen (2021). Reservoir computing approaches for
 representation and classification of multivariate time series. IEEE Transactions on Neural Networks
 and Learning Systems 32(5), 2169-2179. doi:10.1109/TNNLS.2020.3001377: there the readout is the
-output model space. The reservoir is that of its package, reservoir-computing.
+output model space. The reservoir is that of its package, reservoir-computing, drawn from a
+generator of its own: the package draws from NumPy's global one, which other threads draw from too.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import require_dims
+from cookbook_utils import _files
+from cookbook_utils._checks import (
+    as_real_array,
+    require_choice,
+    require_dims,
+    require_integer,
+    require_rising_time,
+    require_seed,
+)
+from cookbook_utils._conventions import dates_of, mask_and_float, step_of
+from cookbook_utils._files import as_path
+from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.insar import fill_gaps
 from cookbook_utils.shards import PointShards, ShardWriter
 
-N_UNITS = 100
+N_UNITS, CONNECTIVITY = 100, 0.3
 SPECTRAL_RADIUS, INPUT_SCALING, RIDGE = 0.99, 0.05, 10.0
 """Of the reservoir and the readout: chosen by how well k-means on the readout, with and without
 static features, finds the known regimes of the three simulated sites."""
 N_SERIES = 2048  # on which an embedding is fitted
 TILE = 32  # series at a time: products of fixed shape round alike wherever a series is
 BLOCK = 4096  # points read, filled and embedded at a time
+MOST_BYTES = 2**20  # of a file that `save` wrote, the largest of which has 0.2 MB
 
+REPRESENTATIONS = ("readout", "last")
 Representation = Literal["readout", "last"]
 
 
@@ -60,6 +77,13 @@ class ReservoirEmbedding:
     mean_, components_ : numpy.ndarray
         The principal components of the states, by falling variance, the largest weight of each
         positive.
+    internal_weights_, input_weights_ : numpy.ndarray
+        The reservoir: (100, 100) from unit to unit, and (100,) from the series to each unit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not as described.
 
     Examples
     --------
@@ -73,13 +97,9 @@ class ReservoirEmbedding:
     def __init__(
         self, n_features: int = 32, *, representation: Representation = "readout", seed: int = 0
     ) -> None:
-        if representation not in ("readout", "last"):
-            raise ValueError(
-                f"representation must be 'readout' or 'last', found {representation!r}"
-            )
-        if not isinstance(n_features, int | np.integer) or not 2 <= n_features <= N_UNITS:
-            raise ValueError(f"n_features must be an integer, 2 to {N_UNITS}, found {n_features!r}")
-        self.n_features, self.representation, self.seed = n_features, representation, seed
+        self.n_features = require_integer(n_features, "n_features", least=2, most=N_UNITS)
+        self.representation = require_choice(representation, "representation", REPRESENTATIONS)
+        self.seed = require_seed(seed)
 
     def fit(self, series: Any) -> ReservoirEmbedding:
         """Draw the reservoir, and find the unit and the principal components of its states.
@@ -96,22 +116,24 @@ class ReservoirEmbedding:
 
         Raises
         ------
+        TypeError
+            If `series` does not hold real numbers, or is masked.
         ValueError
             If values are missing, all series are constant, or there are too few values.
         """
-        from threadpoolctl import threadpool_limits
-
         centered = _centered(series)
         if centered.size < N_UNITS:
             raise ValueError(
-                f"an embedding is fitted on at least {N_UNITS} values, found {centered.shape}"
+                f"series must have at least {N_UNITS} values to fit an embedding on, got shape "
+                f"{centered.shape}"
             )
-        self.scale_ = float(centered.std())
-        if self.scale_ == 0:
+        scale = float(centered.std())
+        if scale == 0:
             raise ValueError("every series is constant, so there is nothing to embed")
-        self._reservoir = _draw_reservoir(self.seed)
+        self.scale_ = scale
+        self.internal_weights_, self.input_weights_ = _draw_reservoir(self.seed)
         n, total, product = 0, np.zeros(N_UNITS), np.zeros((N_UNITS, N_UNITS))
-        with threadpool_limits(1):
+        with one_blas_thread():
             for rows, _, states in self._tiles(centered):
                 flat = states[: rows.stop - rows.start].reshape(-1, N_UNITS)
                 n, total, product = n + len(flat), total + flat.sum(axis=0), product + flat.T @ flat
@@ -140,21 +162,30 @@ class ReservoirEmbedding:
 
         Raises
         ------
+        TypeError
+            If `series` does not hold real numbers, or is masked.
         ValueError
-            If values are missing, or a series has less than two dates.
+            If values are missing, a series has less than two dates, a feature overflows float32, or
+            the embedding has not been fitted.
         """
-        from threadpoolctl import threadpool_limits
-
+        self._require_fitted()
         centered = _centered(series)
         features = np.empty((len(centered), self.n_features), np.float32)
-        with threadpool_limits(1):  # the products are too small for more
+        with one_blas_thread():  # the products are too small for more
             for rows, tile, states in self._tiles(centered):
                 if self.representation == "last":
                     states = states[:, -1]
                 reduced = (states - self.mean_) @ self.components_.T
                 if self.representation == "readout":
                     reduced = _readout(reduced[:, :-1], tile[:, 1:])
-                features[rows] = reduced[: rows.stop - rows.start]
+                with np.errstate(over="ignore"):  # raised below
+                    features[rows] = reduced[: rows.stop - rows.start]
+        if bad := np.count_nonzero(~np.isfinite(features).all(axis=1)):
+            raise ValueError(
+                f"series must be of the size of those that the embedding was fitted on, whose "
+                f"standard deviation is {self.scale_:g} mm: the features of {bad} of "
+                f"{len(features)} overflow float32"
+            )
         return features
 
     def _tiles(self, centered: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
@@ -163,45 +194,122 @@ class ReservoirEmbedding:
             rows = slice(start, min(start + TILE, len(centered)))
             tile = np.zeros((TILE, centered.shape[1]))
             tile[: rows.stop - start] = centered[rows] / self.scale_
-            with _global_seed(0):  # noise of level 0 is drawn all the same
-                states = self._reservoir.get_states(tile[..., np.newaxis], bidir=False)
-            yield rows, tile, states
+            yield rows, tile, self._states(tile)
+
+    def _states(self, series: np.ndarray) -> np.ndarray:
+        """Return the states (n, time, unit) of the reservoir driven by series (n, time)."""
+        state = np.zeros((len(series), N_UNITS))
+        states = np.empty((*series.shape, N_UNITS))
+        weights = self.input_weights_[:, np.newaxis]
+        for t in range(series.shape[1]):
+            state = np.tanh(self.internal_weights_ @ state.T + weights @ series[:, t : t + 1].T).T
+            states[:, t] = state
+        return states
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "components_"):
+            raise ValueError("this ReservoirEmbedding is not fitted yet: call fit(series) first")
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Return everything that an embedding depends on."""
+        self._require_fitted()
+        return {
+            "n_features": np.asarray(self.n_features, np.int64),
+            "representation": np.asarray(self.representation),
+            "seed": np.asarray(self.seed, np.int64),
+            "ridge": np.asarray(RIDGE),
+            "scale": np.asarray(self.scale_),
+            "mean": self.mean_,
+            "components": self.components_,
+            "internal_weights": self.internal_weights_,
+            "input_weights": self.input_weights_,
+        }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to an .npz of plain arrays, whole or not at all."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.tmp")
-        with open(temporary, "wb") as file:
-            np.savez(
-                file,
-                n_features=self.n_features,
-                representation=self.representation,
-                seed=self.seed,
-                scale=self.scale_,
-                mean=self.mean_,
-                components=self.components_,
-                internal_weights=self._reservoir._internal_weights,
-                input_weights=self._reservoir._input_weights,
-            )
-        os.replace(temporary, path)
+        """Write everything to an .npz of plain arrays with a checksum, whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            If the embedding has not been fitted.
+        OSError
+            If the file cannot be written.
+        """
+        path, arrays = as_path(path, "path"), self._arrays()
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
+        with _files.replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays, digest=np.asarray(_digest(arrays)))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ReservoirEmbedding:
-        """Read what `save` wrote; it embeds alike, to the last bit."""
-        with np.load(path, allow_pickle=False) as arrays:
-            given = dict(arrays)
+        """Read what `save` wrote; it embeds alike, to the last bit.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is damaged, or not one that `save` wrote.
+        """
+        path = as_path(path, "path")
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            if size > MOST_BYTES:
+                raise ValueError(f"it holds {size} bytes, expected at most {MOST_BYTES}")
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in _SHAPES}
+                if str(archive["digest"]) != _digest(arrays):
+                    raise ValueError("its checksum is that of other values")
+            return cls._from_arrays(arrays)
+        except (
+            ValueError, TypeError, KeyError, EOFError, SyntaxError, NotImplementedError,
+            RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
+        ) as error:  # fmt: skip
+            raise ValueError(
+                f"{path} is damaged, or not an embedding that ReservoirEmbedding.save wrote: "
+                f"{error}; make it again"
+            ) from None
+
+    @classmethod
+    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> ReservoirEmbedding:
+        if float(arrays["ridge"]) != RIDGE:
+            raise ValueError(f"its readout has the ridge {arrays['ridge']}, expected {RIDGE}")
         embedding = cls(
-            int(given["n_features"]),
-            representation=str(given["representation"]),
-            seed=int(given["seed"]),
+            arrays["n_features"].item(),
+            representation=arrays["representation"].item(),
+            seed=arrays["seed"].item(),
         )
-        embedding.scale_ = float(given["scale"])
-        embedding.mean_, embedding.components_ = given["mean"], given["components"]
-        embedding._reservoir = _draw_reservoir(embedding.seed)
-        # The same weights were drawn, unless versions of NumPy or SciPy differ.
-        embedding._reservoir._internal_weights = given["internal_weights"]
-        embedding._reservoir._input_weights = given["input_weights"]
+        n = embedding.n_features - (embedding.representation == "readout")
+        for name, shape in _SHAPES.items():
+            shape = tuple(n if size is None else size for size in shape)
+            array = arrays[name]
+            if array.shape != shape or (shape and not np.isfinite(array).all()):
+                raise ValueError(f"{name} must be finite numbers {shape}, got shape {array.shape}")
+        embedding.scale_ = arrays["scale"].item()
+        embedding.mean_, embedding.components_ = arrays["mean"], arrays["components"]
+        embedding.internal_weights_ = arrays["internal_weights"]
+        embedding.input_weights_ = arrays["input_weights"]
         return embedding
+
+
+_SHAPES = {  # of what `save` writes; None: the number of principal components
+    "n_features": (), "representation": (), "seed": (), "ridge": (), "scale": (),
+    "mean": (N_UNITS,), "components": (None, N_UNITS),
+    "internal_weights": (N_UNITS, N_UNITS), "input_weights": (N_UNITS,),
+}  # fmt: skip
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 of arrays, their names, types and shapes."""
+    total = hashlib.sha256()
+    for name, array in arrays.items():
+        total.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
 
 
 def embed_series(
@@ -228,7 +336,8 @@ def embed_series(
     Raises
     ------
     TypeError, ValueError
-        If `displacement` is not a DataArray with these dimensions, or as `ReservoirEmbedding` says.
+        If `displacement` is not a DataArray with these dimensions, its dates are no dates or do not
+        rise, or as `ReservoirEmbedding` says.
 
     Examples
     --------
@@ -238,12 +347,16 @@ def embed_series(
     >>> features.dims, features.shape, features.dtype.name
     (('point', 'feature'), (4, 8), 'float32')
     """
-    require_dims(displacement, ("point", "time"), "displacement")
-    displacement = displacement.transpose("point", "time")
-    values = displacement.values
     embedding = ReservoirEmbedding(n_features, representation=representation, seed=seed)
+    require_dims(displacement, ("point", "time"), "displacement")
+    if "time" in displacement.coords:
+        require_rising_time(displacement, "displacement")
+    displacement = mask_and_float(displacement).transpose("point", "time")
+    values = displacement.values
     embedding.fit(np.concatenate([values[rows] for rows in _sample(len(values))]))
-    features = displacement.isel(time=0, drop=True).expand_dims(feature=n_features, axis=1)
+    features = displacement.isel(time=0, drop=True).expand_dims(
+        feature=embedding.n_features, axis=1
+    )
     features = features.copy(data=embedding.transform(values))
     features.attrs = {"long_name": f"reservoir embedding, {representation}"}
     return features.rename("dynamic")
@@ -269,7 +382,8 @@ def embed_shards(
         Shards with the features ``displacement``, named by date, and perhaps ``static``.
     target_folder : path
         Where the same points go, with the features ``dynamic``, the embeddings, and ``static``;
-        its ``attrs`` are those of the source with ``embedding``, the options, added.
+        its ``attrs`` are those of the source with ``embedding`` added: the options, and digests of
+        what was embedded and by which matrices.
     n_features, representation, seed
         As for `ReservoirEmbedding`, which is fitted on 2048 points spread over the folder and saved
         as ``embedding.npz`` in the target.
@@ -283,56 +397,95 @@ def embed_shards(
     Returns
     -------
     pathlib.Path
-        `target_folder`. A complete one with the same options is left as it is; an interrupted run
-        leaves whole shards, behind which the next one goes on. A point without any observation has
-        NaN as embedding.
+        `target_folder`. A complete one of the same source, options and embedding is left as it is;
+        an interrupted run leaves whole shards, behind which the next one goes on. A point without
+        any observation has NaN as embedding.
 
     Raises
     ------
+    TypeError
+        If an option is of another type than described.
     FileNotFoundError, ValueError
-        If the source is not whole, holds no series, or the target holds something else.
+        If the source is not whole, holds no series, or one whose dates do not rise; if the target
+        holds something else, such as features of other values or by another embedding; or if an
+        option is not as described.
+    OSError
+        If the target cannot be written, or another process is still writing it after two minutes.
     """
-    source, target = PointShards(source_folder), Path(target_folder)
+    embedding = ReservoirEmbedding(n_features, representation=representation, seed=seed)
+    require_choice(method, "method", ("linear", "pchip"))
+    step_of(step)
+    source, target = PointShards(source_folder), as_path(target_folder, "target_folder")
     if "displacement" not in source.features:
         raise ValueError(
             f"{source.folder} has no features displacement; it has: {', '.join(source.features)}"
         )
-    options = {"n_features": n_features, "representation": representation, "seed": seed}
-    filling = {"method": method, "step": step}
+    filling = {"method": method, "step": step if step is None else str(step)}
     n = source.n_points
-    kinds = {"dynamic": [f"{representation}_{i:02}" for i in range(n_features)]}
-    kinds |= {kind: names for kind, names in source.features.items() if kind == "static"}
-    attrs = source.attrs | {"embedding": options | filling | {"n_points": n}}
-    embedding = ReservoirEmbedding(**options)
-    writer = ShardWriter(target, kinds, shard_size=shard_size, attrs=attrs)
-    if writer.complete:
-        return target
+    time = dates_of(source.features["displacement"], f"{source.folder}: the names of displacement")
 
     def filled(rows: slice) -> np.ndarray:
-        time = np.array(source.features["displacement"], "datetime64[ns]")
         series = (("point", "time"), source.read("displacement", rows))
         points = xr.Dataset({"displacement": series}, {"time": time})
         return fill_gaps(points, **filling).displacement.values
 
-    target.mkdir(parents=True, exist_ok=True)
-    if writer.n_points:
-        embedding = ReservoirEmbedding.load(target / "embedding.npz")
+    options = {
+        "n_features": embedding.n_features,
+        "representation": embedding.representation,
+        "seed": embedding.seed,
+    }
+    kept, begun = target / "embedding.npz", (target / "manifest.json").is_file()
+    if begun and kept.is_file():
+        embedding = ReservoirEmbedding.load(kept)
     else:
         sample = np.concatenate([filled(rows) for rows in _sample(n)])
-        embedding.fit(sample[~np.isnan(sample).any(axis=1)]).save(target / "embedding.npz")
-    blocks = range(writer.n_points, n, BLOCK)
-    with writer:
-        for start in progress(blocks, desc="embedding", total=len(blocks)) if progress else blocks:
-            rows = slice(start, start + BLOCK)
-            series = filled(rows)
-            seen = ~np.isnan(series).any(axis=1)
-            features = {"dynamic": np.full((len(series), n_features), np.nan, np.float32)}
-            features["dynamic"][seen] = embedding.transform(series[seen])
-            if "static" in kinds:
-                features["static"] = source.read("static", rows)
-            place = [source.read(key, rows) for key in ("point", "longitude", "latitude")]
-            writer.append(*place, **features)
+        embedding.fit(sample[~np.isnan(sample).any(axis=1)])
+    # A run that goes on must be of the same values by the same matrices: else it is refused here.
+    digests = {"source": _digest_of(source), "matrices": _digest(embedding._arrays())}
+    kinds = {"dynamic": [f"{representation}_{i:02}" for i in range(n_features)]}
+    kinds |= {kind: names for kind, names in source.features.items() if kind == "static"}
+    attrs = source.attrs | {"embedding": options | filling | {"n_points": n} | digests}
+
+    def write() -> ShardWriter:
+        return ShardWriter(target, kinds, shard_size=shard_size, attrs=attrs)
+
+    if write().complete:
+        return target
+    with _files.claim(target / "manifest.json"):
+        writer = write()
+        if writer.complete:  # another process wrote it meanwhile
+            return target
+        if kept.is_file():
+            ReservoirEmbedding.load(kept)  # raises if it is a file of the user's
+        if not (writer.n_points and kept.is_file()):
+            embedding.save(kept)
+        blocks = range(writer.n_points, n, BLOCK)
+        bar = progress(blocks, desc="embedding", total=len(blocks)) if progress else blocks
+        with writer:
+            for start in bar:
+                rows = slice(start, start + BLOCK)
+                series = filled(rows)
+                seen = ~np.isnan(series).any(axis=1)
+                features = {"dynamic": np.full((len(series), n_features), np.nan, np.float32)}
+                features["dynamic"][seen] = embedding.transform(series[seen])
+                if "static" in kinds:
+                    features["static"] = source.read("static", rows)
+                place = [source.read(key, rows) for key in ("point", "longitude", "latitude")]
+                writer.append(*place, **features)
     return target
+
+
+def _digest_of(source: PointShards) -> str:
+    """Return the SHA-256 of the points, dates, series and static features of shards."""
+    columns = ["point", "longitude", "latitude", "displacement"]
+    columns += ["static"] if "static" in source.features else []
+    totals = {name: hashlib.sha256() for name in columns}
+    for start in range(0, source.n_points, 2 * BLOCK):
+        for name, total in totals.items():
+            total.update(source.read(name, slice(start, start + 2 * BLOCK)).tobytes())
+    facts = {name: total.hexdigest() for name, total in totals.items()}
+    names = {kind: source.features[kind] for kind in columns if kind in source.features}
+    return hashlib.sha256(json.dumps([facts, names], sort_keys=True).encode()).hexdigest()
 
 
 def _sample(n: int) -> list[slice]:
@@ -344,16 +497,18 @@ def _sample(n: int) -> list[slice]:
 
 
 def _centered(series: Any) -> np.ndarray:
-    series = np.asarray(series, np.float64)
+    series = np.asarray(as_real_array(series, "series"), np.float64)
     if series.ndim != 2 or series.shape[1] < 2:
         raise ValueError(
-            f"series needs shape (series, time) with at least two dates, found {series.shape}"
+            f"series must have the shape (series, time) with at least two dates, got {series.shape}"
         )
     if missing := np.count_nonzero(~np.isfinite(series).all(axis=1)):
         raise ValueError(
             f"{missing} of {len(series)} series have gaps: fill them with "
             "cookbook_utils.insar.fill_gaps, and leave out those without any observation"
         )
+    if series.size and np.abs(series).max() > np.finfo(np.float32).max:
+        raise ValueError(f"series must be finite in float32, got {np.abs(series).max():g}")
     return series - series.mean(axis=1, keepdims=True)
 
 
@@ -383,23 +538,18 @@ def _readout(states: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.column_stack([coefficients, intercept])
 
 
-def _draw_reservoir(seed: int) -> Any:
-    from reservoir_computing.reservoir import Reservoir
+def _draw_reservoir(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights (unit, unit) and of the input (unit,) that the package draws for a seed.
 
-    with _global_seed(seed):
-        reservoir = Reservoir(
-            N_UNITS, spectral_radius=SPECTRAL_RADIUS, input_scaling=INPUT_SCALING, noise_level=0.0
-        )
-        reservoir.get_states(np.zeros((1, 1, 1)), bidir=False)  # draws the weights of the input
-    return reservoir
-
-
-@contextmanager
-def _global_seed(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, which the package draws from, and leave it as it was."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+    A generator of its own, in the order of the package: where the weights are, how large, then the
+    signs of the input.
+    """
+    random = np.random.RandomState(seed)  # noqa: NPY002  the package's distribution, bit for bit
+    weights = np.zeros(N_UNITS**2)
+    places = random.choice(N_UNITS**2, round(CONNECTIVITY * N_UNITS**2), replace=False)
+    weights[places] = random.uniform(size=len(places)) - 0.5
+    weights = np.ascontiguousarray(weights.reshape(N_UNITS, N_UNITS).T)  # columns come first
+    with one_blas_thread():
+        largest = np.abs(np.linalg.eig(weights)[0]).max()
+    signs = 2.0 * random.binomial(1, 0.5, N_UNITS) - 1.0
+    return weights / (largest / SPECTRAL_RADIUS), signs * INPUT_SCALING

@@ -3,37 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions import mask_and_float
+from cookbook_utils._checks import require_bool, require_dims
+from cookbook_utils._conventions import NODATA_KEYS, SCALE_KEYS, mask_and_float, units_of
+
+_REFLECTANCE_RANGE = (-0.25, 2.0)
+"""Limits of reflectance that can be. No product stores surface reflectance below −0.2; bright
+clouds, glint and saturated pixels of top-of-atmosphere products stay below 2 but for a few."""
+
+_SHARE_BELOW, _SHARE_ABOVE = 0.05, 0.5
+"""Shares of a band's values that may lie below and above `_REFLECTANCE_RANGE`. A small area may be
+all glint or saturated, but nothing real lies far below 0: that is nodata which was not declared."""
+
+_CURE = (
+    'set attrs["scale_factor"] and attrs["add_offset"] as the data provider gives them: 2.75e-05 '
+    "and -0.2 for Landsat Collection 2 Level-2, 0.0001 and -0.1 for Sentinel-2 Level-2A since "
+    "baseline 04.00 (0.0001 and 0 before)"
+)
 
 
 def to_reflectance(scene: xr.DataArray) -> xr.DataArray:
     """Apply the scale and offset in the attributes of a scene: reflectance = DN × scale + offset.
 
+    A scale that cannot be is refused, above all the scale of 1 and offset of 0 that rioxarray
+    writes for every file that has none. Set the right ones first, for example
+    ``scene.attrs |= {"scale_factor": 2.75e-05, "add_offset": -0.2}`` for Landsat Collection 2
+    Level-2 [1]_ or 0.0001 and −0.1 for Sentinel-2 Level-2A since baseline 04.00 [2]_.
+
     Parameters
     ----------
     scene
-        Digital numbers with ``attrs["scale_factor"]`` and ``attrs["add_offset"]``.
+        Digital numbers (DN) with ``attrs["scale_factor"]`` and ``attrs["add_offset"]``, or with
+        coordinates of these names along ``band`` where bands differ. ``attrs["scales"]`` and
+        ``attrs["offsets"]``, which rioxarray writes for a file whose bands differ, are taken while
+        ``band`` counts from 1 as in the file. Missing values are those that
+        `stacking.stack_pixels` leaves out.
 
     Returns
     -------
     xarray.DataArray
-        Reflectance, dimensionless (``attrs["units"] == "1"``), lazy if `scene` is; float32 from
-        float32 and 16-bit integers. ``long_name`` is ``attrs["quantity"]`` where that is given,
-        else "surface reflectance"; scale and offset are taken out, other attributes kept.
+        Reflectance, dimensionless (``attrs["units"] == "1"``), NaN where missing, lazy if `scene`
+        is; float32 from float32 and from numbers of 8 and 16 bits, else float64. ``long_name`` is
+        ``attrs["quantity"]`` where that is given, else "surface reflectance"; scale, offset and
+        nodata value are taken out, other attributes kept.
 
     Raises
     ------
+    TypeError
+        If `scene` is not a DataArray of real numbers.
     ValueError
-        If `scene` is reflectance already, or has no scale and offset.
+        If `scene` is reflectance already or was standardized or rescaled; if it has no scale and
+        offset, or some that cannot be; if in a band more than half of the reflectance is above 2,
+        or more than 5 % below −0.25 (nodata that was not declared). That is judged over the whole
+        scene where it is in memory, and on compute, block by block, where it is lazy.
 
     References
     ----------
-    U.S. Geological Survey, Landsat Collection 2 Level-2 Science Product Guide.
+    .. [1] U.S. Geological Survey, Landsat Collection 2 Level-2 Science Product Guide.
+    .. [2] European Space Agency, Sentinel-2 Products Specification Document, processing baseline
+       04.00, January 2022.
 
     Examples
     --------
@@ -42,21 +74,124 @@ def to_reflectance(scene: xr.DataArray) -> xr.DataArray:
     >>> to_reflectance(scene).values
     array([0.1 , 0.25])
     """
-    attrs = dict(scene.attrs)
-    units = attrs.get("units")
-    if units == "1":
-        raise ValueError('the scene is reflectance already (attrs["units"] == "1")')
-    if not {"scale_factor", "add_offset"} <= attrs.keys():
+    require_dims(scene, (), "scene", allow_extra=True)
+    if scene.dtype.kind == "b":
+        raise TypeError("scene must hold digital numbers, got dtype bool")
+    if units_of(scene) == "1":
         raise ValueError(
-            'no scale to reflectance: expected attrs["scale_factor"] and attrs["add_offset"], '
-            f"found units {units!r} and the attributes {sorted(attrs)}"
+            'scene must hold digital numbers, got reflectance already (attrs["units"] == "1"): '
+            "give it another unit if that is not so"
         )
-    # Python floats leave float32 as it is, where a NumPy float64 would not.
-    scale, offset = float(attrs.pop("scale_factor")), float(attrs.pop("add_offset"))
-    attrs.pop("_FillValue", None)
+    if (scaling := scene.attrs.get("scaling")) is not None:
+        raise ValueError(
+            f"scene must hold digital numbers, got {scaling} values: give it as it was before "
+            "scaling.standardize or scaling.rescale"
+        )
+    scale, offset = _scale_and_offset(scene)
+    attrs = {k: v for k, v in scene.attrs.items() if k not in (*NODATA_KEYS, *SCALE_KEYS)}
     attrs |= {"units": "1", "long_name": attrs.get("quantity", "surface reflectance")}
-    reflectance = mask_and_float(scene) * scale + offset
+    numbers = mask_and_float(scene)
+    # In the dtype of the numbers: float64 factors of the bands would make float32 float64.
+    reflectance = numbers * scale.astype(numbers.dtype) + offset.astype(numbers.dtype)
+    reflectance = reflectance.transpose(*scene.dims)
+    axis = scene.dims.index("band") if "band" in scene.dims else None
+    decoded = float(scale.max()) <= 1e-3  # a scale of digital numbers, not of percent
+    reflectance = xr.apply_ufunc(
+        _require_possible, reflectance, numbers, kwargs={"axis": axis, "may_be_decoded": decoded},
+        dask="parallelized", output_dtypes=[numbers.dtype],
+    )  # fmt: skip
     reflectance.attrs = attrs
+    return reflectance.rename(scene.name).drop_vars(SCALE_KEYS, errors="ignore")
+
+
+def _scale_and_offset(scene: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the scale and the offset of a scene, 0-D or along ``band``."""
+    given = {f'attrs["{key}"]': scene.attrs[key] for key in SCALE_KEYS if key in scene.attrs}
+    given |= {f'coords["{key}"]': scene[key] for key in SCALE_KEYS if key in scene.coords}
+    scales = [name for name in given if "scale" in name]
+    offsets = [name for name in given if "offset" in name]
+    if len(scales) != 1 or len(offsets) != 1:
+        hint = ""
+        if any(key in scene.encoding for key in SCALE_KEYS):
+            hint = ', or attrs["units"] = "1" if the reader of the file has applied its scale'
+        raise ValueError(
+            "scene must have one scale to reflectance and one offset, "
+            f"got {', '.join(given) or 'none'} and units {units_of(scene)!r}: "
+            f"{_CURE}{hint}"
+        )
+    (scale_name,), (offset_name,) = scales, offsets
+    scale = _per_band(scene, scale_name, given[scale_name], 1e-6, 1)
+    offset = _per_band(scene, offset_name, given[offset_name], -1, 1)
+    # Whole numbers and a scale of 1 would leave nothing between black and white.
+    if scene.dtype.kind in "iu" and float(scale.max()) > 0.1:
+        raise ValueError(
+            f"{scale_name} must be at most 0.1 for digital numbers of {scene.dtype}, "
+            f"got {float(scale.max()):g}: {_CURE}"
+        )
+    return scale, offset
+
+
+def _per_band(
+    scene: xr.DataArray, name: str, value: Any, least: float, most: float
+) -> xr.DataArray:
+    """Return the number or numbers in `value`, which must lie from `least` to `most`."""
+    follows_bands = isinstance(value, xr.DataArray) and value.dims == ("band",)
+    try:
+        numbers = np.atleast_1d(np.asarray(value, np.float64))
+    except (TypeError, ValueError):
+        numbers = np.array([np.nan])
+    if numbers.size == 0 or not ((numbers >= least) & (numbers <= most)).all():
+        shown = value.values if isinstance(value, xr.DataArray) else value
+        raise ValueError(
+            f"{name} must be a number from {least:g} to {most:g}, or one for each band, "
+            f"got {shown}: {_CURE}"
+        )
+    if (numbers == numbers.flat[0]).all():
+        return xr.DataArray(numbers.flat[0])
+    # Attributes stay as they are when bands are selected or sorted; coordinates follow the bands.
+    in_file_order = "band" in scene.coords and np.array_equal(
+        scene["band"], np.arange(1, numbers.size + 1)
+    )
+    if not (follows_bands or in_file_order):
+        bands = scene["band"].values.tolist() if "band" in scene.coords else "none"
+        raise ValueError(
+            f"{name} must be one number unless the bands are those of the file, numbered from 1 "
+            f"to {numbers.size}, got the bands {bands}: call to_reflectance before bands are "
+            "selected or renamed, or give the numbers as coordinates along band, by "
+            'scene.assign_coords(scale_factor=("band", ...), add_offset=("band", ...))'
+        )
+    return xr.DataArray(numbers, dims="band")
+
+
+def _require_possible(
+    reflectance: np.ndarray, numbers: np.ndarray, *, axis: int | None, may_be_decoded: bool
+) -> np.ndarray:
+    """Return `reflectance`, or raise where too much of a band is no reflectance."""
+    low, high = _REFLECTANCE_RANGE
+    over = None if axis is None else tuple(i for i in range(reflectance.ndim) if i != axis)
+    n = np.maximum(np.count_nonzero(reflectance == reflectance, axis=over), 1)
+    below = np.max(np.count_nonzero(reflectance < low, axis=over) / n)
+    above = np.max(np.count_nonzero(reflectance > high, axis=over) / n)
+    if above > _SHARE_ABOVE:
+        raise ValueError(
+            f"attrs must give a scale and offset that lead to reflectance, got {above:.0%} of the "
+            f"values of a band above {high:g}: {_CURE}"
+        )
+    if below > _SHARE_BELOW:
+        raise ValueError(
+            f"attrs must give a scale, offset and nodata value that lead to reflectance, got "
+            f"{below:.0%} of the values of a band below {low:g}: declare nodata by "
+            f"scene.rio.write_nodata(value), or {_CURE}"
+        )
+    if may_be_decoded and numbers.dtype.kind == "f":
+        present = numbers[(numbers == numbers) & (numbers != 0)]
+        near_zero = np.count_nonzero(np.abs(present) <= high)
+        if near_zero > present.size / 2 and (present != np.round(present)).any():
+            raise ValueError(
+                f"scene must hold digital numbers, got fractions such as {present.min():.3g}, of "
+                'which the scale would leave next to nothing: set attrs["units"] = "1" if they '
+                "are reflectance already"
+            )
     return reflectance
 
 
@@ -66,7 +201,8 @@ def standardize(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
     Parameters
     ----------
     data
-        Scene or samples, with a ``band`` dimension; NaN is skipped.
+        Scene or samples, with a ``band`` dimension; missing values (those that
+        `stacking.stack_pixels` leaves out) are skipped and become NaN.
     per_band
         One mean and deviation for each band, which gives all bands the same weight in a
         distance; if False, one of each for all bands together, which leaves their weights as
@@ -75,14 +211,18 @@ def standardize(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        Lazy if `data` is; float32 from float32. Mean and population deviation are taken in
-        float64. Attributes are kept and ``attrs["scaling"]`` is "standardized".
+        Lazy if `data` is; float32 from float32 and from numbers of 8 and 16 bits, else float64.
+        Mean and population deviation are taken in float64. ``attrs["scaling"]`` is
+        "standardized"; scale, offset and nodata value, which hold no longer, are taken out, other
+        attributes kept. Values that were scaled before are taken as they are.
 
     Raises
     ------
+    TypeError
+        If `data` is not a DataArray of real numbers.
     ValueError
-        If a band (or, with ``per_band=False``, the whole) is constant or all missing: at once
-        where `data` is in memory, on compute where it is lazy.
+        If a band (or, with ``per_band=False``, the whole) is constant, all missing, or holds
+        infinite values: at once where `data` is in memory, on compute where it is lazy.
 
     Examples
     --------
@@ -93,9 +233,8 @@ def standardize(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
     array([[-1., -1.],
            [ 1.,  1.]])
     """
-    data, double, dims = _prepare(data, per_band)
-    deviation = _nonzero(double.std(dims), double, dims)
-    return _finish((double - double.mean(dims)) / deviation, data, "standardized")
+    data, unit, dims = _to_unit(data, per_band)
+    return _finish((unit - unit.mean(dims)) / unit.std(dims), data, "standardized")
 
 
 def rescale(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
@@ -104,19 +243,18 @@ def rescale(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
     Parameters
     ----------
     data
-        Scene or samples, with a ``band`` dimension; NaN is skipped.
+        As for `standardize`.
     per_band
         One minimum and maximum for each band; if False, one of each for all bands together.
 
     Returns
     -------
     xarray.DataArray
-        Lazy if `data` is; float32 from float32. Attributes are kept and ``attrs["scaling"]`` is
-        "rescaled".
+        As for `standardize`, with ``attrs["scaling"]`` "rescaled".
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As for `standardize`.
 
     Examples
@@ -128,44 +266,53 @@ def rescale(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
     array([[0., 0.],
            [1., 1.]])
     """
-    data, double, dims = _prepare(data, per_band)
-    low = double.min(dims)
-    extent = _nonzero(double.max(dims) - low, double, dims)
-    return _finish((double - low) / extent, data, "rescaled")
+    data, unit, _ = _to_unit(data, per_band)
+    return _finish(unit, data, "rescaled")
 
 
-def _prepare(data: xr.DataArray, per_band: bool) -> tuple[xr.DataArray, xr.DataArray, list[str]]:
+def _to_unit(data: xr.DataArray, per_band: bool) -> tuple[xr.DataArray, xr.DataArray, list[str]]:
+    """Return `data` in floats, in float64 from 0 to 1, and the dimensions that share one range.
+
+    `standardize` starts from that, too: neither an offset nor a scale of any size, whose square
+    has no place in float64, then shows in its result.
+    """
     require_dims(data, ["band"], "data", allow_extra=True)
+    require_bool(per_band, "per_band")
     data = mask_and_float(data)
-    return data, data.astype("float64"), [d for d in data.dims if not (per_band and d == "band")]
+    dims = [dim for dim in data.dims if not (per_band and dim == "band")]
+    double = data.astype("float64")
+    names = [str(name) for name in data["band"].values] if per_band else ["all bands"]
+    low, high = double.min(dims), double.max(dims)
+    if low.chunks is not None:
+        low, high = low.chunk(-1), high.chunk(-1)
+    extent = xr.apply_ufunc(
+        _extent, low, high, kwargs={"names": names}, dask="parallelized", output_dtypes=["f8"]
+    )
+    return data, (double - low) / extent, dims
 
 
 def _finish(result: xr.DataArray, data: xr.DataArray, scaling: str) -> xr.DataArray:
     result = result.astype(data.dtype).transpose(*data.dims)
-    result.attrs = data.attrs | {"scaling": scaling}
+    kept = {key: value for key, value in data.attrs.items() if key not in SCALE_KEYS}
+    result.attrs = kept | {"scaling": scaling}
     return result.rename(data.name)
 
 
-def _nonzero(divisor: xr.DataArray, data: xr.DataArray, dims: list[str]) -> xr.DataArray:
-    """Return `divisor`, which raises when it is evaluated where `data` is constant."""
-    # Rounding of the mean leaves a constant band a tiny deviation; its extent is exactly zero.
-    varies = data.max(dims) > data.min(dims)
-    names = [str(name) for name in data["band"].values] if divisor.ndim else ["all bands"]
-    if divisor.chunks is not None:
-        divisor, varies = divisor.chunk(-1), varies.chunk(-1)
-    return xr.apply_ufunc(
-        _raise_if_constant, divisor, varies, kwargs={"names": names},
-        dask="parallelized", output_dtypes=[divisor.dtype],
-    )  # fmt: skip
-
-
-def _raise_if_constant(divisor: np.ndarray, varies: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    divisor, varies = np.asarray(divisor), np.asarray(varies)
-    empty = np.atleast_1d(np.isnan(divisor))
-    for wrong, why in ((empty, "no valid value"), (~np.atleast_1d(varies), "constant")):
+def _extent(low: np.ndarray, high: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return high − low, or raise ValueError that names the bands that cannot be scaled."""
+    low, high = np.asarray(low), np.asarray(high)
+    with np.errstate(invalid="ignore", over="ignore"):  # of the bands that are refused
+        extent = high - low
+    for wrong, why in (
+        (np.isnan(low), "no valid value"),
+        (np.isinf(low) | np.isinf(high), "infinite values"),
+        (np.isinf(extent), "a range beyond float64"),
+        (extent == 0, "a constant"),
+    ):
         if wrong.any():
-            found = ", ".join(name for name, bad in zip(names, wrong, strict=True) if bad)
+            found = [n for n, bad in zip(names, np.atleast_1d(wrong), strict=True) if bad]
             raise ValueError(
-                f"cannot scale, {why}: {found}; expected values that differ, leave such bands out"
+                f"data must hold finite values that differ in every band, got {why} in "
+                f"{', '.join(found)}: leave such bands out, or set infinite values to NaN"
             )
-    return divisor
+    return extent

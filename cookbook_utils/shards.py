@@ -5,7 +5,9 @@ columns ``point`` (int64, rising), ``longitude`` and ``latitude`` (float64, degr
 for each kind of feature, such as ``dynamic`` and ``static``. The features of a point are one cell
 of fixed size, float32 in little-endian order: the same shards with lists of floats take about five
 times as long to read. Parquet rather than Zarr, since one file holds points and features together,
-and carries its schema, its number of rows and a checksum of every page.
+and carries its schema, its number of rows and checksums of its values. The manifest and the labels
+hold a digest of themselves. What is read is compared with them, and a damaged file ends in an error
+that names it.
 
 What is read in one piece, and shuffled in one piece, is counted in points and not in shards.
 Batches, splits and labels are therefore the same whatever the shard size.
@@ -19,6 +21,7 @@ import json
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -26,13 +29,27 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
+from cookbook_utils import _files
+from cookbook_utils._checks import (
+    as_real_array,
+    require_choice,
+    require_integer,
+    require_number,
+    require_seed,
+)
+from cookbook_utils._files import as_path
+
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.parquet as pq
 
 VERSION = 1  # of the layout on disk
 BLOCK = 8192  # points of a row group, which is the smallest piece read
 WINDOW = 8  # blocks in memory at a time
 COORDINATES = {"point": np.int64, "longitude": np.float64, "latitude": np.float64}
+_MANIFEST = {"version", "features", "shard_size", "attrs", "shards", "complete"}
+_CURE = "delete the folder and write it again"
+_SUMS = b"crc32"
 _KEY = b"cookbook_utils.shards"  # of the metadata that says which shard of which folder a file is
 
 
@@ -48,6 +65,9 @@ class Batch(NamedTuple):
 class ShardWriter:
     """Write points into shards, each whole or not there, going on where an earlier run ended.
 
+    Use it for points that do not fit in memory. Several processes may not write one folder: who
+    finds that another has written a shard since it opened the folder gets an error.
+
     Parameters
     ----------
     folder : path
@@ -62,6 +82,8 @@ class ShardWriter:
 
     Attributes
     ----------
+    features : dict of str to list of str
+        The kinds of features and the names of the features of each.
     n_points : int
         Points in whole shards on disk. The caller goes on behind them.
     complete : bool
@@ -69,8 +91,13 @@ class ShardWriter:
 
     Raises
     ------
+    TypeError
+        If `folder` is no path, `features` no mapping of texts to sequences of texts, `shard_size`
+        no integer or `attrs` cannot be written as JSON.
     ValueError
         If the folder holds shards of something else, or a shard in it is damaged.
+    FileExistsError
+        If a file that is no shard bears the name of one.
 
     Examples
     --------
@@ -92,37 +119,36 @@ class ShardWriter:
         shard_size: int = 65536,
         attrs: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder = Path(folder)
-        features = {kind: list(map(str, names)) for kind, names in features.items()}
-        for kind, names in features.items():
-            if kind in COORDINATES or not kind.isidentifier() or not names:
-                raise ValueError(
-                    f"features needs a word other than {', '.join(COORDINATES)} for each kind, "
-                    f"with at least one name, found {kind!r}: {names}"
-                )
-        if not features or shard_size < 1:
-            raise ValueError(
-                "expected at least one kind of features and shard_size of at least 1, found "
-                f"{len(features)} kinds and shard_size={shard_size}"
-            )
-        spec = {"version": VERSION, "features": features, "shard_size": int(shard_size)}
-        spec = json.loads(json.dumps(spec | {"attrs": dict(attrs or {})}))
+        self.folder = as_path(folder, "folder")
+        shard_size = require_integer(shard_size, "shard_size", least=1)
+        spec = {"version": VERSION, "features": _kinds(features), "shard_size": shard_size}
+        spec["attrs"] = json.loads(_as_json(attrs, "attrs"))
         self._manifest = spec | {"shards": [], "complete": False}
-        if (self.folder / "manifest.json").exists():
+        self._path = self.folder / "manifest.json"
+        _files.tidy(self._path)
+        self._on_disk = _content(self._path)
+        if self._on_disk is not None:
             found = _read_manifest(self.folder)
             for key, value in spec.items():
                 if found[key] != value:
                     raise ValueError(
-                        f"{self.folder} already holds shards with other {key}: found {found[key]}, "
-                        f"expected {value}; delete the folder or write to another"
+                        f"{self.folder} already holds shards with other {key}: it must be {value}, "
+                        f"got {found[key]}; delete the folder or write to another"
                     )
             self._manifest = found
             for number in range(len(found["shards"])):
                 _open_shard(self.folder, found, number)
+        for path in self.folder.glob("shard-*.parquet"):
+            if path.name not in map(_name, range(len(self._manifest["shards"]))):
+                _require_own(path)
         self._pending: list[dict[str, np.ndarray]] = []
         self._n_pending = 0
         shards = self._manifest["shards"]
         self._last = shards[-1]["last"] if shards else np.iinfo(np.int64).min
+
+    @property
+    def features(self) -> dict[str, list[str]]:
+        return self._manifest["features"]
 
     @property
     def n_points(self) -> int:
@@ -146,31 +172,38 @@ class ShardWriter:
 
         Raises
         ------
+        TypeError
+            If an array does not hold real numbers, or `points` no integers.
         ValueError
-            If an array has another shape than expected, or the numbers do not rise, or the folder
-            is complete.
+            If an array has another shape than expected, the numbers do not rise, a feature is
+            beyond the range of float32, or the folder is complete.
+        OSError
+            If a shard cannot be written, or another process has written to the folder.
         """
         if self.complete:
             raise ValueError(
                 f"{self.folder} is complete with {self.n_points} points and takes no more; "
                 "delete the folder to write it again"
             )
-        widths = {kind: len(names) for kind, names in self._manifest["features"].items()}
+        widths = {kind: len(names) for kind, names in self.features.items()}
         if set(features) != set(widths):
-            raise ValueError(f"expected features {sorted(widths)}, found {sorted(features)}")
-        given = {"point": points, "longitude": longitude, "latitude": latitude}
-        block = {key: np.array(given[key], dtype) for key, dtype in COORDINATES.items()}
-        block |= {kind: np.array(features[kind], "<f4", order="C") for kind in widths}
+            raise ValueError(f"features must be of {sorted(widths)}, got {sorted(features)}")
+        block = {"point": _numbers(points, "points")}
+        block |= {
+            key: np.array(as_real_array(value, key), np.float64)
+            for key, value in (("longitude", longitude), ("latitude", latitude))
+        }
+        block |= {kind: _as_float32(features[kind], kind) for kind in widths}
         n = block["point"].size
         for key, array in block.items():
             shape = (n, widths[key]) if key in widths else (n,)
             if array.shape != shape:
-                raise ValueError(f"{key} needs shape {shape}, found {array.shape}")
+                raise ValueError(f"{key} must have the shape {shape}, got {array.shape}")
         if n == 0:
             return
         if block["point"][0] <= self._last or np.any(np.diff(block["point"]) <= 0):
             raise ValueError(
-                "the numbers of the points must rise strictly, from call to call too: found "
+                "the numbers of the points must rise strictly, from call to call too, got "
                 f"{block['point'][:3]}... after {self._last}"
             )
         self._last = int(block["point"][-1])
@@ -178,23 +211,19 @@ class ShardWriter:
         self._n_pending += n
         size = self._manifest["shard_size"]
         if self._n_pending >= size:
-            joined = self._joined()
-            whole = self._n_pending - self._n_pending % size
-            for start in range(0, whole, size):
-                self._write({key: a[start : start + size] for key, a in joined.items()})
-                self._write_manifest()
-            self._pending = [{key: array[whole:].copy() for key, array in joined.items()}]
-            self._n_pending -= whole
+            rest = self._joined()
+            while self._n_pending >= size:
+                self._write({key: array[:size] for key, array in rest.items()})
+                rest = {key: array[size:] for key, array in rest.items()}
+                self._pending, self._n_pending = [rest], self._n_pending - size
+            self._pending = [{key: array.copy() for key, array in rest.items()}]
 
     def close(self) -> None:
         """Write the last, shorter shard and mark the folder as complete."""
         if self.complete:
             return
-        if self._n_pending:
-            self._write(self._joined())
+        self._write(self._joined() if self._n_pending else None, complete=True)
         self._pending, self._n_pending = [], 0
-        self._manifest["complete"] = True
-        self._write_manifest()
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -206,38 +235,31 @@ class ShardWriter:
     def _joined(self) -> dict[str, np.ndarray]:
         return {key: np.concatenate([b[key] for b in self._pending]) for key in self._pending[0]}
 
-    def _write(self, shard: Mapping[str, np.ndarray]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+    def _write(self, shard: Mapping[str, np.ndarray] | None, *, complete: bool = False) -> None:
+        """Write a shard, if there is one, and enter it in the manifest."""
         shards = self._manifest["shards"]
-        schema = _schema(self._manifest, len(shards))
-        columns = [
-            pa.array(array)
-            if array.ndim == 1
-            else pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(4 * array.shape[1]), len(array), [None, pa.py_buffer(array)]
-            )
-            for array in shard.values()
-        ]
         path = self.folder / _name(len(shards))
-        with _replacing(path) as temporary:
-            pq.write_table(
-                pa.Table.from_arrays(columns, schema=schema),
-                temporary,
-                row_group_size=BLOCK,
-                compression="none",
-                use_dictionary=False,
-                write_statistics=False,
-                write_page_checksum=True,
-            )
-        ids = shard["point"]
-        facts = {"points": len(ids), "first": int(ids[0]), "last": int(ids[-1])}
-        shards.append(facts | {"bytes": path.stat().st_size})
-
-    def _write_manifest(self) -> None:
-        with _replacing(self.folder / "manifest.json") as temporary:
-            temporary.write_text(json.dumps(self._manifest, indent=1), encoding="utf-8")
+        with _files.claim(self._path) as claim:
+            if _content(self._path) != self._on_disk:
+                raise OSError(
+                    f"{self.folder} is being written by another process, which has changed its "
+                    "manifest; open it again, or write to another folder"
+                )
+            if shard is not None:
+                _require_own(path)
+                with claim.replacing(path) as temporary:
+                    _write_table(temporary, self._manifest, len(shards), shard)
+                shards = [*shards, _facts(path, shard["point"])]
+            changed = self._manifest | {"shards": shards, "complete": complete}
+            content = _as_bytes(changed)
+            try:
+                with claim.replacing(self._path) as temporary:
+                    temporary.write_bytes(content)
+            except BaseException:
+                if shard is not None:
+                    path.unlink(missing_ok=True)
+                raise
+        self._manifest, self._on_disk = changed, content
 
 
 class PointShards:
@@ -259,15 +281,18 @@ class PointShards:
 
     Raises
     ------
+    TypeError
+        If `folder` is no path.
     FileNotFoundError
         If there is no manifest, or a shard is missing.
     ValueError
         If the folder is not complete, or a shard is damaged or belongs elsewhere; the shard is
-        named. Sizes, schemas and numbers of rows are looked at; `verify` looks at every value.
+        named. Sizes, schemas and numbers of rows are looked at; values are compared with their
+        checksums when they are read, and all of them by `verify`.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder, "folder")
         self._manifest = _read_manifest(self.folder)
         shards = self._manifest["shards"]
         points = [shard["points"] for shard in shards]
@@ -306,17 +331,19 @@ class PointShards:
 
         Raises
         ------
+        TypeError
+            If `column` is no text or `rows` no slice of integers.
         ValueError
-            If there is no such column, or the step is not 1.
+            If there is no such column, the step is not 1, or a shard is damaged.
         """
-        if column not in COORDINATES and column not in self.features:
-            raise ValueError(
-                f"{self.folder} has no column {column!r}; it has: "
-                f"{', '.join([*COORDINATES, *self.features])}"
-            )
-        start, stop, step = rows.indices(self.n_points)
+        require_choice(column, "column", [*COORDINATES, *self.features])
+        wanted = "rows must be a slice of integers with a step of 1"
+        try:
+            start, stop, step = rows.indices(self.n_points)
+        except (AttributeError, TypeError) as error:
+            raise TypeError(f"{wanted}, got {rows!r}") from error
         if step != 1:
-            raise ValueError(f"rows needs a step of 1, found {rows}")
+            raise ValueError(f"{wanted}, got {rows}")
         return self._read([column], [range(start, max(start, stop))])[0]
 
     def batches(
@@ -355,20 +382,24 @@ class PointShards:
 
         Raises
         ------
+        TypeError
+            If an option has another type than described.
         ValueError
-            If an option is not as described.
+            If an option is not as described; while iterating, if a shard is damaged.
         """
-        kinds = features.split("+")
+        kinds = _split(features, "features")
         if unknown := [kind for kind in kinds if kind not in self.features]:
             raise ValueError(
                 f"{self.folder} has no features {', '.join(unknown)}; it has: "
                 f"{', '.join(self.features)}, which + joins"
             )
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, found {batch_size}")
-        if split not in (None, "train", "test"):
-            raise ValueError(f"split must be 'train', 'test' or None, found {split!r}")
-        _require_fraction(test_fraction)
+        batch_size = require_integer(batch_size, "batch_size", least=1)
+        if split is not None:
+            require_choice(split, "split", ["train", "test"])
+        require_number(test_fraction, "test_fraction", least=0, most=1)
+        require_seed(seed)
+        if shuffle is not None:
+            require_seed(shuffle, "shuffle")
         return self._batches(kinds, batch_size, split, test_fraction, seed, shuffle)
 
     def _batches(self, kinds, batch_size, split, test_fraction, seed, shuffle) -> Iterator[Batch]:
@@ -407,7 +438,7 @@ class PointShards:
             yield _join(rest)
 
     def verify(self) -> None:
-        """Read every value of every shard and compare the checksums of its pages.
+        """Read every value of every shard and compare it with its checksums.
 
         Raises
         ------
@@ -415,20 +446,11 @@ class PointShards:
             If a value was altered since it was written; the shard is named.
         """
         for number in range(len(self._manifest["shards"])):
-            with _open_shard(self.folder, self._manifest, number, verify=True) as file:
-                try:
-                    for group in range(file.num_row_groups):
-                        file.read_row_group(group)
-                except OSError as error:
-                    raise ValueError(
-                        f"{self.folder / _name(number)} was altered: {error}; "
-                        "delete the folder and write it again"
-                    ) from None
+            for column in (*COORDINATES, *self.features):
+                self.read(column, slice(*self._starts[[number, number + 1]].tolist()))
 
     def _read(self, columns: Sequence[str], rows: Sequence[range]) -> list[np.ndarray]:
         """Return columns of several ranges of rows, joined."""
-        import pyarrow as pa
-
         pieces = []
         # Ranges that follow each other are read together.
         for start, stop in _merge(rows):
@@ -436,20 +458,38 @@ class PointShards:
             for number in range(first, last + 1) if stop > start else ():
                 base = self._starts[number]
                 low, high = max(start - base, 0), min(stop, self._starts[number + 1]) - base
-                with _open_shard(self.folder, self._manifest, number) as file:
-                    groups = range(low // BLOCK, -(-high // BLOCK))
-                    try:
-                        table = file.read_row_groups(groups, columns, use_threads=False)
-                    except OSError as error:
-                        raise ValueError(
-                            f"{self.folder / _name(number)} cannot be read: {error}; "
-                            "delete the folder and write it again"
-                        ) from None
-                pieces.append(table.slice(low - groups[0] * BLOCK, high - low))
+                groups = range(low // BLOCK, -(-high // BLOCK))
+                inside = slice(low - groups[0] * BLOCK, high - groups[0] * BLOCK)
+                pieces.append([values[inside] for values in self._groups(number, groups, columns)])
         if not pieces:
-            pieces = [_schema(self._manifest, 0).empty_table()]
-        table = pa.concat_tables(pieces)
-        return [self._to_numpy(table.column(column), column) for column in columns]
+            empty = _schema(self._manifest, 0).empty_table()
+            pieces = [[self._to_numpy(empty.column(column), column) for column in columns]]
+        joined = [
+            parts[0] if len(parts) == 1 else np.concatenate(parts)
+            for parts in zip(*pieces, strict=True)
+        ]
+        for values in joined:
+            values.flags.writeable = False
+        return joined
+
+    def _groups(self, number: int, groups: range, columns: Sequence[str]) -> list[np.ndarray]:
+        """Return columns of consecutive row groups of a shard, compared with their checksums."""
+        import pyarrow as pa
+
+        path = self.folder / _name(number)
+        with _open_shard(self.folder, self._manifest, number) as file:
+            try:
+                table = file.read_row_groups(groups, columns, use_threads=False)
+                # Shards written by earlier versions have checksums of their pages only.
+                sums = json.loads(file.schema_arrow.metadata.get(_SUMS, b"null"))
+            except (OSError, pa.ArrowException, ValueError) as error:
+                raise ValueError(f"{path} was altered: {error}; {_CURE}") from None
+        values = {column: self._to_numpy(table.column(column), column) for column in columns}
+        if sums is not None:
+            found = _sums(values)
+            if found != {column: sums[column][groups.start : groups.stop] for column in columns}:
+                raise ValueError(f"{path} was altered: it differs from its checksums; {_CURE}")
+        return list(values.values())
 
     def _to_numpy(self, column: pyarrow.ChunkedArray, name: str) -> np.ndarray:
         width = len(self.features[name]) if name in self.features else 1
@@ -462,7 +502,6 @@ class PointShards:
             if len(chunk)
         ]
         values = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, dtype)])
-        values.flags.writeable = False
         return values.reshape(-1, width) if name in self.features else values
 
     def _rows(self, points: np.ndarray) -> np.ndarray:
@@ -507,6 +546,13 @@ def is_test(points: Any, *, test_fraction: float = 0.2, seed: int = 0) -> np.nda
     numpy.ndarray
         bool, the shape of `points`.
 
+    Raises
+    ------
+    TypeError
+        If `points` or `seed` are no integers, or `test_fraction` is no number.
+    ValueError
+        If `test_fraction` or `seed` is out of range.
+
     References
     ----------
     The hash is the output function of SplitMix64: G. L. Steele, D. Lea, C. H. Flood (2014), Fast
@@ -517,10 +563,11 @@ def is_test(points: Any, *, test_fraction: float = 0.2, seed: int = 0) -> np.nda
     >>> round(float(is_test(np.arange(100_000), test_fraction=0.25).mean()), 2)
     0.25
     """
-    _require_fraction(test_fraction)
+    require_number(test_fraction, "test_fraction", least=0, most=1)
+    require_seed(seed)
     with np.errstate(over="ignore"):
-        h = np.asarray(points, np.int64).astype(np.uint64)
-        for word in (np.uint64(seed % 2**64), np.uint64(0)):
+        h = _numbers(points, "points").astype(np.uint64)
+        for word in (np.uint64(seed), np.uint64(0)):
             h = h + word * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x632BE59BD9B4E019)
             h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -557,30 +604,34 @@ def write_labels(
 
     Raises
     ------
+    TypeError
+        If `batches` does not give pairs of points and labels, or `attrs` cannot be written as JSON.
     ValueError
         If a point is unknown or has no label or several, or a label is not 0 to 255.
+    OSError
+        If the labels cannot be written; those that were there stay.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    label_file = _labels_name(name)
+    described = _as_json(attrs, "attrs").encode()
     shards = PointShards(folder)
-    path = shards.folder / _labels_name(name)
-    meta = {_KEY: _fingerprint(shards._manifest), b"attrs": json.dumps(dict(attrs or {})).encode()}
-    columns = [("point", pa.int64()), ("label", pa.uint8())]
-    schema = pa.schema([pa.field(*c, nullable=False) for c in columns], metadata=meta)
+    path = shards.folder / label_file
+    _require_own(path, damaged=True)
     with tempfile.TemporaryFile(dir=shards.folder) as scratch:
         # On disk, since the points may be many; 0 where there is no label yet.
-        kept = np.memmap(scratch, np.uint16, "w+", shape=max(shards.n_points, 1))
-        for points, labels in batches:
-            points, labels = np.asarray(points, np.int64), np.asarray(labels)
+        _files.allocate(scratch, 2 * max(shards.n_points, 1), shards.folder)
+        kept = np.memmap(scratch, np.uint16, "r+", shape=max(shards.n_points, 1))
+        for points, labels in _pairs(batches):
             if labels.shape != points.shape or points.ndim != 1:
                 raise ValueError(
-                    "a batch needs one label for each point, found shapes "
+                    "a batch must have one label for each point, got the shapes "
                     f"{points.shape} of points and {labels.shape} of labels"
                 )
             if labels.dtype.kind not in "iu" or np.any((labels < 0) | (labels > 255)):
                 raise ValueError(
-                    f"labels must be integers 0 to 255, found {labels.dtype} {np.unique(labels)}"
+                    f"labels must be integers 0 to 255, got {labels.dtype} {np.unique(labels)[:5]}"
                 )
             if len(points):
                 rows = shards._rows(points)
@@ -588,13 +639,21 @@ def write_labels(
                     raise ValueError(f"labels {name!r}: a point has several labels, expected one")
                 kept[rows] = labels.astype(np.uint16) + 1
         bounds = list(zip(shards._starts[:-1].tolist(), shards._starts[1:].tolist(), strict=True))
-        if missing := sum(int(np.count_nonzero(kept[a:b] == 0)) for a, b in bounds):
+        missing, digest = 0, hashlib.sha256(described)
+        for a, b in bounds:
+            missing += int(np.count_nonzero(kept[a:b] == 0))
+            digest.update((kept[a:b] - 1).astype(np.uint8))
+        if missing:
             raise ValueError(
                 f"labels {name!r}: {missing} of {shards.n_points} points have none, expected one "
                 "for each"
             )
+        meta = {_KEY: _fingerprint(shards._manifest), b"attrs": described}
+        meta[b"digest"] = digest.hexdigest().encode()
+        columns = [("point", pa.int64()), ("label", pa.uint8())]
+        schema = pa.schema([pa.field(*c, nullable=False) for c in columns], metadata=meta)
         with (
-            _replacing(path) as temporary,
+            _files.replacing(path) as temporary,
             pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer,
         ):
             for a, b in bounds:
@@ -630,78 +689,156 @@ def read_labels(folder: str | os.PathLike[str], name: str) -> xr.DataArray:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    label_file = _labels_name(name)
     shards = PointShards(folder)
-    path = shards.folder / _labels_name(name)
+    path = shards.folder / label_file
     if not path.is_file():
         names = sorted(p.stem.removeprefix("labels-") for p in shards.folder.glob("labels-*"))
         raise FileNotFoundError(
             f"{shards.folder} has no labels {name!r}; it has: {', '.join(names) or 'none'}"
         )
+    cure = "write the labels again"
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             meta = file.schema_arrow.metadata or {}
             rows, own = file.metadata.num_rows, meta.get(_KEY)
-            if (rows, own) != (shards.n_points, _fingerprint(shards._manifest)):
-                raise ValueError(
-                    f"{path} holds labels of other points: {rows} of them, expected the "
-                    f"{shards.n_points} of this folder; write the labels again"
-                )
             labels = file.read(["label"]).column(0).to_numpy()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{path} cannot be read: {error}; write the labels again") from None
-    attrs = json.loads(meta[b"attrs"]) | {"_FillValue": 255}
-    return xr.DataArray(labels, dims="point", name=name, attrs=attrs)
+        attrs = json.loads(meta[b"attrs"])
+    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; {cure}") from None
+    if (rows, own) != (shards.n_points, _fingerprint(shards._manifest)):
+        raise ValueError(
+            f"{path} holds labels of other points: {rows} of them, expected the "
+            f"{shards.n_points} of this folder; {cure}"
+        )
+    digest = hashlib.sha256(meta[b"attrs"])
+    digest.update(labels)
+    # Labels written by earlier versions have no digest.
+    if meta.get(b"digest", digest.hexdigest().encode()) != digest.hexdigest().encode():
+        raise ValueError(f"{path} was altered: it differs from its digest; {cure}")
+    return xr.DataArray(labels, dims="point", name=name, attrs=attrs | {"_FillValue": 255})
+
+
+# -- parameters -------------------------------------------------------------------------------
+
+
+def _kinds(features: Any) -> dict[str, list[str]]:
+    """Return kinds of features with the names of each, or raise."""
+    wanted = (
+        f"features must have a word other than {', '.join(COORDINATES)} for each kind, with at "
+        "least one name"
+    )
+    if not isinstance(features, Mapping):
+        raise TypeError(f"{wanted}, got {type(features).__name__}")
+    kinds = {}
+    for kind, names in features.items():
+        if not isinstance(kind, str) or isinstance(names, str) or not isinstance(names, Iterable):
+            raise TypeError(f"{wanted}, got {kind!r}: {names!r}")
+        kinds[kind] = list(map(str, names))
+        if kind in COORDINATES or not kind.isidentifier() or not kinds[kind]:
+            raise ValueError(f"{wanted}, got {kind!r}: {kinds[kind]}")
+    if not kinds:
+        raise ValueError(f"{wanted}, got no kind")
+    return kinds
+
+
+def _split(features: Any, name: str) -> list[str]:
+    """Return the kinds of features that a text joins by ``+``."""
+    if not isinstance(features, str):
+        raise TypeError(f"{name} must be text such as 'dynamic+static', got {features!r}")
+    return features.split("+")
+
+
+def _as_json(attrs: Any, name: str) -> str:
+    wanted = f"{name} must be a mapping of what JSON holds"
+    if attrs is not None and not isinstance(attrs, Mapping):
+        raise TypeError(f"{wanted}, got {type(attrs).__name__}")
+    try:
+        return json.dumps(dict(attrs or {}), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{wanted}: {error}") from error
+
+
+def _numbers(values: Any, name: str) -> np.ndarray:
+    """Return a new array of the numbers of points, int64."""
+    array = np.asarray(as_real_array(values, name))
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must be at most 2**63 - 1, got {array.max()}")
+    return np.array(array, np.int64)
+
+
+def _as_float32(values: Any, name: str) -> np.ndarray:
+    """Return a new array in float32; values that are finite stay finite."""
+    array = np.asarray(as_real_array(values, name))
+    with np.errstate(over="ignore"):
+        result = np.array(array, "<f4", order="C")
+    if array.dtype.kind == "f" and not np.array_equal(np.isfinite(array), np.isfinite(result)):
+        raise ValueError(f"{name} must be in the range of float32, got {np.nanmax(np.abs(array))}")
+    return result
+
+
+def _pairs(batches: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    wanted = "batches must be an iterable of (points, labels)"
+    if not isinstance(batches, Iterable):
+        raise TypeError(f"{wanted}, got {type(batches).__name__}")
+    for batch in batches:
+        if not isinstance(batch, Sequence) or len(batch) != 2:
+            raise TypeError(f"{wanted}, got an item of type {type(batch).__name__}")
+        yield _numbers(batch[0], "points"), np.asarray(as_real_array(batch[1], "labels"))
+
+
+def _labels_name(name: Any) -> str:
+    wanted = "name must be one word of letters, digits, _, + and -"
+    if not isinstance(name, str):
+        raise TypeError(f"{wanted}, got {name!r}")
+    if not re.fullmatch(r"\w[\w+-]*", name):
+        raise ValueError(f"{wanted}, got {name!r}")
+    return f"labels-{name}.parquet"
 
 
 # -- on disk ----------------------------------------------------------------------------------
-
-
-class _replacing:
-    """The temporary path of a file that takes its place, whole, when the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.temporary = path, path.with_name(f".{path.name}.tmp")
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.temporary
-
-    def __exit__(self, error: object, *_: object) -> None:
-        if error is not None:
-            self.temporary.unlink(missing_ok=True)
-            return
-        with open(self.temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(self.temporary, self.path)
 
 
 def _name(number: int) -> str:
     return f"shard-{number:05}.parquet"
 
 
-def _labels_name(name: str) -> str:
-    if not re.fullmatch(r"\w[\w+-]*", name):
-        raise ValueError(f"a name of labels is one word of letters, digits, _, + and -: {name!r}")
-    return f"labels-{name}.parquet"
+def _content(path: Path) -> bytes | None:
+    """Return what is in a file, or None if there is none."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
+    content = _content(path)
+    if content is None:
+        raise FileNotFoundError(f"{folder} is not a folder of shards: it has no manifest.json")
+    cure = "write to another folder, or delete this one and write it again"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(content)
         version = manifest["version"]
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{folder} is not a folder of shards: it has no manifest.json"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(
-            f"{path} is not the manifest of a folder of shards; delete the folder and write it "
-            "again"
-        ) from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"{path} is not the manifest of a folder of shards; {cure}") from None
     if version != VERSION:
-        raise ValueError(f"{path} has version {version!r}, expected {VERSION}; write it again")
+        raise ValueError(f"{path} must have the version {VERSION}, got {version!r}; {cure}")
+    # Manifests written by earlier versions have no digest.
+    digest = manifest.pop("digest", None)
+    if set(manifest) != _MANIFEST or digest not in (None, _digest(manifest)):
+        raise ValueError(f"{path} was altered: it differs from its digest; {cure}")
     return manifest
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _as_bytes(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest | {"digest": _digest(manifest)}, indent=1).encode()
 
 
 def _fingerprint(manifest: Mapping[str, Any]) -> bytes:
@@ -709,46 +846,111 @@ def _fingerprint(manifest: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest().encode()
 
 
-def _schema(manifest: Mapping[str, Any], number: int) -> pyarrow.Schema:
+def _schema(
+    manifest: Mapping[str, Any], number: int, sums: dict[str, list[int]] | None = None
+) -> pyarrow.Schema:
     import pyarrow as pa
 
     types = {"point": pa.int64(), "longitude": pa.float64(), "latitude": pa.float64()}
     types |= {kind: pa.binary(4 * len(names)) for kind, names in manifest["features"].items()}
     return pa.schema(
         [pa.field(name, type_, nullable=False) for name, type_ in types.items()],
-        metadata={_KEY: _fingerprint(manifest) + b"/%d" % number},
+        metadata={
+            _KEY: _fingerprint(manifest) + b"/%d" % number,
+            _SUMS: json.dumps(sums).encode(),
+        },
     )
 
 
-def _open_shard(folder: Path, manifest: Mapping[str, Any], number: int, *, verify: bool = False):
-    """Open a shard after a look at its size and its footer."""
+def _write_table(
+    path: Path, manifest: Mapping[str, Any], number: int, shard: Mapping[str, np.ndarray]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = [
+        pa.array(array)
+        if array.ndim == 1
+        else pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(4 * array.shape[1]),
+            len(array),
+            [None, pa.py_buffer(np.ascontiguousarray(array))],
+        )
+        for array in shard.values()
+    ]
+    pq.write_table(
+        pa.Table.from_arrays(columns, schema=_schema(manifest, number, _sums(shard))),
+        path,
+        row_group_size=BLOCK,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    )
+
+
+def _facts(path: Path, ids: np.ndarray) -> dict[str, int]:
+    """Return what the manifest says of a shard."""
+    facts = {"points": len(ids), "first": int(ids[0]), "last": int(ids[-1])}
+    return facts | {"bytes": path.stat().st_size}
+
+
+def _sums(columns: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    """Return the CRC-32 of the values of each column in each row group."""
+    return {
+        name: [zlib.crc32(values[a : a + BLOCK]) for a in range(0, len(values), BLOCK)]
+        for name, values in columns.items()
+    }
+
+
+def _require_own(path: Path, *, damaged: bool = False) -> None:
+    """Raise if a file is there that was not written here; `damaged` ones may be allowed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        return
+    try:
+        own = _KEY in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        own = damaged
+    if not own:
+        raise FileExistsError(
+            f"{path} is there and was not written by cookbook_utils.shards; move it, or write to "
+            "another folder"
+        )
+
+
+def _open_shard(folder: Path, manifest: Mapping[str, Any], number: int) -> pq.ParquetFile:
+    """Open a shard after a look at its size and its schema."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path, facts = folder / _name(number), manifest["shards"][number]
-    cure = "delete the folder and write it again"
     if not path.is_file():
-        raise FileNotFoundError(f"shard {path} is missing; {cure}")
+        raise FileNotFoundError(f"shard {path} is missing; {_CURE}")
     if (size := path.stat().st_size) < facts["bytes"]:
-        raise ValueError(f"{path} is cut short: {size} bytes, expected {facts['bytes']}; {cure}")
-    try:
-        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=verify)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{path} is not a readable shard: {error}; {cure}") from None
+        raise ValueError(f"{path} is cut short: {size} bytes, expected {facts['bytes']}; {_CURE}")
     expected = _schema(manifest, number)
-    if not file.schema_arrow.equals(expected, check_metadata=True):
+    try:
+        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         found = file.schema_arrow
-        what = "another place" if found.equals(expected) else f"columns {', '.join(found.names)}"
+        names = ", ".join(found.names)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise ValueError(f"{path} is not a readable shard: {error}; {_CURE}") from None
+    place = (found.metadata or {}).get(_KEY)
+    if not found.equals(expected) or place != expected.metadata[_KEY]:
         file.close()
+        what = "another place" if found.equals(expected) else f"columns {names}"
         raise ValueError(
             f"{path} is a foreign file: it has {what}, expected shard {number} of this folder "
-            f"with columns {', '.join(expected.names)}; {cure}"
+            f"with columns {', '.join(expected.names)}; {_CURE}"
         )
     if (rows := file.metadata.num_rows) != facts["points"] or size != facts["bytes"]:
         file.close()
         raise ValueError(
             f"{path} was altered: {rows} points in {size} bytes, expected {facts['points']} in "
-            f"{facts['bytes']}; {cure}"
+            f"{facts['bytes']}; {_CURE}"
         )
     return file
 
@@ -769,8 +971,3 @@ def _join(batches: Sequence[Batch]) -> Batch:
     points, features = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     features.flags.writeable = False
     return Batch(points, features)
-
-
-def _require_fraction(test_fraction: float) -> None:
-    if not 0 <= test_fraction <= 1:
-        raise ValueError(f"test_fraction must be 0 to 1, found {test_fraction}")

@@ -26,7 +26,9 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils import _rasters
+from cookbook_utils._checks import require_choice, require_integer
 from cookbook_utils._conventions import MISSING_LABEL, flags
+from cookbook_utils._files import as_path
 from cookbook_utils._world import CLOUD, COVER, clouds, surface, uniform
 
 GENERATOR = 1  # raised when the world changes, so that files written before are made again
@@ -100,11 +102,9 @@ def _block(spec: SceneSpec, rows: range, cols: range, seed: int):
     return numbers, truth
 
 
-def _spec(name: str, seed: int) -> SceneSpec:
-    if name not in SCENES:
-        raise ValueError(f"unknown scene {name!r}; expected one of {', '.join(SCENES)}")
-    _rasters.require_seed(seed)
-    return SCENES[name]
+def _spec(name: str, seed: int) -> tuple[SceneSpec, int]:
+    seed = require_integer(seed, "seed", least=0, most=_rasters.MOST_SEED)
+    return SCENES[require_choice(name, "name", list(SCENES))], seed
 
 
 def simulate_scene(
@@ -135,8 +135,10 @@ def simulate_scene(
 
     Raises
     ------
+    TypeError
+        If `name` is no text, `seed` no integer or `window` not two slices.
     ValueError
-        Unknown name, bad seed, or a window with no pixel in it.
+        If there is no such scene, `seed` is out of range or the window has no pixel in it.
 
     Examples
     --------
@@ -146,7 +148,7 @@ def simulate_scene(
     >>> truth.cover.flag_meanings
     'clear_water muddy_water salt_flat alluvium dark_rock shrub crops'
     """
-    spec = _spec(name, seed)
+    spec, seed = _spec(name, seed)
     rows, cols = _rasters.cut(spec.size, window)
     numbers, layers = _rasters.assemble(lambda i, j: _block(spec, i, j, seed), rows, cols)
     values = np.where(numbers == NODATA, np.float32(np.nan), numbers)
@@ -195,7 +197,9 @@ def write_scene(
 ) -> Path:
     """Write a scene and its truth as GeoTIFF files, block by block; nothing if they are there.
 
-    The files are made in a temporary folder that takes its name when they are complete.
+    The files are made in a temporary folder, read back, and then take their places. Other files
+    in the folder are left alone. Of several processes that write the same scene one does so, and
+    the others wait for it.
 
     Parameters
     ----------
@@ -204,34 +208,41 @@ def write_scene(
     folder : path
         Where the folder `name` is made.
     seed : int
-        Another seed is another world. A scene of another seed that is there is replaced.
+        Another seed is another world. A scene of another seed that is there is replaced, and so is
+        one with a damaged file.
     block : int
-        Pixels on a side of what is computed at a time; changes memory and time, never a value.
+        Pixels on a side of what is computed at a time, at most 1024; changes memory and time,
+        never a value.
 
     Returns
     -------
     pathlib.Path
         ``folder/name``, which holds ``B<number>.tif`` for each band of the sensor (int16, surface
-        reflectance x 10000, nodata -9999) and ``truth.tif`` (uint8, layers cover, water and cloud,
-        nodata 255; the area of the lake is its tag ``lake_area_km2``).
+        reflectance x 10000, nodata -9999), ``truth.tif`` (uint8, layers cover, water and cloud,
+        nodata 255; the area of the lake is its tag ``lake_area_km2``) and ``checksums.json``, the
+        sizes and CRC-32 checksums of these files.
 
     Raises
     ------
+    TypeError
+        If `name` or `folder` is no text or path, or `seed` or `block` no integer.
     ValueError
-        Unknown name, bad seed or block.
+        If there is no such scene, or `seed` or `block` is out of range.
     OSError
-        The folder cannot be written.
+        If the folder cannot be written, which leaves nothing behind; if it holds a file of one of
+        these names that was not written here; or if another process is still writing the scene
+        after two minutes.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     sorted(file.name for file in write_scene("landsat_5_small", folder).iterdir())
+    ...     sorted(file.name for file in write_scene("landsat_5_small", folder).glob("*.tif"))
     ['B1.tif', 'B2.tif', 'B3.tif', 'B4.tif', 'B5.tif', 'B7.tif', 'truth.tif']
     """
-    spec = _spec(name, seed)
-    _rasters.require_block(block)
-    target = Path(folder) / name
+    spec, seed = _spec(name, seed)
+    require_integer(block, "block", least=1, most=_rasters.MOST_BLOCK)
+    target = as_path(folder, "folder") / name
     signature = f"generator {GENERATOR}, seed {seed}"
     files = [*(f"B{number}.tif" for number in SENSORS[spec.sensor][0]), "truth.tif"]
     write = partial(_write_files, spec=spec, seed=seed, block=block, signature=signature)
@@ -240,40 +251,33 @@ def write_scene(
 
 
 def _write_files(folder: Path, spec: SceneSpec, seed: int, block: int, signature: str) -> None:
-    from contextlib import ExitStack
-
-    import rasterio
-    from rasterio.windows import Window
-
     profile = _rasters.tiled_profile(spec.size, spec.step, spec.corner, CRS) | _rasters.DEFLATE
     tags = dict(sensor=spec.sensor, date=spec.date, signature=signature)
-    with ExitStack() as stack:
-        bands = []
-        for name, number in zip(BANDS, SENSORS[spec.sensor][0], strict=True):
-            file = rasterio.open(
-                folder / f"B{number}.tif", "w", count=1, dtype="int16", nodata=NODATA, **profile
+    names = [f"B{number}.tif" for number in SENSORS[spec.sensor][0]]
+    with _rasters.RasterWriter(folder) as files:
+        for band, name in zip(BANDS, names, strict=True):
+            file = files.create(
+                name, tags=tags, bands=[band], dtype="int16", nodata=NODATA, **profile
             )
-            bands.append(stack.enter_context(file))
-            file.set_band_description(1, name)
             file.scales, file.offsets = (1e-4,), (0.0,)
-            file.update_tags(**tags)
-        truth = stack.enter_context(
-            rasterio.open(
-                folder / "truth.tif", "w", count=3, dtype="uint8", nodata=MISSING_LABEL, **profile
-            )
+        files.create(
+            "truth.tif",
+            tags=tags,
+            bands=["cover", "water", "cloud"],
+            dtype="uint8",
+            nodata=MISSING_LABEL,
+            **profile,
         )
-        truth.descriptions = ("cover", "water", "cloud")
         pixels = 0
         whole = _rasters.cut(spec.size, None)
         done = _rasters.compute_blocks(lambda i, j: _block(spec, i, j, seed), *whole, block)
         for i, j, (numbers, layers) in done:
-            window = Window(j.start, i.start, len(j), len(i))
-            for file, plane in zip(bands, numbers, strict=True):
-                file.write(plane, 1, window=window)
-            truth.write(layers, window=window)
+            for name, plane in zip(names, numbers, strict=True):
+                files.write(name, i, j, plane[np.newaxis])
+            files.write("truth.tif", i, j, layers)
             pixels += np.count_nonzero(layers[1] == 1)
         area = pixels * spec.step**2 / 1e6
-        truth.update_tags(**tags, cover=" ".join(COVER), lake_area_km2=f"{area:.4f}")
+        files.tag("truth.tif", cover=" ".join(COVER), lake_area_km2=f"{area:.4f}")
 
 
 def main() -> None:

@@ -28,8 +28,10 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils import _rasters
+from cookbook_utils._checks import require_choice, require_integer
 from cookbook_utils._coast import GROUND, ROOFS, TEXTURE, Coast
 from cookbook_utils._conventions import MISSING_LABEL, flags
+from cookbook_utils._files import as_path
 from cookbook_utils._world import uniform
 from cookbook_utils.simulate import BANDS, SENSORS
 
@@ -133,11 +135,9 @@ def _block(spec: SeriesSpec, rows: range, cols: range, seed: int) -> tuple[np.nd
     return numbers, cover
 
 
-def _spec(name: str, seed: int) -> SeriesSpec:
-    if name not in SERIES:
-        raise ValueError(f"unknown series {name!r}; expected one of {', '.join(SERIES)}")
-    _rasters.require_seed(seed)
-    return SERIES[name]
+def _spec(name: str, seed: int) -> tuple[SeriesSpec, int]:
+    seed = require_integer(seed, "seed", least=0, most=_rasters.MOST_SEED)
+    return SERIES[require_choice(name, "name", list(SERIES))], seed
 
 
 def simulate_coast(
@@ -166,8 +166,10 @@ def simulate_coast(
 
     Raises
     ------
+    TypeError
+        If `name` is no text, `seed` no integer or `window` not two slices.
     ValueError
-        Unknown name, bad seed, or a window with no pixel in it.
+        If there is no such series, `seed` is out of range or the window has no pixel in it.
 
     Examples
     --------
@@ -177,7 +179,7 @@ def simulate_coast(
     >>> truth.cover.flag_meanings
     'sea mangrove cropland built_up bare_soil sand'
     """
-    spec = _spec(name, seed)
+    spec, seed = _spec(name, seed)
     rows, cols = _rasters.cut(spec.size, window)
     numbers, cover = _rasters.assemble(lambda i, j: _block(spec, i, j, seed), rows, cols)
     grid = _rasters.grid(rows, cols, step=spec.step, corner=spec.corner, crs=CRS)
@@ -206,7 +208,9 @@ def write_coast(
 ) -> Path:
     """Write a series and its truth as GeoTIFF files, block by block; nothing if they are there.
 
-    The files are made in a temporary folder that takes its name when they are complete.
+    The files are made in a temporary folder, read back, and then take their places. Other files
+    in the folder are left alone. Of several processes that write the same series one does so, and
+    the others wait for it.
 
     Parameters
     ----------
@@ -215,80 +219,77 @@ def write_coast(
     folder : path
         Where the folder `name` is made.
     seed : int
-        Another seed is another world. A series of another seed that is there is replaced.
+        Another seed is another world. A series of another seed that is there is replaced, and so
+        is one with a damaged file.
     block : int
-        Pixels on a side of what is computed at a time; changes memory and time, never a value.
+        Pixels on a side of what is computed at a time, at most 1024; changes memory and time,
+        never a value.
 
     Returns
     -------
     pathlib.Path
         ``folder/name``, which holds ``<date>_B<number>.tif`` for each date and band (uint16,
-        digital numbers, nodata 0) and ``truth.tif`` (uint8, the cover, a layer for each date,
-        nodata 255).
+        digital numbers, nodata 0), ``truth.tif`` (uint8, the cover, a layer for each date, nodata
+        255) and ``checksums.json``, the sizes and CRC-32 checksums of these files.
 
     Raises
     ------
+    TypeError
+        If `name` or `folder` is no text or path, or `seed` or `block` no integer.
     ValueError
-        Unknown name, bad seed or block.
+        If there is no such series, or `seed` or `block` is out of range.
     OSError
-        The folder cannot be written.
+        If the folder cannot be written, which leaves nothing behind; if it holds a file of one of
+        these names that was not written here; or if another process is still writing the series
+        after two minutes.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     folder = write_coast("coast_series_small", folder)
-    ...     files = sorted(file.name for file in folder.iterdir())
+    ...     files = sorted(file.name for file in folder.glob("*.tif"))
     >>> len(files), files[0], files[-1]
     (31, '2025-04-02_B2.tif', 'truth.tif')
     """
-    spec = _spec(name, seed)
-    _rasters.require_block(block)
-    target = Path(folder) / name
+    spec, seed = _spec(name, seed)
+    require_integer(block, "block", least=1, most=_rasters.MOST_BLOCK)
+    target = as_path(folder, "folder") / name
     signature = f"generator {GENERATOR}, seed {seed}"
     write = partial(_write_files, spec=spec, seed=seed, block=block, signature=signature)
-    _rasters.write_once(target, [*_files(), "truth.tif"], signature, write)
+    _rasters.write_once(target, [*_names(), "truth.tif"], signature, write)
     return target
 
 
-def _files() -> list[str]:
+def _names() -> list[str]:
     numbers = SENSORS["Landsat 8 OLI"][0]
     return [f"{date.date}_B{number}.tif" for date in DATES for number in numbers]
 
 
 def _write_files(folder: Path, spec: SeriesSpec, seed: int, block: int, signature: str) -> None:
-    from contextlib import ExitStack
-
-    import rasterio
-    from rasterio.windows import Window
-
     profile = _rasters.tiled_profile(spec.size, spec.step, spec.corner, CRS)
-    with ExitStack() as stack:
-
-        def create(name, **options):
-            return stack.enter_context(rasterio.open(folder / name, "w", **profile, **options))
-
-        planes = []
-        for number, name in enumerate(_files()):
-            file = create(name, count=1, dtype="uint16", nodata=NODATA, **spec.storage)
-            file.set_band_description(1, BANDS[number % len(BANDS)])
+    with _rasters.RasterWriter(folder) as files:
+        for number, name in enumerate(_names()):
+            date, band = DATES[number // len(BANDS)].date, BANDS[number % len(BANDS)]
+            tags = dict(sensor=SENSOR, date=date, signature=signature)
+            options = profile | spec.storage | {"dtype": "uint16", "nodata": NODATA}
+            file = files.create(name, tags=tags, bands=[band], **options)
             file.scales, file.offsets = (SCALE,), (OFFSET,)
-            file.update_tags(
-                sensor=SENSOR, date=DATES[number // len(BANDS)].date, signature=signature
-            )
-            planes.append(file)
-        truth = create(
-            "truth.tif", count=len(DATES), dtype="uint8", nodata=MISSING_LABEL, **_rasters.DEFLATE
+        files.create(
+            "truth.tif",
+            tags=dict(sensor=SENSOR, signature=signature, cover=" ".join(COVERS)),
+            bands=[date.date for date in DATES],
+            dtype="uint8",
+            nodata=MISSING_LABEL,
+            **profile | _rasters.DEFLATE,
         )
-        truth.descriptions = tuple(date.date for date in DATES)
-        truth.update_tags(sensor=SENSOR, signature=signature, cover=" ".join(COVERS))
         whole = _rasters.cut(spec.size, None)
         done = _rasters.compute_blocks(lambda i, j: _block(spec, i, j, seed), *whole, block)
         for i, j, (numbers, cover) in done:
-            window = Window(j.start, i.start, len(j), len(i))
-            for file, plane in zip(planes, numbers.reshape(-1, *numbers.shape[2:]), strict=True):
-                file.write(plane, 1, window=window)
-            truth.write(cover, window=window)
+            planes = numbers.reshape(-1, 1, *numbers.shape[2:])
+            for name, plane in zip(_names(), planes, strict=True):
+                files.write(name, i, j, plane)
+            files.write("truth.tif", i, j, cover)
 
 
 def main() -> None:

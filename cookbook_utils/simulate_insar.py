@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,11 +32,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from cookbook_utils import _files
+from cookbook_utils._checks import require_choice, require_integer, require_seed
+from cookbook_utils._files import as_path
 from cookbook_utils._world import fractal, ramp
 
 GENERATOR = 1  # raised when the world changes, so that points written before are made again
 WAVELENGTH = 55.466  # mm, of Sentinel-1
 BLOCK = 4096  # points made together
+MOST_IN_MEMORY = 2_000_000  # points, which are made in 3 GB
+MOST_ON_DISK = 1_000_000_000  # points, which take 0.6 TB
 REGIMES = ("stable", "creep", "accelerating", "seasonal", "snow_gaps", "noise")
 ATTRIBUTES = {  # of the variables, by name
     "displacement": {"units": "mm", "long_name": "displacement toward the satellite"},
@@ -104,8 +109,8 @@ def simulate_site(name: str, *, n_points: int | None = None, seed: int = 0) -> x
     name : str
         A name in `SITES`: insar_lyngen, insar_nordnes or insar_svalbard.
     n_points : int, optional
-        Number of points; the default is the site's, 7000 to 10 000. More points lie more densely
-        on the same ground, and the first ones stay the same.
+        Number of points, at most `MOST_IN_MEMORY`; the default is the site's, 7000 to 10 000. More
+        points lie more densely on the same ground, and the first ones stay the same.
     seed : int, default 0
         Another seed is another terrain with other points.
 
@@ -113,13 +118,17 @@ def simulate_site(name: str, *, n_points: int | None = None, seed: int = 0) -> x
     -------
     xarray.Dataset
         ``displacement`` (point, time) float32 in mm toward the satellite, NaN where missing; the
-        static features named by ``attrs["static_features"]`` (point) float32; ``regime`` (point)
-        uint8 with CF flags; coordinates ``pid``, ``longitude``, ``latitude`` (point) and ``time``.
+        static features (point) float32, whose names ``attrs["static_features"]`` holds as one
+        text; ``regime`` (point) uint8 with CF flags; coordinates ``pid``, ``longitude``,
+        ``latitude`` (point) and ``time``.
 
     Raises
     ------
+    TypeError
+        If `name` is no text, or `n_points` or `seed` no integer.
     ValueError
-        If there is no such site, or fewer than one point is asked for.
+        If there is no such site, fewer than one point or too many are asked for, or `seed` is not
+        from 0 to 2**32 - 1.
 
     Examples
     --------
@@ -130,7 +139,7 @@ def simulate_site(name: str, *, n_points: int | None = None, seed: int = 0) -> x
     >>> bool(creep < -10)
     True
     """
-    site, n_points = _known(name, n_points)
+    site, n_points, seed = _known(name, n_points, seed, MOST_IN_MEMORY)
     blocks = list(_blocks(name, 0, n_points, seed))
     columns = {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
     coords = {
@@ -158,13 +167,14 @@ def write_site(
 ) -> Path:
     """Write the points of a site into shards, any number of them, in constant memory.
 
-    An interrupted run is continued; a folder that holds these points already is left as it is, one
-    that an older version of this module wrote is made again.
+    An interrupted run is continued; a folder that holds these points already is left as it is. The
+    shards and regimes that an older version of this module wrote are made again. Of several
+    processes that write the same site one does so, and the others wait for it.
 
     Parameters
     ----------
     name, n_points, seed
-        As for `simulate_site`, whose values are written.
+        As for `simulate_site`, whose values are written; but at most `MOST_ON_DISK` points.
     folder : path
         The shards go to the folder ``<folder>/<name>``.
     shard_size : int, default 65536
@@ -178,32 +188,33 @@ def write_site(
 
     Raises
     ------
-    ValueError
-        If there is no such site, or the folder holds other points.
+    TypeError, ValueError
+        As for `simulate_site`, or if the folder holds other points.
+    OSError
+        If the folder cannot be written, or another process is still writing it after two minutes.
     """
     from .shards import ShardWriter, read_labels, write_labels
 
-    site, n_points = _known(name, n_points)
-    folder = Path(folder) / name
+    site, n_points, seed = _known(name, n_points, seed, MOST_ON_DISK)
+    folder = as_path(folder, "folder") / name
     time = np.datetime_as_string(dates(name, seed=seed), unit="D").tolist()
     features = {"displacement": time, "static": list(site.statics)}
     attrs = _attrs(site, seed) | {"site": name, "n_points": n_points, "generator": GENERATOR}
+    attrs["static_features"] = list(site.statics)  # as JSON can, and attributes in NetCDF cannot
     attrs["variables"] = {key: ATTRIBUTES[key] for key in ("displacement", *site.statics)}
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
-        found = json.loads(manifest.read_text(encoding="utf-8"))
-        if found["attrs"].get("site") == name and found["attrs"]["generator"] != GENERATOR:
-            shutil.rmtree(folder)
-    with ShardWriter(folder, features, shard_size=shard_size, attrs=attrs) as writer:
-        for block in _blocks(name, writer.n_points, n_points, seed):
-            del block["regime"]
-            writer.append(block.pop("point"), **block)
-    try:
-        read_labels(folder, "regime")
-    except FileNotFoundError:
-        truth = _blocks(name, 0, n_points, seed, series=False)
-        labels = ((block["point"], block["regime"]) for block in truth)
-        write_labels(folder, "regime", labels, attrs=ATTRIBUTES["regime"])
+    with _files.claim(folder / "manifest.json"):
+        if _is_outdated(folder, name):
+            _remove_points(folder)
+        with ShardWriter(folder, features, shard_size=shard_size, attrs=attrs) as writer:
+            for block in _blocks(name, writer.n_points, n_points, seed):
+                del block["regime"]
+                writer.append(block.pop("point"), **block)
+        try:
+            read_labels(folder, "regime")
+        except FileNotFoundError:
+            truth = _blocks(name, 0, n_points, seed, series=False)
+            labels = ((block["point"], block["regime"]) for block in truth)
+            write_labels(folder, "regime", labels, attrs=ATTRIBUTES["regime"])
     return folder
 
 
@@ -219,7 +230,13 @@ def dates(name: str, *, seed: int = 0) -> np.ndarray:
     -------
     numpy.ndarray
         datetime64[ns], rising, 2016 to 2021.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `simulate_site`.
     """
+    _, _, seed = _known(name, None, seed, MOST_ON_DISK)
     site = SITES[name]
     random = _random(name, seed, 0)
     every = pd.date_range("2016-01-06", "2021-12-30", freq="6D")
@@ -235,20 +252,35 @@ def dates(name: str, *, seed: int = 0) -> np.ndarray:
 # -- points -----------------------------------------------------------------------------------
 
 
-def _known(name: str, n_points: int | None) -> tuple[Site, int]:
-    if name not in SITES:
-        raise ValueError(f"there is no site {name!r}; the sites are: {', '.join(SITES)}")
-    n_points = SITES[name].n_points if n_points is None else n_points
-    if n_points < 1:
-        raise ValueError(f"n_points must be at least 1, found {n_points}")
-    return SITES[name], n_points
+def _known(name: str, n_points: int | None, seed: int, most: int) -> tuple[Site, int, int]:
+    """Return a site, the number of its points and a seed, or raise."""
+    site = SITES[require_choice(name, "name", list(SITES))]
+    n_points = site.n_points if n_points is None else n_points
+    return site, require_integer(n_points, "n_points", least=1, most=most), require_seed(seed)
+
+
+def _is_outdated(folder: Path, name: str) -> bool:
+    """Return whether a folder holds points of a site that an older version of this module wrote."""
+    try:
+        attrs = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["attrs"]
+        return attrs["site"] == name and attrs["generator"] != GENERATOR
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # there is none, or it is none of ours, of which ShardWriter says more
+
+
+def _remove_points(folder: Path) -> None:
+    """Remove the files that `write_site` writes, and no others; first the one that names them."""
+    (folder / "manifest.json").unlink()
+    for path in folder.iterdir():
+        if re.fullmatch(r"shard-\d{5}\.parquet|labels-regime\.parquet", path.name):
+            path.unlink()
 
 
 def _attrs(site: Site, seed: int) -> dict:
     return {
         "title": f"Simulated InSAR points, {site.title}",
         "source": f"simulated by cookbook_utils.simulate_insar, seed {seed}",
-        "static_features": list(site.statics),
+        "static_features": " ".join(site.statics),
         "crs": "EPSG:4326",
     }
 

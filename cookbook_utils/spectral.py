@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral, Real
 
 import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import require_dims
+from cookbook_utils._checks import (
+    LARGEST,
+    as_real_array,
+    require_dims,
+    require_integer,
+    require_number,
+    require_seed,
+)
+from cookbook_utils._conventions import mask_and_float
+from cookbook_utils._threads import one_blas_thread
 
 # Rows per chunk. Always the same, so that the input's own chunking cannot change a result.
 _CHUNK = 2**15
@@ -41,7 +49,8 @@ def spectral_clustering(
     ----------
     samples : xarray.DataArray, numpy.ndarray or dask.array.Array
         Pixels, dims (pixel, band) in any order, or a two-dimensional array of shape
-        (n_pixels, n_bands). Lazy or not, in any chunks. All values finite, on comparable scales:
+        (n_pixels, n_bands). Lazy or not, in any chunks. No value missing (NaN, or the nodata value
+        that a DataArray declares) or infinite; on comparable scales:
         :func:`cookbook_utils.scaling.standardize` them first.
     n_clusters : int
         Number of clusters, at least 2.
@@ -66,9 +75,10 @@ def spectral_clustering(
     Raises
     ------
     TypeError
-        If `n_clusters` or `n_components` is not an integer, or `gamma` not a number.
+        If `samples` are not real numbers or have a ``numpy.ma`` mask, `n_clusters`,
+        `n_components` or `random_state` is not an integer, or `gamma` not a number.
     ValueError
-        If `samples` is not two-dimensional, not numeric, not finite or has a constant band; if
+        If `samples` is not two-dimensional, not finite or has a constant band; if
         there are fewer pixels than `n_clusters`, or no more than `n_components`; if `gamma` makes
         every affinity 0 or 1, or leaves pixels without affinity to any pixel drawn; if
         fewer than `n_clusters` clusters are found.
@@ -103,14 +113,16 @@ def spectral_clustering(
     """
     pixels, bands = _as_dask(samples)
     _check_counts(len(pixels), n_clusters, n_components)
-    if gamma is None:
-        gamma = 1 / len(bands)
-    _check_gamma(gamma)
+    random_state = require_seed(random_state, "random_state")
+    gamma = 1 / len(bands) if gamma is None else require_number(gamma, "gamma", above=0)
     # In memory, the workers' or this process's, so that a file is read only once.
     pixels = pixels.persist()
     _check_values(pixels, bands)
-    _check_affinity(pixels, gamma)
-    embedding = _embed(pixels, n_clusters, gamma, n_components, random_state)
+    some = pixels[:: -(-len(pixels) // 1000)].compute()
+    # Distances are computed as x² − 2xy + y², which loses its digits to a common offset.
+    offset = np.median(some, axis=0)
+    _check_affinity(some - offset, gamma)
+    embedding = _embed(pixels - offset, n_clusters, gamma, n_components, random_state)
     _check_embedding(embedding, gamma, n_components)
     return _cluster(embedding, n_clusters, random_state)
 
@@ -119,50 +131,41 @@ def _as_dask(samples) -> tuple[da.Array, list]:
     """Pixels as one float64 Dask array (pixel, band) in fixed chunks, and the bands' names."""
     if isinstance(samples, xr.DataArray):
         require_dims(samples, ("pixel", "band"), "samples")
-        samples = samples.transpose("pixel", "band")
+        samples = mask_and_float(samples).transpose("pixel", "band")
         bands = list(samples["band"].values) if "band" in samples.coords else None
         samples = samples.data
     else:
         bands = None
-        if np.ndim(samples) != 2:
+        samples = as_real_array(samples, "samples")
+        if samples.ndim != 2:
             raise ValueError(
-                f"samples have {np.ndim(samples)} dimension(s); "
-                "expected two, (n_pixels, n_bands): see stacking.stack_pixels"
+                "samples must have two dimensions, (n_pixels, n_bands), as from "
+                f"stacking.stack_pixels, got {samples.ndim}"
             )
     pixels = da.asarray(samples)
-    if pixels.dtype.kind not in "iuf":
-        raise ValueError(f"samples have dtype {pixels.dtype}; expected real numbers")
     if np.isnan(pixels.shape).any():
         raise ValueError(
-            f"samples have an unknown shape, {pixels.shape}; call their compute_chunk_sizes() first"
+            f"samples must have a known shape, got {pixels.shape}: call their "
+            "compute_chunk_sizes() first"
         )
     if 0 in pixels.shape:
-        raise ValueError(f"samples have shape {pixels.shape}; expected pixels and bands")
+        raise ValueError(f"samples must have at least one pixel and band, got {pixels.shape}")
     if bands is None:
         bands = list(range(pixels.shape[1]))
     return pixels.rechunk((_CHUNK, -1)).astype("float64"), bands
 
 
 def _check_counts(n_pixels: int, n_clusters: int, n_components: int) -> None:
-    for name, value in {"n_clusters": n_clusters, "n_components": n_components}.items():
-        if not isinstance(value, Integral) or isinstance(value, bool):
-            raise TypeError(f"{name} is {value!r}; expected an integer")
-    if n_clusters < 2:
-        raise ValueError(f"n_clusters is {n_clusters}; expected 2 or more")
+    require_integer(n_clusters, "n_clusters", least=2)
     if n_pixels < n_clusters:
-        raise ValueError(f"{n_pixels} pixels cannot be put in n_clusters={n_clusters} clusters")
-    if not n_clusters <= n_components < n_pixels:
         raise ValueError(
-            f"n_components is {n_components}; expected from {n_clusters} (n_clusters) "
-            f"to {n_pixels - 1} (one less than the number of pixels)"
+            f"samples must have at least n_clusters = {n_clusters} pixels, got {n_pixels}"
         )
-
-
-def _check_gamma(gamma: float) -> None:
-    if not isinstance(gamma, Real) or isinstance(gamma, bool):
-        raise TypeError(f"gamma is {gamma!r}; expected a number or None")
-    if not 0 < gamma < np.inf:
-        raise ValueError(f"gamma is {gamma}; expected a finite number above 0")
+    if n_pixels == n_clusters:
+        raise ValueError(
+            f"samples must have more than n_clusters = {n_clusters} pixels, got {n_pixels}"
+        )
+    require_integer(n_components, "n_components", least=n_clusters, most=n_pixels - 1)
 
 
 def _check_values(pixels: da.Array, bands: list) -> None:
@@ -176,38 +179,42 @@ def _check_values(pixels: da.Array, bands: list) -> None:
     empty = [band for band, n in zip(bands, n_finite, strict=True) if n == 0]
     if empty:
         raise ValueError(
-            f"samples have no finite value in band(s) {_names(empty)}: "
+            f"samples must be finite, got no finite value in band(s) {_names(empty)}: "
             "a band that is missing, or constant before it was standardized?"
         )
     if n_bad:
         raise ValueError(
-            f"{n_bad} of {len(pixels)} pixels have NaN or infinite values; "
-            "expected finite samples: stacking.stack_pixels leaves such pixels out"
+            f"samples must be finite, got missing or infinite values in {n_bad} of {len(pixels)} "
+            "pixels: stacking.stack_pixels leaves missing ones out"
+        )
+    largest = max(np.abs(low).max(), np.abs(high).max())
+    if largest > LARGEST:
+        raise ValueError(
+            f"samples must lie within ±{LARGEST:g}, got {largest:g}: scaling.standardize them"
         )
     constant = [band for band, a, b in zip(bands, low, high, strict=True) if a == b]
     if constant:
         raise ValueError(
-            f"samples are constant in band(s) {_names(constant)}, which tell no pixels apart; "
-            "expected bands that vary: drop these"
+            f"samples must vary in every band, got a constant in band(s) {_names(constant)}, "
+            "which tell no pixels apart: drop these"
         )
 
 
-def _check_affinity(pixels: da.Array, gamma: float) -> None:
+def _check_affinity(some: np.ndarray, gamma: float) -> None:
     """Refuse a kernel that is all zeros or all ones on up to a thousand pixels spread evenly."""
     from sklearn.metrics.pairwise import rbf_kernel
 
-    some = pixels[:: -(-len(pixels) // 1000)].compute()
     affinity = rbf_kernel(some, gamma=gamma)[~np.eye(len(some), dtype=bool)]
     if affinity.max() == 0:
         raise ValueError(
-            f"gamma={gamma:g} makes the affinity of every two pixels 0; "
-            f"expected a smaller gamma {_ADVICE}"
+            f"gamma must tell pixels apart, got {gamma:g}, which makes the affinity of every two "
+            f"pixels 0: use a smaller gamma {_ADVICE}"
         )
     # Closer to one, the differences between affinities drown in the rounding of float64.
     if affinity.min() > 1 - 1e-12:
         raise ValueError(
-            f"gamma={gamma:g} makes the affinity of every two pixels 1; "
-            f"expected a larger gamma {_ADVICE}"
+            f"gamma must tell pixels apart, got {gamma:g}, which makes the affinity of every two "
+            f"pixels 1: use a larger gamma {_ADVICE}"
         )
 
 
@@ -252,23 +259,25 @@ def _check_embedding(embedding: np.ndarray, gamma: float, n_components: int) -> 
     n_lost = np.count_nonzero(~np.isfinite(embedding).all(axis=1))
     if n_lost:
         raise ValueError(
-            f"gamma={gamma:g} leaves {n_lost} of {len(embedding)} pixels without affinity to the "
-            f"n_components={n_components} pixels drawn; expected a smaller gamma {_ADVICE}"
+            f"gamma must leave every pixel some affinity to the n_components={n_components} pixels "
+            f"drawn, got {gamma:g}, which leaves {n_lost} of {len(embedding)} without: use a "
+            f"smaller gamma {_ADVICE}"
         )
 
 
 def _cluster(embedding: np.ndarray, n_clusters: int, random_state: int) -> np.ndarray:
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
+    from sklearn.exceptions import ConvergenceWarning
 
     # One thread adds in one order: no label depends on the number of cores.
-    with threadpool_limits(1):
+    with one_blas_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of too few clusters, refused below
         labels = KMeans(n_clusters, n_init=10, random_state=random_state).fit_predict(embedding)
     n_found = len(np.unique(labels))
     if n_found < n_clusters:
         raise ValueError(
-            f"only {n_found} clusters found where n_clusters={n_clusters} were asked for: "
-            "the samples hold too few distinct pixels"
+            f"n_clusters must be at most the number of groups in the samples, got {n_clusters} "
+            f"where {n_found} were found: the samples hold too few distinct pixels"
         )
     return labels
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions import MISSING_LABEL, valid_pixels
+from cookbook_utils._checks import as_real_array, require_dims
+from cookbook_utils._conventions import (
+    GRID_TOLERANCE,
+    MISSING_LABEL,
+    NODATA_KEYS,
+    align_labels,
+    crs_of,
+    nodata_values,
+    valid_pixels,
+)
 
 
 def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
@@ -19,7 +30,8 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
     ----------
     scene
         Dimensions ``band``, ``y`` and ``x`` in any order and any chunking. Further dimensions
-        (``time``) are further scenes. Missing: NaN in floats, ``_FillValue`` in integers.
+        (``time``) are further scenes. Missing: NaN, and what ``_FillValue``, ``missing_value`` or
+        ``nodata`` in the attributes or the encoding, or rioxarray's accessor, name as nodata.
 
     Returns
     -------
@@ -27,14 +39,15 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
         Dimensions (pixel, band), the dtype, name, attributes and coordinates of `scene`.
         ``pixel`` is a MultiIndex of (further dimensions, y, x). ``attrs["n_pixels"]`` counts
         the pixels of the scene and ``attrs["n_missing"]`` those left out because a band is
-        missing.
+        missing. No sample is missing, so no attribute names a nodata value any more.
 
     Raises
     ------
     TypeError
-        If `scene` is not a DataArray.
+        If `scene` is not a DataArray of real numbers, or has a ``numpy.ma`` mask.
     ValueError
-        If a dimension is missing, a coordinate occurs twice, or no pixel has all its bands.
+        If a dimension is missing or empty, a coordinate is missing (NaN) or occurs twice, or no
+        pixel has all its bands.
 
     Examples
     --------
@@ -53,14 +66,13 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
     require_dims(scene, ("band", "y", "x"), "scene", allow_extra=True)
     further = [dim for dim in scene.dims if dim not in ("band", "y", "x")]
     pixel_dims = [*further, "y", "x"]
+    if "pixel" in scene.dims or "pixel" in scene.coords:
+        raise ValueError(
+            "scene must have no dimension or coordinate named 'pixel', which is the name of the "
+            f"new dimension, got {tuple(scene.dims)} with the coordinates {list(scene.coords)}"
+        )
     for dim in pixel_dims:
-        index = scene.get_index(dim)
-        if not index.is_unique:
-            twice = index[index.duplicated()][0]
-            raise ValueError(
-                f"the coordinate {dim} of the scene holds {twice} more than once; "
-                "labels could not be put back onto such pixels"
-            )
+        _require_distinct(scene.get_index(dim), dim, "scene")
 
     present = valid_pixels(scene).transpose(*pixel_dims).values.ravel()
     n_missing = int(present.size - np.count_nonzero(present))
@@ -75,7 +87,22 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
     samples = scene.transpose(*pixel_dims, "band").stack(pixel=pixel_dims).transpose("pixel", ...)
     if n_missing:
         samples = samples.isel(pixel=np.flatnonzero(present))
-    return samples.assign_attrs(n_pixels=int(present.size), n_missing=n_missing)
+    samples = samples.assign_attrs(n_pixels=int(present.size), n_missing=n_missing)
+    for place in (samples.attrs, samples.encoding):
+        for key in NODATA_KEYS:
+            place.pop(key, None)
+    return samples
+
+
+def _require_distinct(index: pd.Index, dim: Hashable, what: str) -> None:
+    """Raise unless every pixel has a coordinate of its own, by which a label finds it again."""
+    if index.hasnans:
+        raise ValueError(f"{what} must have a coordinate {dim} without missing values, got NaN")
+    if not index.is_unique:
+        raise ValueError(
+            f"{what} must have a coordinate {dim} in which no value occurs twice, "
+            f"got {index[index.duplicated()][0]} more than once"
+        )
 
 
 def unstack_labels(labels, samples: xr.DataArray, template: xr.DataArray) -> xr.DataArray:
@@ -84,25 +111,31 @@ def unstack_labels(labels, samples: xr.DataArray, template: xr.DataArray) -> xr.
     Parameters
     ----------
     labels
-        n integers from 0 to 254, one for each row of `samples`: NumPy array, dask array (the
-        map is then lazy) or 1-D DataArray.
+        One whole number from 0 to 254 for each row of `samples`: NumPy array, dask array (the
+        map is then lazy) or 1-D DataArray, which is aligned by its ``pixel`` coordinate where it
+        has one. NaN, or a nodata value that the DataArray declares, is a label that is missing.
     samples
-        (pixel, band) from `stack_pixels`; only its ``pixel`` index is used.
+        (pixel, band) from `stack_pixels`, or some of its rows; only its ``pixel`` index is used.
     template
-        The scene (or scenes) that was stacked, or any array on its grid.
+        The scene (or scenes) that was stacked, or any array on its grid. Coordinates may differ
+        by a small fraction of a pixel, as those of a file opened again do.
 
     Returns
     -------
     xarray.DataArray
         Label map named ``"label"``: uint8, the dimensions of `template` without ``band`` in
         their order, its coordinates and CRS; 255 (``attrs["_FillValue"]``) where there was no
-        sample. One byte a pixel, so a lazy map is a single chunk.
+        sample or no label. One byte a pixel, so a lazy map is a single chunk.
 
     Raises
     ------
+    TypeError
+        If `samples` or `template` is not a DataArray, or `labels` are not real numbers or have a
+        ``numpy.ma`` mask.
     ValueError
-        If the number of labels is not that of the samples, labels are not integers from 0 to 254
-        (on compute, where they are lazy), or the samples do not belong to `template`.
+        If the number of labels is not that of the samples, labels are not whole numbers from 0 to
+        254 (on compute, where they are lazy), the samples do not belong to `template`, or two of
+        them are one pixel.
 
     Examples
     --------
@@ -115,30 +148,20 @@ def unstack_labels(labels, samples: xr.DataArray, template: xr.DataArray) -> xr.
            [  1, 255]], dtype=uint8)
     """
     require_dims(samples, ("pixel",), "samples", allow_extra=True)
-    labels = labels.data if isinstance(labels, xr.DataArray) else labels
-    lazy = hasattr(labels, "dask")
-    labels = labels if lazy else np.asarray(labels)
-    n = samples.sizes["pixel"]
-    if labels.shape != (n,):
-        raise ValueError(f"expected one label for each of {n} samples, found shape {labels.shape}")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be integers from 0 to 254, found dtype {labels.dtype}")
+    require_dims(template, (), "template", allow_extra=True)
+    table = samples if "band" in samples.dims else samples.expand_dims("band", -1)
+    labels = align_labels(_without_missing_label(labels), table).data
 
     grid = template.isel(band=0, drop=True) if "band" in template.dims else template
     target = _flat_positions(samples, grid)
     shape = grid.shape
 
     def place(values):
-        if values.size and not 0 <= values.min() <= values.max() < MISSING_LABEL:
-            raise ValueError(
-                f"labels must lie between 0 and 254, found {values.min()} to {values.max()}; "
-                f"{MISSING_LABEL} marks missing pixels"
-            )
         flat = np.full(np.prod(shape, dtype=int), MISSING_LABEL, np.uint8)
         flat[target] = values
         return flat.reshape(shape)
 
-    if lazy:
+    if hasattr(labels, "dask"):
         data = labels.rechunk(-1).map_blocks(
             place, drop_axis=0, new_axis=range(len(shape)), chunks=shape, meta=np.empty(0, "u1")
         )
@@ -148,23 +171,67 @@ def unstack_labels(labels, samples: xr.DataArray, template: xr.DataArray) -> xr.
     return result.assign_attrs(_FillValue=MISSING_LABEL)
 
 
+def _without_missing_label(labels):
+    """Return `labels`, or raise where they hold a 255 that they do not declare: is it a cluster?"""
+    values = as_real_array(labels, "labels")
+    if isinstance(labels, xr.DataArray) and MISSING_LABEL in nodata_values(labels):
+        return labels
+
+    def check(values):
+        if (values == MISSING_LABEL).any():
+            raise ValueError(
+                f"labels must be whole numbers from 0 to {MISSING_LABEL - 1}, got {MISSING_LABEL}, "
+                "which marks missing pixels in the map: leave such samples out"
+            )
+        return values
+
+    lazy = hasattr(values, "dask")
+    values = values.map_blocks(check, meta=values._meta) if lazy else check(values)
+    return labels.copy(data=values) if isinstance(labels, xr.DataArray) else values
+
+
 def _flat_positions(samples: xr.DataArray, grid: xr.DataArray) -> np.ndarray:
     """Return the position of every sample in the flattened `grid`, from the index codes."""
     index = samples.indexes.get("pixel")
     names = list(getattr(index, "names", []))
     if set(names) != set(grid.dims):
         raise ValueError(
-            f"the pixel index of the samples has levels {names}, "
-            f"the template has dimensions {list(grid.dims)}: these samples are not from it"
+            f"samples must have a pixel index with the dimensions of the template, "
+            f"{list(grid.dims)}, got the levels {names}: give the scene that was stacked"
+        )
+    one, two = crs_of(samples), crs_of(grid)
+    if one is not None and two is not None and one != two:
+        raise ValueError(
+            f"template must have the CRS of the samples, {one.name}, got {two.name}: give the "
+            "scene that was stacked"
         )
     positions = []
     for dim in grid.dims:
         level = names.index(dim)
-        along = grid.get_index(dim).get_indexer(index.levels[level])[index.codes[level]]
-        if (along < 0).any():
+        codes, coordinate = np.asarray(index.codes[level]), grid.get_index(dim)
+        _require_distinct(coordinate, dim, "template")
+        along = _positions_along(index.levels[level], coordinate)[codes]
+        lost = (along < 0) | (codes < 0)
+        if lost.any():
             raise ValueError(
-                f"samples have {dim} = {index.get_level_values(level)[along < 0][0]}, which the "
-                "template has not: give the scene that was stacked"
+                f"template must have the coordinates of all samples, got none for {dim} = "
+                f"{index.get_level_values(level)[lost][0]}: give the scene that was stacked"
             )
         positions.append(along)
-    return np.ravel_multi_index(positions, grid.shape)
+    target = np.ravel_multi_index(positions, grid.shape)
+    taken = np.zeros(grid.size, bool)
+    taken[target] = True
+    if np.count_nonzero(taken) < target.size:
+        raise ValueError("samples must be different pixels, got one of them more than once")
+    return target
+
+
+def _positions_along(values: pd.Index, coordinate: pd.Index) -> np.ndarray:
+    """Return where `values` lie in `coordinate`, within a fraction of its step; -1 if nowhere."""
+    exact = coordinate.get_indexer(values)
+    if (exact >= 0).all() or coordinate.size < 2 or coordinate.dtype.kind not in "iuf":
+        return exact
+    order = coordinate.argsort()
+    step = np.diff(coordinate[order].astype(np.float64)).min()
+    near = coordinate[order].get_indexer(values, "nearest", tolerance=GRID_TOLERANCE * step)
+    return np.where(near < 0, -1, order[near])

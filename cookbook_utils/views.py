@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._conventions import MISSING_LABEL, crs_of, require_same_grid
+from cookbook_utils._checks import require_choice
+from cookbook_utils._conventions import (
+    MISSING_LABEL,
+    as_labels,
+    crs_of,
+    require_same_grid,
+    without_single_band,
+)
 from cookbook_utils._maps import (
-    MISSING_COLOR,
     MapAxes,
     axes_of,
     bounds_of,
     check_labels,
+    check_text,
     classes_of,
     degree_axes,
     degrees_of,
     match_points,
     pick_bands,
-    require_integers,
     stretch,
     thin,
 )
+from cookbook_utils._palette import MISSING_COLOR
 
 if TYPE_CHECKING:
     import holoviews as hv
 
 VIEW_PIXELS = 400  # an interactive view carries its pixels in the page, so it carries fewer
 VIEW_POINTS = 5000
+LEGEND_ROWS = 20  # as many as stand beside a map
+
+MAX_TILE_LATITUDE = 85.06
+"""Degrees: Web Mercator shows nothing nearer to a pole (EPSG:3857)."""
 
 # GeoViews writes the coordinates of Web Mercator as degrees by itself.
 _TILE_AXES = MapAxes("Longitude", "Latitude", " (°)", view_unit=" (°)", format="")
@@ -52,7 +63,8 @@ def view_rgb(
     Parameters
     ----------
     scene
-        Shape (band, y, x); missing pixels are left transparent.
+        Shape (band, y, x); pixels that are missing or infinite are left transparent. Coordinates in
+        any order, evenly spaced.
     bands
         Names of the bands shown as red, green and blue.
     title
@@ -65,8 +77,11 @@ def view_rgb(
 
     Raises
     ------
+    TypeError
+        If an argument has the wrong type or the scene does not hold real numbers.
     ValueError
-        If a band is absent, a dimension is wrong, or no pixel is valid.
+        If a band is absent or there twice, a dimension is wrong, coordinates are not evenly spaced,
+        or no pixel is valid.
 
     Examples
     --------
@@ -80,14 +95,17 @@ def view_rgb(
     import holoviews as hv
     import holoviews.plotting.bokeh  # noqa: F401  registers the options
 
+    check_text(title)
     picture = pick_bands(scene, bands, VIEW_PIXELS)
+    axes = axes_of(picture)
     place = {"bounds": bounds_of(picture), "kdims": ["x", "y"]}
     image = hv.RGB(stretch(picture), vdims=[*"RGBA"], **place)
 
     # Two bytes a value: 65535 is missing, the rest count steps from the minimum to the maximum.
-    low = picture.min(("y", "x")).values
-    step = np.maximum((picture.max(("y", "x")).values - low) / 65534, np.finfo("float32").tiny)
-    codes = ((picture.values - low[:, None, None]) / step[:, None, None]).round()
+    numbers = picture.astype("float64")
+    low, high = numbers.min(("y", "x")).values, numbers.max(("y", "x")).values
+    step = np.maximum(high / 65534 - low / 65534, np.finfo("float32").tiny)
+    codes = (numbers.values / step[:, None, None] - (low / step)[:, None, None]).round()
     codes = np.where(np.isnan(codes), 65535, codes).astype("uint16")
     fields = {"first": "@image", "second": "@{second}", "third": "@{third}"}  # as Bokeh calls them
     values = hv.Image(np.dstack(codes), vdims=list(fields), **place)
@@ -95,8 +113,8 @@ def view_rgb(
         field: f"return value == 65535 ? 'missing' : ({lo} + value * {st}).toPrecision(4)"
         for field, lo, st in zip(fields.values(), low.tolist(), step.tolist(), strict=True)
     }
-    tooltips = [(b, field + "{custom}") for b, field in zip(bands, fields.values(), strict=True)]
-    axes = axes_of(picture)
+    called = [str(band) for band in picture["band"].values]
+    tooltips = [(b, field + "{custom}") for b, field in zip(called, fields.values(), strict=True)]
     hooks = [_hover_hook(scripts), _axis_hook(axes)]
     values = values.opts(alpha=0, hooks=hooks, **_hover(axes, tooltips), backend="bokeh")
     return (image * values).opts(**_frame(axes, title), backend="bokeh")
@@ -117,8 +135,10 @@ def view_labels(
     Parameters
     ----------
     labels
-        Shape (y, x), integers; 255 is missing. With one dimension more, such as (time, y, x), a
-        slider goes through it; the page then carries all the maps.
+        Shape (y, x). Whole numbers from 0 to 254 of any dtype; 255, NaN and the declared nodata
+        value are missing. Coordinates in any order, evenly spaced. With one dimension more, such as
+        (time, y, x), a slider goes through its values, in their order; the page then carries all
+        the maps.
     names
         Name of each label number, as in `plotting.plot_labels`.
     title
@@ -126,7 +146,8 @@ def view_labels(
     tiles
         Name of a GeoViews tile source to lay the map over, such as ``"EsriImagery"``. The labels
         are then brought to Web Mercator once, each pixel keeping the label nearest to it, and
-        drawn a little transparent; they need a CRS. Without a network the background is plain.
+        drawn a little transparent; they need a CRS, and must lie between latitudes -85.06 and 85.06
+        on one side of the antimeridian. Without a network the background is plain.
 
     Returns
     -------
@@ -136,9 +157,10 @@ def view_labels(
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If an argument has the wrong type.
     ValueError
-        If a dimension is wrong, a label has no color, or the tile source is unknown.
+        If a dimension is wrong, a value is no label, coordinates are not evenly spaced, a step of
+        the slider is missing or there twice, or map tiles are unknown or cannot lie below the map.
 
     Examples
     --------
@@ -150,18 +172,35 @@ def view_labels(
     """
     import holoviews as hv
 
+    check_text(title, names)
+    labels = without_single_band(labels)
     further = [dim for dim in getattr(labels, "dims", ()) if dim not in ("y", "x")][:1]
     labels = check_labels(labels, *further)
     classes = classes_of(labels, names)
-    shown = thin(labels, VIEW_PIXELS).astype("uint8")
+    shown = thin(labels, VIEW_PIXELS)
     if not further:
         return _label_view(shown, classes, title, tiles)
     (dim,) = further
-    views = [_label_view(one, dict(classes), title, tiles) for one in shown.transpose(dim, ...)]
-    steps = labels.get_index(dim)
+    steps = _steps_of(labels, dim)
+    views = [_label_view(one, classes, title, tiles) for one in shown.transpose(dim, ...)]
     if isinstance(steps, pd.DatetimeIndex):
-        dim = hv.Dimension(str(dim), value_format=lambda time: f"{time:%Y-%m-%d}")
+        day = "%Y-%m-%d" if steps.normalize().is_unique else "%Y-%m-%d %H:%M:%S"
+        dim = hv.Dimension(str(dim), value_format=lambda time: time.strftime(day))
     return hv.HoloMap(dict(zip(steps, views, strict=True)), kdims=dim)
+
+
+def _steps_of(labels: xr.DataArray, dim: Hashable) -> pd.Index:
+    """Return the steps of a slider along `dim`, each of which must be there once."""
+    steps = labels.get_index(dim)
+    if isinstance(steps, pd.MultiIndex):
+        raise TypeError(f"{dim} of labels must hold one value a map, got the levels {steps.names}")
+    if steps.hasnans or not steps.is_unique:
+        found = "a missing one" if steps.hasnans else f"{steps[steps.duplicated()][0]} twice"
+        raise ValueError(
+            f"{dim} of labels must hold each value once and none that is missing, got {found}: a "
+            "slider would not show every map"
+        )
+    return steps
 
 
 def _label_view(
@@ -182,7 +221,7 @@ def _label_view(
         background = _tiles(tiles)
         image = _web_mercator_image(shown)
         beyond = {"clipping_colors": {"max": "transparent"}, "alpha": 0.75}
-        classes.pop(MISSING_LABEL, None)
+        classes = {number: one for number, one in classes.items() if number != MISSING_LABEL}
 
     image = image.opts(
         **_classes("@image", classes, axes),
@@ -210,9 +249,9 @@ def view_transitions(
     Parameters
     ----------
     before, after
-        Label maps (y, x) on one grid, integers; 255 is missing.
+        Label maps (y, x) on one grid, as in `view_labels`.
     names
-        Name of each label number, as in `plotting.plot_labels`.
+        Name of each label number, as in `plotting.plot_labels`; no two of one map the same.
     title
         Title of the view.
 
@@ -223,9 +262,10 @@ def view_transitions(
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If an argument has the wrong type.
     ValueError
-        If the grids differ, a label has no color, no pixel is valid in both, or none changed.
+        If the grids differ, a value is no label, coordinates are not evenly spaced, two classes
+        have one name, or no pixel changed.
 
     Examples
     --------
@@ -239,26 +279,47 @@ def view_transitions(
     import holoviews as hv
     import holoviews.plotting.bokeh  # noqa: F401  registers the options
 
-    before, after = check_labels(before), check_labels(after)
-    require_same_grid(before, after)
-    classes = classes_of(before, names) | classes_of(after, names)
-    changed = (before != after) & (before != MISSING_LABEL) & (after != MISSING_LABEL)
+    check_text(title, names)
+    before, after = check_labels(before, what="before"), check_labels(after, what="after")
+    after = require_same_grid(before, after)
+    valid = (before.values != MISSING_LABEL) & (after.values != MISSING_LABEL)
+    changed = valid & (before.values != after.values)
     if not changed.any():
-        raise ValueError(f"no pixel changed its class, of {changed.size}: there is nothing to show")
-    pairs = np.stack([labels.values[changed.values] for labels in (before, after)])
-    (left, right), pixels = np.unique(pairs, axis=1, return_counts=True)
+        raise ValueError(
+            "before and after must differ in a pixel that is valid in both, got none of "
+            f"{changed.size}"
+        )
     # A blank keeps a class on the right apart from the same on the left.
+    left, right = _nodes_of(before, names, "before", ""), _nodes_of(after, names, "after", " ")
+    pairs = np.stack([labels.values[changed] for labels in (before, after)])
+    (ones, twos), pixels = np.unique(pairs, axis=1, return_counts=True)
     flows = [
-        (classes[one][0], classes[two][0] + " ", count)
-        for one, two, count in zip(left.tolist(), right.tolist(), pixels.tolist(), strict=True)
+        (left[one][0], right[two][0], count)
+        for one, two, count in zip(ones.tolist(), twos.tolist(), pixels.tolist(), strict=True)
     ]
-    colors = {name + side: color for name, color in classes.values() for side in ("", " ")}
+    colors = dict([*left.values(), *right.values()])
     view = hv.Sankey(flows, ["before", "after"], "pixels")
     return view.opts(
         cmap=colors, edge_color="before", node_color="index", label_position="outer",
         node_padding=12, node_size=0, show_values=False, width=640, height=360, title=title or "",
         backend="bokeh",
     )  # fmt: skip
+
+
+def _nodes_of(
+    labels: xr.DataArray, names: Mapping[int, str] | None, what: str, end: str
+) -> dict[int, tuple[str, str]]:
+    """Return the name, with `end` after it, and the color of each class of one side."""
+    nodes = {
+        n: (name.strip() + end, color) for n, (name, color) in classes_of(labels, names).items()
+    }
+    called = [name for name, _ in nodes.values()]
+    if twice := {name for name in called if called.count(name) > 1}:
+        raise ValueError(
+            f"the classes of {what} must have different names, got {sorted(twice)} more than once: "
+            "their bands would be drawn as one"
+        )
+    return nodes
 
 
 def view_points(
@@ -280,14 +341,15 @@ def view_points(
     points
         Coordinates ``longitude`` and ``latitude`` (point), degrees.
     labels
-        Shape (point), integers; 255 is missing.
+        Shape (point). Whole numbers from 0 to 254 of any dtype; 255, NaN and the declared nodata
+        value are missing.
     names
         Name of each label number, as in `plotting.plot_points`.
     title
         Title of the view.
     tiles
-        Name of a GeoViews tile source to lay the points over, such as ``"EsriImagery"``. Without a
-        network the background is plain.
+        Name of a GeoViews tile source to lay the points over, such as ``"EsriImagery"``; they must
+        lie between latitudes -85.06 and 85.06. Without a network the background is plain.
 
     Returns
     -------
@@ -297,10 +359,10 @@ def view_points(
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If an argument has the wrong type, or labels are not real numbers.
     ValueError
-        If the labels do not match the points, a coordinate is missing, a label has no color, or
-        the tile source is unknown.
+        If the labels do not match the points, a coordinate is missing, a value is no label, or map
+        tiles are unknown or cannot lie below the points.
 
     Examples
     --------
@@ -313,15 +375,15 @@ def view_points(
     import holoviews as hv
     import holoviews.plotting.bokeh  # noqa: F401  registers the options
 
+    check_text(title, names)
     longitude, latitude = degrees_of(points)
-    labels = match_points(labels, points, "labels")
-    require_integers(labels)
+    labels = as_labels(match_points(labels, points, "labels"), "labels", ["point"])
     classes = classes_of(labels, names)
     count = min(labels.size, VIEW_POINTS)
     chosen = np.arange(count) * labels.size // count
     chosen = chosen[np.argsort(labels.values[chosen] != MISSING_LABEL, kind="stable")]
     place = {"longitude": longitude.values[chosen], "latitude": latitude.values[chosen]}
-    degrees = degree_axes(latitude)
+    degrees, limits = degree_axes(latitude), {}
     if tiles is None:
         axes, element, kdims, options = degrees, hv.Points, list(place), {}
     else:
@@ -330,12 +392,15 @@ def view_points(
         from pyproj import Transformer
 
         background = _tiles(tiles)
+        _require_tiles_at(float(latitude.min()), float(latitude.max()), "points")
         mercator = Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
         place["x"], place["y"] = mercator.transform(*place.values())
         axes, element, kdims = _TILE_AXES, gv.Points, ["x", "y"]
         options = {"crs": GOOGLE_MERCATOR}
+        if np.ptp(place["x"]) == 0 or np.ptp(place["y"]) == 0:  # no extent, so no zoom of the tiles
+            limits = {f"{k}lim": (place[k].min() - 1000, place[k].max() + 1000) for k in "xy"}
     columns = {name: values.astype("float32") for name, values in place.items()}
-    columns["label"] = labels.values[chosen].astype("uint8")
+    columns["label"] = labels.values[chosen]
     shown = element(columns, kdims, [name for name in columns if name not in kdims], **options)
     shown = shown.opts(
         # As integers, the labels of a single class would be taken for one color code.
@@ -347,7 +412,7 @@ def view_points(
         backend="bokeh",
     )
     view = shown if tiles is None else background * shown
-    return view.opts(**_frame(axes, title), backend="bokeh")
+    return view.opts(**_frame(axes, title), **limits, backend="bokeh")
 
 
 def _classes(field: str, classes: Mapping[int, tuple[str, str]], axes: MapAxes) -> dict[str, Any]:
@@ -368,22 +433,41 @@ def _tiles(name: str) -> hv.Element:
     import geoviews as gv
 
     sources = gv.tile_sources.tile_sources
-    if name not in sources:
-        raise ValueError(f"unknown tile source {name!r}: expected one of {', '.join(sources)}")
-    return sources[name]
+    return sources[require_choice(name, "tiles", list(sources))]
+
+
+def _require_tiles_at(south: float, north: float, what: str) -> None:
+    """Raise ValueError unless latitudes are such as Web Mercator shows."""
+    if not -MAX_TILE_LATITUDE <= south <= north <= MAX_TILE_LATITUDE:
+        raise ValueError(
+            f"{what} must lie between the latitudes {-MAX_TILE_LATITUDE} and {MAX_TILE_LATITUDE} "
+            f"to be laid over map tiles, got {south:.4f} to {north:.4f}: show them without tiles"
+        )
 
 
 def _web_mercator_image(labels: xr.DataArray) -> hv.Image:
     """Return `labels` reprojected to Web Mercator by nearest neighbor, 255 outside."""
     import geoviews as gv
     from cartopy.crs import GOOGLE_MERCATOR
+    from pyproj import Transformer
     from rasterio.enums import Resampling
 
-    if crs_of(labels) is None:
-        raise ValueError("labels need a CRS to be laid over map tiles, found none: "
-                         "set it with labels.rio.write_crs")  # fmt: skip
+    crs = crs_of(labels)
+    if crs is None or not (crs.is_geographic or crs.is_projected):
+        raise ValueError(
+            "labels must have a geographic or projected CRS to be laid over map tiles, got "
+            f"{crs.name if crs else 'none'}: set it with labels.rio.write_crs"
+        )
+    degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    west, south, east, north = degrees.transform_bounds(*bounds_of(labels))
+    _require_tiles_at(south, north, "labels")
+    if not west < east or west < -180 < east or west < 180 < east:
+        raise ValueError(
+            "labels must lie on one side of the antimeridian to be laid over map tiles, got "
+            f"longitudes from {west:.4f} to {east:.4f}: show them without tiles"
+        )
     labels = labels.rio.reproject("EPSG:3857", resampling=Resampling.nearest, nodata=MISSING_LABEL)
-    return gv.Image(labels.values, bounds=bounds_of(labels), vdims="label", crs=GOOGLE_MERCATOR)
+    return gv.Image(labels.values, bounds=labels.rio.bounds(), vdims="label", crs=GOOGLE_MERCATOR)
 
 
 # The hooks below run at each drawing and make new models: Bokeh lets no two documents share one.
@@ -407,15 +491,34 @@ def _legend_hook(entries: Iterable[tuple[str, str]]) -> Callable:
     entries = list(entries)
 
     def hook(plot, element):
-        from bokeh.models import Legend
-
-        def patch(color):
-            return plot.state.scatter([np.nan], [np.nan], marker="square", size=14, color=color)
+        from bokeh.models import Legend, LegendItem
 
         if plot.state.legend:  # a slider draws the same figure again and again
             return
-        items = [(name, [patch(color)]) for name, color in entries]
-        plot.state.add_layout(Legend(items=items, border_line_color=None, padding=0), "right")
+
+        def patches(colors):
+            nowhere = np.full(len(colors), np.nan)
+            return plot.state.scatter(nowhere, nowhere, marker="square", size=14, color=colors)
+
+        # A page with hundreds of glyphs takes half a minute to open, so one glyph has all patches.
+        # But HoloViews takes entries that share a glyph out of the legend of an overlay.
+        colors = [color for _, color in entries]
+        if plot.overlaid:
+            glyphs = [(patches([color]), 0) for color in colors]
+        else:
+            shared = patches(colors)
+            glyphs = [(shared, index) for index in range(len(colors))]
+        items = [
+            LegendItem(label={"value": name}, renderers=[glyph], index=index)
+            for (name, _), (glyph, index) in zip(entries, glyphs, strict=True)
+        ]
+        columns = -(-len(items) // LEGEND_ROWS)
+        size = {"label_text_font_size": "8px", "spacing": 0, "label_height": 12, "glyph_height": 12}
+        legend = Legend(
+            items=items, ncols=columns, border_line_color=None, padding=0,
+            **(size if columns > 2 else {}),
+        )  # fmt: skip
+        plot.state.add_layout(legend, "right")
 
     return hook
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
+import rioxarray
 import xarray as xr
 
 from cookbook_utils import _checks, _conventions
 
-from .factories import make_grid, make_scene
+from .factories import make_grid, make_labels, make_scene
 
 
 def test_require_dims_takes_any_order():
@@ -102,6 +103,53 @@ def test_a_scaled_encoding_describes_the_file_and_not_the_values():
     assert _conventions.is_missing(decoded).values.tolist() == [False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("scales", "missing"), [((1.0, 1.0), [True, False]), ((2.75e-5, 1e-4), [False, False])]
+)
+def test_scales_of_the_bands_in_the_encoding_count_too(scales, missing):
+    values = xr.DataArray([0.0, 1.0], dims="x")
+    values.encoding = {"_FillValue": 0, "scales": scales, "offsets": (0.0, 0.0)}
+    assert _conventions.is_missing(values).values.tolist() == missing
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("int64", 2**63 - 1), ("int64", -(2**63)), ("int64", 2**53 + 1), ("uint64", 2**64 - 1)],
+)
+def test_large_integers_are_compared_exactly(dtype, nodata):
+    values = xr.DataArray(
+        np.array([[nodata, nodata - 1 if nodata > 0 else nodata + 1]], dtype),
+        dims=("y", "x"), attrs={"_FillValue": np.dtype(dtype).type(nodata)},
+    )  # fmt: skip
+    assert _conventions.is_missing(values).values.tolist() == [[True, False]]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "missing"),
+    [
+        ("float32", -1.7976931348623157e308, [True, False]),  # written by GDAL for float64
+        ("int16", np.inf, [False, False]),
+        ("int16", 40_000, [False, False]),
+        ("int16", [7, -9999], [False, True]),
+        ("float32", "7", [False, True]),
+    ],
+)
+def test_nodata_values_that_the_accessor_cannot_read(dtype, nodata, missing):
+    values = xr.DataArray(np.array([[0, 7]], dtype), dims=("y", "x"), attrs={"nodata": nodata})
+    if dtype == "float32":
+        values[0, 0] = -np.inf
+    assert _conventions.is_missing(values).values.tolist() == [missing]
+
+
+@pytest.mark.parametrize("nodata", ["none", "", "0 1", 1j, {}])
+def test_a_nodata_value_that_is_no_number(nodata):
+    values = xr.DataArray(np.float32([[0, 7]]), dims=("y", "x"), attrs={"nodata": nodata})
+    with pytest.raises(ValueError, match="the nodata value of an array must be a number, got"):
+        _conventions.is_missing(values)
+
+
 def test_a_nodata_value_that_float32_rounds_is_found():
     values = xr.DataArray(np.float32([-9999.9, 1]), dims="x", attrs={"nodata": -9999.9})
     assert _conventions.is_missing(values).values.tolist() == [True, False]
@@ -148,6 +196,79 @@ def test_a_grid_saved_and_opened_again_is_the_same_grid():
     assert (scene + again).sizes == scene.sizes
     with pytest.raises(ValueError, match="differ in x"):
         _conventions.require_same_grid(scene, scene.assign_coords(x=scene.x + 0.05))
+
+
+@pytest.mark.parametrize("kind", ["tif", "masked tif", "nc"])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {},
+        {"left": 330_000.123, "top": 4_300_000.77, "step": 10.3},
+        {"left": 46.1, "top": -15.7, "step": 0.00026949, "crs": "EPSG:4326"},
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_a_map_of_a_file_lies_on_the_grid_of_the_map(tmp_path, kind, grid):
+    labels = make_labels(np.arange(200).reshape(10, 20), **grid)
+    if kind == "nc":
+        labels.astype("int16").to_netcdf(tmp_path / "labels.nc")
+        with xr.open_dataset(tmp_path / "labels.nc", decode_coords="all") as stored:
+            again = stored["label"].load()
+    else:
+        labels.rio.to_raster(tmp_path / "labels.tif")
+        again = rioxarray.open_rasterio(tmp_path / "labels.tif", masked=kind == "masked tif")[0]
+    again = _conventions.as_labels(_conventions.require_same_grid(labels, again))
+    assert (again == labels).sizes == labels.sizes
+    assert (again == labels).all()
+
+
+def test_rounding_to_float32_is_not_another_grid():
+    grid = make_grid(step=10, left=330_003.3, top=4_300_001.7)
+    rounded = grid.assign_coords({dim: grid[dim].astype("float32") for dim in ("y", "x")})
+    assert (abs(rounded.y.values - grid.y.values) > 0.1).any()
+    _conventions.require_same_grid(grid, rounded)
+    _conventions.require_same_grid(rounded, grid)
+    for other in (grid.assign_coords(y=grid.y + 1), rounded.assign_coords(y=rounded.y + 1.5)):
+        with pytest.raises(ValueError, match="differ in y"):
+            _conventions.require_same_grid(grid, other)
+
+
+@pytest.mark.parametrize("size", [{"ny": 1}, {"nx": 1}, {"ny": 1, "nx": 1}])
+def test_grids_of_one_row_or_column(size):
+    grid = make_grid(**size)
+    _conventions.require_same_grid(grid, grid.assign_coords(x=grid.x + 1e-9, y=grid.y - 1e-9))
+    with pytest.raises(ValueError, match="differ in x"):
+        _conventions.require_same_grid(grid, grid.assign_coords(x=grid.x + 3))
+
+
+def test_the_other_array_keeps_its_own_time():
+    one = make_labels([[0, 1]]).assign_coords(time=0)
+    again = _conventions.require_same_grid(one, one.assign_coords(time=1, x=one.x + 1e-9))
+    assert again.time == 1
+    assert (again.x == one.x).all()
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["WKT1_GDAL", "WKT1_ESRI", "WKT2_2015", "+proj=utm +zone=11 +datum=WGS84", "EPSG:32611+5773"],
+)
+def test_one_crs_in_several_forms(other):
+    pyproj = pytest.importorskip("pyproj")
+    crs = pyproj.CRS("EPSG:32611")
+    other = crs.to_wkt(other) if other.startswith("WKT") else other
+    assert _conventions.same_crs(crs, pyproj.CRS(other))
+    # The order of axes is no matter of x and y.
+    assert _conventions.same_crs(pyproj.CRS("EPSG:4326"), pyproj.CRS("OGC:CRS84"))
+    for different in ("EPSG:32612", "EPSG:32711", "EPSG:26911", "EPSG:3857", "EPSG:4326"):
+        assert not _conventions.same_crs(crs, pyproj.CRS(different))
+    assert not _conventions.same_crs(crs, None)
+    assert _conventions.same_crs(None, None)
+
+
+def test_a_nodata_value_that_the_dtype_cannot_hold_is_no_error():
+    mask = make_labels([[0, 1]]) == 1
+    assert not _conventions.is_missing(mask.assign_attrs(_FillValue=255)).any()
+    assert not _conventions.is_missing(make_labels([[0, 1]]).assign_attrs(_FillValue=-9999)).any()
 
 
 @pytest.mark.parametrize(

@@ -171,17 +171,21 @@ def test_neighbors_looked_up_in_pieces_are_the_same(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"longitude": [1.0, 2.0]}, r"longitude has shape \(2,\), latitude \(4,\)"),
-        ({"longitude": [[1.0, 2.0, 3.0, 4.0]]}, "one value of each"),
-        ({"longitude": [1.0, np.nan, 3.0, np.inf]}, "2 of 4 points have no finite coordinates"),
-        ({"latitude": [1.0, 2.0, 3.0, 120.0]}, "latitude must lie .* found 1 to 120.* swapped"),
-        ({"longitude": [1.0, 2.0, 3.0, 5e5]}, "longitude must lie .* found 1 to 500000.* meters"),
-        ({"k": 4}, "4 points have no k=4 neighbors each; expected more than 4"),
-        ({"k": 0}, "k is 0; expected at least 1"),
-        ({"weights": "inverse"}, "weights is 'inverse'; expected 'gaussian' or 'uniform'"),
-        ({"bandwidth": 0}, "bandwidth is 0 with gaussian weights; expected meters above 0"),
-        ({"bandwidth": np.nan}, "bandwidth is nan"),
-        ({"bandwidth": 5, "weights": "uniform"}, "bandwidth is 5 with uniform weights"),
+        ({"longitude": [1.0, 2.0]}, r"one value for each point, got the shapes \(2,\) and \(4,\)"),
+        ({"longitude": [[1.0, 2.0, 3.0, 4.0]]}, "one value for each point"),
+        ({"longitude": [1.0, np.nan, 3.0, np.inf]}, "must be finite, got 2 of 4 points"),
+        ({"latitude": [1.0, 2.0, 3.0, 120.0]}, "latitude must lie .* got 1 to 120.* swapped"),
+        ({"longitude": [1.0, 2.0, 3.0, 5e5]}, "longitude must lie .* got 1 to 500000.* meters"),
+        ({"k": 4}, "k must be less than the number of points, .* got k=4 for 4 points"),
+        ({"k": 0}, "k must be an integer of at least 1, got 0"),
+        ({"weights": "inverse"}, "weights must be one of 'gaussian', 'uniform', got 'inverse'"),
+        ({"bandwidth": 0}, "bandwidth must be a finite number from 1e-06 to .*, got 0"),
+        ({"bandwidth": 1e-50}, "bandwidth must be a finite number from 1e-06"),
+        ({"bandwidth": 1e39}, "bandwidth must be a finite number from 1e-06"),
+        ({"bandwidth": np.nan}, "bandwidth must be a finite number"),
+        ({"bandwidth": 5, "weights": "uniform"}, "bandwidth must be None with uniform weights"),
+        ({"longitude": 1.0, "latitude": 2.0}, "one value for each point"),
+        ({"longitude": [], "latitude": []}, "got k=2 for 0 points"),
     ],
 )
 def test_graph_refuses(change, message):
@@ -190,10 +194,57 @@ def test_graph_refuses(change, message):
         neighbor_graph(**options | change)
 
 
-@pytest.mark.parametrize("change", [{"k": 2.0}, {"k": True}, {"bandwidth": "10"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"k": 2.0},
+        {"k": True},
+        {"bandwidth": "10"},
+        {"bandwidth": True},
+        {"weights": None},
+        {"symmetric": 1},
+    ],
+)
 def test_graph_refuses_types(change):
-    with pytest.raises(TypeError, match=f"{next(iter(change))} is .*; expected a"):
+    with pytest.raises(TypeError, match=f"{next(iter(change))} must be"):
         neighbor_graph([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], **{"k": 1} | change)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["a", "b", "c"],
+        [1j, 2j, 3j],
+        np.array([1, 2, 3], object),
+        np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0]),
+        np.array(["2020-01-01"] * 3, "M8[D]"),
+        None,
+    ],
+)
+def test_coordinates_that_are_no_numbers_are_refused(wrong):
+    for place in ((wrong, [1.0, 2.0, 3.0]), ([1.0, 2.0, 3.0], wrong)):
+        with pytest.raises(TypeError, match="itude must (hold real numbers|be an array without)"):
+            neighbor_graph(*place, k=1)
+
+
+def test_neighbors_across_the_antimeridian_and_the_pole():
+    """Longitudes of either side of 180 degrees, and opposite ones next to a pole."""
+    fiji = neighbor_graph([179.9999, -179.9999, 179.99, -179.99], [-17.0] * 4, k=1)
+    assert fiji.indices.tolist() == [1, 0, 0, 1]
+    pole = neighbor_graph([0.0, 180.0, 90.0, 91.0], [89.9999, 89.9999, 89.0, 89.0], k=1)
+    assert pole.indices.tolist() == [1, 0, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude"), [([180.0, -180.0, 0, 0], [5.0] * 4), ([7, 99, 0, 1], [90.0] * 4)]
+)
+def test_one_place_by_two_names_is_at_distance_zero(longitude, latitude):
+    """Rounding leaves a nanometer, which is no bandwidth for the others."""
+    longitude = np.append(longitude, [10.0, 10.0001])
+    latitude = np.append(latitude, [5.0, 5.0])
+    graph = neighbor_graph(longitude, latitude, k=1)
+    assert np.all(graph.data[:4] == 1)
+    np.testing.assert_allclose(graph.data[4:], np.exp(-0.5), rtol=1e-6)
 
 
 # -- smoothing --------------------------------------------------------------------------------
@@ -312,16 +363,26 @@ def test_arrays_of_any_layout_and_byte_order():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"alpha": -0.1}, "alpha is -0.1; expected 0 to 1"),
-        ({"alpha": 1.1}, "alpha is 1.1; expected 0 to 1"),
-        ({"alpha": np.nan}, "alpha is nan; expected 0 to 1"),
-        ({"hops": 0}, "hops is 0; expected at least 1"),
-        ({"features": np.ones((4, 2))}, r"graph has shape \(3, 3\); expected .* for 4 points"),
-        ({"features": np.ones(3)}, r"shape \(3,\) .*; expected \(n, features\)"),
-        ({"features": np.ones((3, 2), int)}, "dtype int64; expected .* float32 or float64"),
+        ({"alpha": -0.1}, "alpha must be a finite number from 0 to 1, got -0.1"),
+        ({"alpha": 1.1}, "alpha must be a finite number from 0 to 1, got 1.1"),
+        ({"alpha": np.nan}, "alpha must be a finite number from 0 to 1, got nan"),
+        ({"hops": 0}, "hops must be an integer from 1 to 1000, got 0"),
+        ({"hops": 10**9}, "hops must be an integer from 1 to 1000, got"),
+        ({"features": np.ones((4, 2))}, r"\(4, 4\), for 4 points, got the shape \(3, 3\)"),
+        ({"features": np.ones(3)}, r"the shape \(n, features\), .* got \(3,\)"),
+        ({"features": np.ones((0, 3))}, r"the shape \(n, features\), .* got \(0, 3\)"),
+        ({"features": np.ones((3, 0))}, r"the shape \(n, features\), .* got \(3, 0\)"),
         ({"features": np.array([[np.nan], [1], [np.inf]])}, "2 of 3 points have NaN or infinite"),
-        ({"graph": np.eye(3)}, "graph has ndarray; expected a sparse matrix"),
-        ({"graph": csr_array(-np.eye(3))}, "weights from -1 to -1; expected finite"),
+        (
+            {
+                "features": np.full((3, 1), 3e38, "f4"),
+                "normalize": False,
+                "alpha": 0.9,
+                "graph": csr_array(np.full((3, 3), 9.0)),
+            },
+            "stay finite in float32: standardize",
+        ),
+        ({"graph": csr_array(-np.eye(3))}, "finite weights of 0 or more, got weights from -1 to"),
         ({"graph": csr_array(np.diag([1, np.nan, 1]))}, "weights from nan to nan"),
     ],
 )
@@ -339,19 +400,52 @@ def test_smoothing_refuses_a_graph_that_points_outside():
         smooth_features(np.ones((3, 2)), graph, alpha=0.5, hops=1)
 
 
-@pytest.mark.parametrize("change", [{"alpha": "0.5"}, {"hops": 1.0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alpha": "0.5"},
+        {"alpha": True},
+        {"hops": 1.0},
+        {"hops": True},
+        {"normalize": "yes"},
+        {"features": np.ones((3, 2), int)},
+        {"features": np.ones((3, 2), np.float16)},
+        {"features": np.ones((3, 2), np.longdouble)},
+        {"features": np.ones((3, 2), complex)},
+        {"features": np.ones((3, 2), object)},
+        {"features": np.ma.masked_array(np.ones((3, 2)), np.eye(3, 2))},
+        {"features": [["a", "b"]] * 3},
+        {"graph": np.eye(3)},
+        {"graph": csr_array(1j * np.eye(3))},
+    ],
+)
 def test_smoothing_refuses_types(change):
     graph = neighbor_graph([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], k=1)
-    with pytest.raises(TypeError, match="; expected a"):
-        smooth_features(np.ones((3, 2)), graph, **{"alpha": 0.5, "hops": 1} | change)
+    with pytest.raises(TypeError, match=f"{next(iter(change))} must"):
+        options = {"features": np.ones((3, 2)), "graph": graph, "alpha": 0.5, "hops": 1}
+        smooth_features(**options | change)
 
 
 def test_smoothing_refuses_other_dimensions():
     graph = neighbor_graph([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], k=1)
-    with pytest.raises(ValueError, match=r"features lacks \['feature'\]"):
+    with pytest.raises(ValueError, match=r"features must have .* lacks \['feature'\]"):
         smooth_features(
             xr.DataArray(np.ones((3, 2)), dims=("point", "time")), graph, alpha=1, hops=1
         )
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, bool, np.longdouble])
+def test_weights_of_any_dtype(dtype):
+    x, weights = np.arange(6.0).reshape(3, 2), np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype)
+    found = smooth_features(x, csr_array(weights.astype(float)).astype(dtype), alpha=0.5, hops=2)
+    np.testing.assert_array_equal(found, brute_force(x, weights, 0.5, 2, True))
+
+
+def test_features_with_a_declared_nodata_value_are_refused():
+    graph = neighbor_graph([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], k=1)
+    x = xr.DataArray([[1.0], [-9999.0], [2.0]], dims=("point", "feature"), attrs={"nodata": -9999})
+    with pytest.raises(ValueError, match="1 of 3 points have NaN"):
+        smooth_features(x, graph, alpha=0.5, hops=1)
 
 
 # -- shards -----------------------------------------------------------------------------------
@@ -454,11 +548,11 @@ def test_shards_refuse(tmp_path, points):
     source, target = write(tmp_path / "source", points), tmp_path / "target"
     with pytest.raises(ValueError, match="has no features displacement; it has: dynamic, static"):
         smooth_shards(source, target, kind="dynamic+displacement", alpha=0.5, hops=1)
-    with pytest.raises(ValueError, match="alpha is 2"):
+    with pytest.raises(ValueError, match="alpha must be a finite number from 0 to 1, got 2"):
         smooth_shards(source, target, alpha=2, hops=1)
-    with pytest.raises(ValueError, match="block_size is 0; expected at least 1"):
+    with pytest.raises(ValueError, match="block_size must be an integer of at least 1"):
         smooth_shards(source, target, alpha=0.5, hops=1, block_size=0)
-    with pytest.raises(ValueError, match="expected more than 2000"):
+    with pytest.raises(ValueError, match="k=2000 for 2000 points"):
         smooth_shards(source, target, alpha=0.5, hops=1, k=2000)
     assert not target.exists()
     dynamic = dynamic.copy()

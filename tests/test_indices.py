@@ -48,3 +48,27 @@ def test_refusals():
         mndwi(make_scene(units="digital number"))
     with pytest.raises(ValueError, match="lacks"):
         ndvi(make_scene().drop_vars("band"))
+    with pytest.raises(ValueError, match=r"once each; got \['red', 'red', 'nir'\]"):
+        ndvi(make_scene(bands=("red", "red", "nir")))
+    with pytest.raises(ValueError, match="it lacks .*band"):
+        ndvi(make_scene()[0])
+
+
+@pytest.mark.parametrize("index", [ndvi, mndwi])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "bool", "complex64", "U4", "object"])
+def test_reflectance_is_of_floats(index, dtype):
+    # Of unsigned integers, red - nir would wrap.
+    with pytest.raises(TypeError, match="^scene must hold"):
+        index(make_scene().astype(dtype))
+    with pytest.raises(TypeError, match="^scene must be an xarray.DataArray"):
+        index(make_scene().values)
+
+
+@pytest.mark.parametrize("index", [ndvi, mndwi])
+@pytest.mark.parametrize("chunks", [None, 2])
+@pytest.mark.parametrize("key", ["_FillValue", "missing_value", "nodata"])
+def test_nodata_has_no_index(index, chunks, key):
+    scene = make_scene(chunks=chunks)
+    expected = index(scene.where(scene.x > scene.x[0]))
+    nodata = scene.where(scene.x > scene.x[0], 9999).assign_attrs(scene.attrs | {key: 9999})
+    xr.testing.assert_identical(index(nodata).compute(), expected.compute())

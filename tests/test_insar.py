@@ -70,7 +70,7 @@ def test_csv_and_zip_read_alike(csv, archive):
     assert one.height.attrs["units"] == "m"
     assert one.mean_velocity.attrs["units"] == "mm/yr"
     assert np.isnan(one.mean_velocity[1])
-    assert one.attrs["static_features"] == ["height", "mean_velocity"]
+    assert one.attrs["static_features"] == "height mean_velocity"
     assert "units" not in one.extra.attrs
 
 
@@ -151,6 +151,125 @@ def test_a_zip_with_altered_bytes_is_refused(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"p500,1,2,500", b"p500,1,2,599"))
     with pytest.raises(ValueError, match="damaged.*CRC"):
         read_egms(path)
+
+
+HEADER = "pid,latitude,longitude,20200103,20200109"
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        # numpy.datetime64 in nanoseconds would wrap to 2084 and 1816
+        ("pid,latitude,longitude,15000101,20200109", "15000101 must be a date from 1978-06-27"),
+        ("pid,latitude,longitude,20200103,99991231", "99991231 must be .* today, got 9999-12-31"),
+        ("pid,latitude,longitude,19780626,20200109", "19780626 must be a date"),
+        ("pid,latitude,longitude,20200103,20201340", "no dates: 20201340"),
+        ("pid,latitude,longitude,20200103,00000000", "no dates: 00000000"),
+        ("pid,latitude,longitude,20200103,20210229", "no dates: 20210229"),
+        # dates in other formats would leave the series and become features
+        ("pid,latitude,longitude,20200103,2020-01-09", "neither words nor dates .* '2020-01-09'"),
+        ("pid,latitude,longitude,20200103,D20200109", "'D20200109'"),
+        ("pid,latitude,longitude,20200103,d_2020_01_09", "'d_2020_01_09'"),
+        ("pid,latitude,longitude,20200103,202001091", "'202001091'"),
+        ("pid,latitude,longitude,20200103,٢٠٢٠٠١٠٩", "neither words nor dates"),
+        ("pid,latitude,longitude,20200103,", "neither words nor dates .* ''"),
+        # names that would replace what is returned
+        ("pid,latitude,longitude,20200103,displacement", "the columns displacement, names"),
+        ("pid,latitude,longitude,20200103,time", "the columns time, names"),
+        ("pid,latitude,longitude,20200103,filled_fraction", "columns filled_fraction, names"),
+        ("pid,latitude,longitude,20200103,pid", "pid more than once"),
+        ("pid,latitude,longitude,20200103, latitude", "latitude more than once"),
+        ("pid;latitude;longitude;20200103;20200109", "lacks .* separated by commas"),
+    ],
+)
+def test_a_column_is_a_date_or_a_feature_of_its_own(csv, header, message):
+    csv.write_text(f"{header}\na,38.7,13.2,1,2\n")
+    with pytest.raises(ValueError, match=rf"points\.csv.*{message}"):
+        read_egms(csv)
+
+
+def test_a_date_of_the_future_is_refused(csv):
+    coming = (pd.Timestamp.now("UTC") + pd.Timedelta("3D")).strftime("%Y%m%d")
+    csv.write_text(f"pid,latitude,longitude,{coming}\na,38.7,13.2,1\n")
+    with pytest.raises(ValueError, match=f"{coming} must be a date"):
+        read_egms(csv)
+
+
+def test_both_names_of_the_height_are_too_many(csv):
+    csv.write_text("pid,latitude,longitude,20200103,height,height_ortho\na,38.7,13.2,1,2,3\n")
+    with pytest.raises(ValueError, match="the columns height_ortho, height, names"):
+        read_egms(csv)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a,38.7,13.2,1,2\nb,38.7,13.2,1\n", "line 3 has 4 cells, expected 5"),
+        ("a,38.7,13.2,1,2\n\nb,38.7,13.2,1,x\n", "line 4 has 'x' in the column 20200109"),
+        ('a,38.7,13.2,"1,5",2\n', "line 2 has '1,5' in the column 20200103, expected a number"),
+        ("a,38,7,13,2,1,5,2,0\n", "line 2 has 9 cells, expected 5"),
+        ("a,north,13.2,1,2\n", "line 2 has 'north' in the column latitude"),
+        ("a,38.7,13.2,1,2\nb,38.7,13.2,1,2\na,38.8,13.2,1,2\n", "pid has 'a' 2 times"),
+        (",38.7,13.2,1,2\n", "1 of 1 points have an empty pid"),
+        ("a,38.7,181,1,2\n", "no valid longitude, .* got 181.0 at the point a"),
+        ("a,nan,13.2,1,2\n", "no valid latitude, .* got nan at the point a"),
+        ("a,38.7,13.2,1,inf\n", "20200109 must hold displacements .* got inf at the point a"),
+        ("a,38.7,13.2,1e39,2\n", "20200103 must hold displacements"),
+        ("a,38.7,13.2,1,-9999\n", "20200109 must hold .* got -9999.0 at the point a: leave"),
+    ],
+)
+def test_a_cell_that_is_wrong_is_named(csv, lines, message):
+    csv.write_text(f"{HEADER}\n{lines}")
+    with pytest.raises(ValueError, match=rf"points\.csv.*{message}"):
+        read_egms(csv)
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_refused(csv):
+    csv.write_bytes(f"{HEADER}\ra,38.7,13.2,1,2\r".encode())
+    with pytest.raises(ValueError, match=r"points\.csv .* a carriage return stands within a line"):
+        read_egms(csv)
+
+
+def test_an_infinite_feature_is_named(csv):
+    csv.write_text("pid,latitude,longitude,height,20200103\na,38.7,13.2,1e300,1\n")
+    with pytest.raises(ValueError, match="column height must hold finite numbers .* point a"):
+        read_egms(csv)
+
+
+def test_spellings_of_a_csv_read_alike(csv):
+    plain = f"{HEADER}\na,38.7,13.2,1,\nb,38.8,13.2,3,4\n"
+    csv.write_text(plain)
+    expected = read_egms(csv)
+    quoted = ("\n".join(",".join(f'"{cell}"' for cell in line.split(",")) for line in
+                        plain.splitlines()))  # fmt: skip
+    for text in (
+        "\ufeff" + plain,
+        plain.replace("\n", "\r\n"),
+        quoted.replace('""', ""),
+        plain.replace("38.7,13.2,1", "38.7 , 13.2 , 1").replace(",longitude", ", longitude"),
+        plain.replace("\n", "\n\n"),
+        plain.rstrip(),
+    ):
+        csv.write_bytes(text.encode())
+        xr.testing.assert_identical(read_egms(csv), expected)
+
+
+PLACED = "pid,latitude,longitude,easting,northing,20200103\na,{},4598603.43,1739722.18,1\n"
+
+
+def test_swapped_coordinates_are_found_by_easting_and_northing(csv):
+    csv.write_text(PLACED.format("13.171103,38.690708"))
+    with pytest.raises(ValueError, match="longitude and latitude are swapped"):
+        read_egms(csv)
+    csv.write_text(PLACED.format("38.790708,13.171103"))
+    with pytest.warns(UserWarning, match="1 of 1 points .* more than 1 km from their easting"):
+        read_egms(csv)
+
+
+def test_points_outside_of_europe_are_warned_of(csv):
+    csv.write_text("pid,latitude,longitude,20200103\na,13.2,38.7,1\n")
+    with pytest.warns(UserWarning, match="latitude 13.2 to 13.2, outside of Europe: are the two"):
+        read_egms(csv)
 
 
 def test_an_absent_file_is_named(tmp_path):
@@ -261,18 +380,60 @@ def test_how_much_was_filled_is_reported(monkeypatch):
 @pytest.mark.parametrize(
     ("points", "options", "message"),
     [
-        (make_points([[1, 2]]), {"method": "cubic"}, "method must be 'linear' or 'pchip'"),
-        (make_points([[1, 2]]), {"step": "0D"}, "step must be longer than 0"),
-        (make_points([[1, 2]]), {"step": "-6D"}, "step must be longer than 0"),
+        (make_points([[1, 2]]), {"method": "cubic"}, "one of 'linear', 'pchip', got 'cubic'"),
+        (make_points([[1, 2]]), {"step": "0D"}, "step must be .* longer than 0, got '0D'"),
+        (make_points([[1, 2]]), {"step": "-6D"}, "step must be .* longer than 0"),
         (make_points([[1, 2]], [6, 0]), {}, "must rise"),
         (make_points([[1, 2]], [6, 6]), {}, "must rise"),
-        (xr.Dataset({"x": 1}), {}, r"needs displacement \(point, time\), found \['x'\]"),
-        (make_points([[1, 2]]).rename(point="row"), {}, "found {'row': 1, 'time': 2}"),
+        (xr.Dataset({"x": 1}), {}, r"must have displacement \(point, time\), got \['x'\]"),
+        (make_points([[1, 2]]).rename(point="row"), {}, r"got \('row', 'time'\)"),
+        (make_points([[1, 2]]).isel(time=[]), {}, "size of at least 1"),
+        (make_points([[1, 2]]).drop_vars("time"), {}, "must have the coordinate time, got"),
+        (make_points([[1, 2]]).assign_coords(time=pd.DatetimeIndex(["2020-01-01", "NaT"])), {},
+         "got NaT"),
+        (make_points([[1, np.inf]]), {}, "displacement must be finite"),
+        (make_points([[1, 2]]).astype("f8") * 1e300, {}, "displacement must be finite"),
+        (make_points([[1, 2]]), {"step": "1ns"}, "at most 100000 dates, got '1ns'"),
+        (make_points([[1, 2]]), {"step": "bananas"}, "step must be a span of time"),
+        (make_points([[1, 2]]), {"step": np.timedelta64("NaT")}, "step must be a span of time"),
     ],
-)
+)  # fmt: skip
 def test_filling_refuses_what_it_cannot_do(points, options, message):
     with pytest.raises(ValueError, match=message):
         fill_gaps(points, **options)
+
+
+@pytest.mark.parametrize(
+    ("points", "options", "message"),
+    [
+        (make_points([[1, 2]]).displacement, {}, "points must be an xarray.Dataset, got DataArray"),
+        (None, {}, "points must be an xarray.Dataset, got NoneType"),
+        (make_points([[1, 2]]).astype(complex), {}, "displacement must hold real numbers"),
+        (make_points([[1, 2]]).astype(str), {}, "displacement must hold real numbers"),
+        (make_points([[1, 2]]).assign_coords(time=["20200103", "20200109"]), {}, "datetime64"),
+        (make_points([[1, 2]]).assign_coords(time=[0, 6]), {}, "datetime64 .* got dtype int64"),
+        (make_points([[1, 2]]).assign_coords(time=pd.date_range("2020", periods=2, tz="UTC")),
+         {}, "without a time zone"),
+        (make_points([[1, 2]]), {"step": 6}, "step must be a span of time such as '6D', got 6"),
+        (make_points([[1, 2]]), {"method": None}, "method must be one of"),
+    ],
+)  # fmt: skip
+def test_filling_refuses_types(points, options, message):
+    with pytest.raises(TypeError, match=message):
+        fill_gaps(points, **options)
+
+
+def test_a_declared_nodata_value_is_a_gap():
+    points = make_points([[1, -9999, 3]])
+    points["displacement"].attrs["_FillValue"] = -9999.0
+    filled = fill_gaps(points)
+    assert filled.displacement.values.tolist() == [[1, 2, 3]]
+    assert "_FillValue" not in filled.displacement.attrs
+
+
+def test_infinite_displacement_is_refused_on_compute_of_lazy_series():
+    with pytest.raises(ValueError, match="displacement must be finite"):
+        fill_gaps(make_points([[1, np.inf]]).chunk(point=1)).compute()
 
 
 # -- shards and the catalog -----------------------------------------------------------------------
@@ -296,6 +457,32 @@ def test_shards_without_series_are_refused(tmp_path):
     with ShardWriter(tmp_path, {"dynamic": ["a"]}) as writer:
         writer.append([0], [0], [0], dynamic=[[1]])
     with pytest.raises(ValueError, match="no features displacement, static: it has dynamic"):
+        open_points(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1500-01-01", "2020-01-09"], "displacement must be a date from 1978-06-27"),
+        (["2020-01-03", "9999-12-31"], "today, got 9999-12-31"),
+        (["2020-01-09", "2020-01-03"], "dates that rise, each once"),
+        (["2020-01-09", "2020-01-09T00:00"], "dates that rise, each once"),
+        (["first", "second"], "dates such as 2020-01-03, got 'first'"),
+        (["2020-01-03T00:00Z", "2020-01-09T00:00Z"], "without a time zone"),
+    ],
+)
+def test_shards_whose_dates_cannot_be_are_refused(tmp_path, names, message):
+    with ShardWriter(tmp_path, {"displacement": names, "static": ["height"]}) as writer:
+        writer.append([0], [0], [0], displacement=[[1, 2]], static=[[3]])
+    with pytest.raises(ValueError, match=message):
+        open_points(tmp_path)
+
+
+def test_static_features_replace_no_series(tmp_path):
+    features = {"displacement": ["2020-01-03"], "static": ["displacement"]}
+    with ShardWriter(tmp_path, features) as writer:
+        writer.append([0], [0], [0], displacement=[[1]], static=[[3]])
+    with pytest.raises(ValueError, match="static features named displacement"):
         open_points(tmp_path)
 
 

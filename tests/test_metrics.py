@@ -25,7 +25,7 @@ def test_pixel_area_in_a_projected_crs():
     assert float(area) == pytest.approx(9e-4)
     assert area.attrs["units"] == "km2"
     # EPSG:2225 counts in US survey feet.
-    feet = metrics.pixel_area_km2(make_grid(step=100, crs="EPSG:2225"))
+    feet = metrics.pixel_area_km2(make_grid(step=100, left=6.5e6, top=2e6, crs="EPSG:2225"))
     assert float(feet) == pytest.approx((100 * 1200 / 3937) ** 2 / 1e6)
 
 
@@ -53,14 +53,78 @@ def test_world_area():
     assert float(total) == pytest.approx(510_065_622, rel=1e-4)
 
 
+@pytest.mark.parametrize("rows", [np.arange(89.5, -90, -1), np.linspace(-90, 90, 181), [-45, 45]])
+@pytest.mark.parametrize("crs", ["EPSG:4326", "+proj=longlat +R=6371000"])
+def test_the_globe_is_covered_once(rows, crs):
+    grid = xr.Dataset(coords={"y": np.asarray(rows, float), "x": np.arange(0.0, 360)})
+    ellipsoid = make_grid(crs=crs).rio.crs.to_dict()
+    total = 4 * np.pi * 6371.0**2 if "R" in ellipsoid else 510_065_621.7
+    area = metrics.pixel_area_km2(grid.rio.write_crs(crs)).sum() * 360
+    assert float(area) == pytest.approx(total, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("crs", "lon", "lat"),
+    [
+        ("EPSG:3857", 10, 60), ("EPSG:3857", -180, 80), ("EPSG:3857", 0, -45),
+        ("EPSG:3413", -45, 90), ("EPSG:3413", 10, 60), ("EPSG:32611", -126, 38),
+        ("ESRI:54030", 0, 62), ("EPSG:32611", -117, 38), ("EPSG:3035", 10, 50),
+        ("EPSG:6933", 10, 70), ("EPSG:2225", -122, 40), ("EPSG:27700", -2, 52),
+    ],
+)  # fmt: skip
+def test_pixels_have_their_true_area_in_any_projection(crs, lon, lat):
+    pyproj = pytest.importorskip("pyproj")
+    crs = pyproj.CRS(crs)
+    to_map = pyproj.Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
+    step = 500 / crs.axis_info[0].unit_conversion_factor
+    x, y = np.add.outer(to_map.transform(lon, lat), step * np.arange(-2, 3))
+    grid = xr.Dataset(coords={"y": y[::-1], "x": x}).rio.write_crs(crs)
+    area = metrics.pixel_area_km2(grid)
+    # Geodesics between the corners of the pixel in the middle.
+    left, right, low, high = (
+        *(x[2] + step * np.array([-0.5, 0.5])),
+        *(y[2] + step * np.array([-0.5, 0.5])),
+    )
+    corners = to_map.transform(
+        [left, right, right, left], [low, low, high, high], direction="INVERSE"
+    )
+    expected, _ = crs.get_geod().polygon_area_perimeter(*corners)
+    middle = area if area.ndim == 0 else area[2, 2]
+    error = metrics.AREA_TOLERANCE if area.ndim == 0 else 1e-4
+    assert float(middle) == pytest.approx(abs(expected) / 1e6, rel=error)
+    mask = xr.DataArray(np.ones((5, 5), bool), grid.coords, ("y", "x"))
+    assert metrics.area_km2(mask) == pytest.approx(25 * float(middle), rel=5e-3)
+
+
+def test_pixel_area_across_the_antimeridian():
+    grid = make_grid(ny=2, nx=4, step=1.0, left=178, top=60, crs="EPSG:4326")
+    across = grid.assign_coords(x=[178.5, 179.5, -179.5, -178.5])
+    xr.testing.assert_equal(metrics.pixel_area_km2(across), metrics.pixel_area_km2(grid))
+
+
 def test_pixel_area_refuses():
-    with pytest.raises(ValueError, match="no CRS"):
+    for wrong in (None, np.ones((2, 2)), [[1]]):
+        with pytest.raises(TypeError, match="template must be an xarray.DataArray or Dataset"):
+            metrics.pixel_area_km2(wrong)
+    with pytest.raises(ValueError, match="latitudes of template must lie .* got 90 to 91"):
+        metrics.pixel_area_km2(make_grid(ny=2, step=1, left=0, top=91.5, crs="EPSG:4326"))
+    with pytest.raises(ValueError, match="x of template must be .* finite numbers, got nan"):
+        metrics.pixel_area_km2(make_grid(nx=3).assign_coords(x=[0, 30, np.nan]))
+    with pytest.raises(ValueError, match="x of template must be .* got none"):
+        metrics.pixel_area_km2(make_grid().rename(x="lon"))
+    with pytest.raises(
+        ValueError,
+        match="spatial_ref must hold a coordinate reference system, got one that cannot be read",
+    ):
+        junk = xr.DataArray(0, attrs={"crs_wkt": "junk"})
+        metrics.pixel_area_km2(make_grid().assign_coords(spatial_ref=junk))
+    with pytest.raises(ValueError, match="must have a CRS, got none"):
         metrics.pixel_area_km2(make_grid(crs=None))
-    with pytest.raises(ValueError, match="coordinate x of at least 2"):
+    with pytest.raises(ValueError, match="at least 2 pixels along x, got 1"):
         metrics.pixel_area_km2(make_grid(nx=1))
-    with pytest.raises(ValueError, match="steps of y run from"):
+    with pytest.raises(ValueError, match="y of template must be regular, .* steps from -60 to -30"):
         metrics.pixel_area_km2(make_grid().isel(y=[0, 1, 3]))
-    with pytest.raises(ValueError, match="projected or geographic CRS, found WGS 84"):
+    with pytest.raises(ValueError, match="projected or geographic CRS, got WGS 84"):
         metrics.pixel_area_km2(make_grid(crs="EPSG:4978"))
 
 
@@ -80,9 +144,9 @@ def test_area_weighs_rows_in_degrees():
 
 
 def test_area_refuses():
-    with pytest.raises(ValueError, match=r"mask must hold 0, 1 and 255 .* found \[0, 2\]"):
+    with pytest.raises(ValueError, match=r"mask must hold 0, 1 and 255 .* got \[2\]"):
         metrics.area_km2(make_labels([[0, 2], [2, 0]]))
-    with pytest.raises(ValueError, match=r"mask has unexpected \['time'\]"):
+    with pytest.raises(ValueError, match=r"mask must .* unexpected \['time'\]"):
         metrics.area_km2(make_labels([[0, 1], [1, 0]]).expand_dims("time"))
 
 
@@ -96,16 +160,44 @@ def test_class_areas_by_name():
     labels = make_labels([[2, 0], [255, 2]], step=1000)
     labels.attrs |= {"flag_values": [0, 1, 2], "flag_meanings": "land clear_water lost"}
     assert metrics.class_areas(labels).to_dict() == {"land": 1.0, "clear_water": 0.0, "lost": 2.0}
-    with pytest.raises(ValueError, match=r"the map holds \[5\], which flag_values \[0, 1, 2\]"):
+    with pytest.raises(ValueError, match=r"only the flag_values \[0, 1, 2\].* got \[5\]"):
         metrics.class_areas(labels.where(labels != 2, 5).astype("uint8"))
     labels.attrs["flag_values"] = [0, 1]
-    with pytest.raises(ValueError, match="2 flag_values for 3 flag_meanings"):
+    with pytest.raises(ValueError, match="2 flag_values and 3 flag_meanings"):
         metrics.class_areas(labels)
 
 
-def test_class_areas_need_integers():
-    with pytest.raises(ValueError, match="labels must be integers with 255 missing, found float"):
-        metrics.class_areas(make_labels([[0, 1], [1, 0]]).astype(float))
+def test_class_areas_need_whole_numbers():
+    with pytest.raises(ValueError, match=r"labels must be whole numbers .* got 0\.5"):
+        metrics.class_areas(make_labels([[0, 1], [1, 0]]) / 2)
+
+
+@pytest.mark.parametrize("chunks", [None, 1])
+def test_areas_of_maps_as_files_store_them(chunks):
+    labels = make_labels([[2, 0], [255, 2]], step=1000)
+    floats = labels.where(labels != 255).drop_attrs(deep=False)
+    stored = [
+        floats, labels.astype("int16").where(labels != 255, -1).assign_attrs(_FillValue=-1),
+        labels.transpose(),
+    ]  # fmt: skip
+    for array in stored:
+        array = array if chunks is None else array.chunk(chunks)
+        assert metrics.class_areas(array).to_dict() == {0: 1.0, 2: 2.0}
+        assert metrics.area_km2(array.where(array != 2, 1).assign_attrs(array.attrs)) == 2.0
+    text = labels.assign_attrs(flag_values="[2, 0]", flag_meanings="sea land")
+    assert metrics.class_areas(text).to_dict() == {"sea": 2.0, "land": 1.0}
+
+
+@pytest.mark.parametrize("function", [metrics.class_areas, metrics.area_km2])
+def test_areas_refuse_wrong_types(function):
+    labels = make_labels([[0, 1], [1, 0]])
+    for wrong in (None, labels.values, labels.to_dataset(), labels.astype(str), labels * 1j):
+        with pytest.raises(TypeError, match="^(labels|mask) must "):
+            function(wrong)
+    with pytest.raises(ValueError, match="^(labels|mask) must have a CRS"):
+        function(make_labels([[0, 1], [1, 0]], crs=None))
+    with pytest.raises(ValueError, match="^(labels|mask) must have a size of at least 1"):
+        function(labels[:0])
 
 
 # -- agreement ---------------------------------------------------------------------------------
@@ -121,7 +213,7 @@ def test_intersection_over_union_against_sklearn(mask, reference):
     valid = ((mask != 255) & (reference != 255)).values
     a, b = mask.values[valid], reference.values[valid]
     if not valid.any():
-        with pytest.raises(ValueError, match="no pixel is valid in both"):
+        with pytest.raises(ValueError, match="valid in both, got none"):
             metrics.intersection_over_union(mask, reference)
     elif not (a.any() or b.any()):
         with pytest.raises(ValueError, match=f"undefined: neither mask has a 1 among {a.size}"):
@@ -138,10 +230,49 @@ def test_agreement_needs_one_grid():
     ):  # fmt: skip
         with pytest.raises(ValueError, match="grids differ in x.*regrid"):
             function(one, two)
-    with pytest.raises(ValueError, match="differ in shape"):
+    with pytest.raises(ValueError, match="after must have the shape of before"):
         metrics.label_change([0, 1], [0, 1, 1])
-    with pytest.raises(ValueError, match="found dimensions"):
+    with pytest.raises(ValueError, match="after must have the dimensions"):
         metrics.label_change(one, one.isel(x=0))
+
+
+AGREEMENT = [metrics.intersection_over_union, metrics.label_change, metrics.transition_matrix]
+
+
+@pytest.mark.parametrize("function", AGREEMENT)
+@pytest.mark.parametrize("chunks", [None, 1])
+def test_agreement_of_maps_as_files_store_them(function, chunks):
+    one, two = make_labels([[0, 1, 1], [255, 1, 0]]), make_labels([[0, 1, 0], [1, 1, 255]])
+    floats = two.where(two != 255).astype("float32").drop_attrs(deep=False)
+    moved = floats.assign_coords(x=two.x + 1e-9, y=two.y.astype("float32")).transpose()
+    declared = two.astype("int16").where(two != 255, -9).assign_attrs(_FillValue=-9)
+    for other in (floats, moved, declared):
+        other = other if chunks is None else other.chunk(chunks)
+        assert np.array_equal(function(one, other), function(one, two))
+        assert np.array_equal(function(other, one), function(two, one))
+
+
+@pytest.mark.parametrize("function", AGREEMENT)
+def test_agreement_follows_the_pixel_coordinate(function):
+    one = xr.DataArray([0, 0, 1, 1], dims="pixel", coords={"pixel": [2, 4, 6, 8]})
+    two = one.copy(data=[0, 1, 1, 1])
+    assert np.array_equal(function(one, two[[3, 1, 0, 2]]), function(one, two))
+    with pytest.raises(ValueError, match="must have .* pixel"):
+        function(one, two.assign_coords(pixel=[2, 4, 6, 9]))
+    with pytest.raises(ValueError, match="must have .* pixel"):
+        function(one, two[:3])
+
+
+@pytest.mark.parametrize("function", AGREEMENT)
+def test_agreement_refuses_wrong_types(function):
+    labels = make_labels([[0, 1], [1, 0]])
+    for wrong in (None, "map", labels.astype(str), labels * 1j, np.ma.masked_equal([[0, 1]], 1)):
+        with pytest.raises(TypeError, match=" must "):
+            function(labels, wrong)
+        with pytest.raises(TypeError, match=" must "):
+            function(wrong, labels)
+    with pytest.raises(ValueError, match=" must be whole numbers .* got -1"):
+        function(labels, labels.astype(int) - 1)
 
 
 def test_label_change():
@@ -149,10 +280,47 @@ def test_label_change():
     assert metrics.label_change(np.array([3, 255]), np.array([3, 1])) == 0
     one, two = make_labels([[0, 1], [2, 255]]), make_labels([[1, 1], [2, 2]])
     assert metrics.label_change(one.chunk(1), two) == pytest.approx(1 / 3)
-    with pytest.raises(ValueError, match="no pixel is valid in both, of 2"):
+    with pytest.raises(ValueError, match="valid in both, got none of 2"):
         metrics.label_change([255, 0], [0, 255])
-    with pytest.raises(ValueError, match="integers"):
-        metrics.label_change([0.0], [1.0])
+    assert metrics.label_change([0.0, np.nan, 2.0], [1.0, 1.0, 2.0]) == 0.5
+    with pytest.raises(ValueError, match="before must be whole numbers from 0 to 254.* got 0.5"):
+        metrics.label_change([0.5], [1.0])
+
+
+def test_label_change_aligns_samples_by_their_pixels():
+    samples = stack_pixels(make_scene())
+    labels = samples.isel(band=0, drop=True).copy(data=np.arange(30))
+    assert metrics.label_change(labels, labels[::-1]) == 0
+    assert metrics.label_change(labels[::2], labels) == 0
+    with pytest.raises(ValueError, match="after must have a value for each pixel"):
+        metrics.label_change(labels, labels[::2])
+
+
+def test_label_change_of_maps_however_they_were_stored():
+    one = make_labels([[0, 1], [2, 255]])
+    as_floats = one.astype("f4").where(one != 255).assign_coords(x=one.x + 1e-9)
+    other = one.astype("i8").where(one != 255, -1).assign_attrs(_FillValue=-1)
+    assert metrics.label_change(one, as_floats) == metrics.label_change(other, one) == 0
+    assert metrics.label_change(other, one.values) == 0
+    dates = np.array(["2017", "2018"], "M8[ns]")
+    series = xr.concat([one, (one + 1).astype("u1").where(one != 255, 255)], "time").assign_coords(
+        time=dates
+    )
+    assert metrics.label_change(series, series[::-1]) == 0
+    with pytest.raises(ValueError, match="after must have a value for each time"):
+        metrics.label_change(series, series.assign_coords(time=dates + np.timedelta64(1, "D")))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.ma.masked_equal([0, 1], 1), da.ma.masked_equal(da.arange(2), 1), ["a", "b"], [1j, 0], None,
+     np.array([0, 1], object), make_labels([[0, 1]]).to_dataset()],
+)  # fmt: skip
+def test_label_change_of_what_is_no_number(wrong):
+    with pytest.raises(TypeError, match="^before must "):
+        metrics.label_change(wrong, [0, 1])
+    with pytest.raises(TypeError, match="^after must "):
+        metrics.label_change([0, 1], wrong)
 
 
 def test_transition_matrix():
@@ -227,19 +395,19 @@ def test_cluster_profiles_of_a_scene_are_those_of_its_samples(chunks):
 def test_cluster_profiles_refuse():
     scene = make_scene()
     samples = stack_pixels(scene)
-    with pytest.raises(ValueError, match=r"labels of size \{'pixel': 30\}, found \{'pixel': 29\}"):
+    with pytest.raises(ValueError, match=r"samples, \{'pixel': 30\}, got \{'pixel': 29\}"):
         metrics.cluster_profiles(samples, np.zeros(29, int))
-    with pytest.raises(ValueError, match="between 0 and 254, found -1 to 0"):
+    with pytest.raises(ValueError, match="from 0 to 254, and 255 where missing, got -1"):
         metrics.cluster_profiles(samples, np.array([-1] + [0] * 29))
-    with pytest.raises(ValueError, match="expected 1-D labels"):
+    with pytest.raises(ValueError, match="labels must be 1-D for samples"):
         metrics.cluster_profiles(scene, np.zeros(30, int))
-    with pytest.raises(ValueError, match="labels have dimensions"):
+    with pytest.raises(ValueError, match="labels must have the dimensions"):
         metrics.cluster_profiles(samples, make_labels(np.zeros((5, 6))))
     with pytest.raises(ValueError, match="grids differ"):
         metrics.cluster_profiles(scene, make_labels(np.zeros((5, 6)), left=0))
-    with pytest.raises(ValueError, match="integers"):
-        metrics.cluster_profiles(samples, np.zeros(30))
-    with pytest.raises(ValueError, match="no pixel has both"):
+    with pytest.raises(ValueError, match="labels must be whole numbers"):
+        metrics.cluster_profiles(samples, np.full(30, 0.5))
+    with pytest.raises(ValueError, match="has both a label and all its bands"):
         metrics.cluster_profiles(samples, np.full(30, 255))
 
 
@@ -269,13 +437,13 @@ def test_simplified_silhouette_edges():
 
 def test_simplified_silhouette_refuses(clustered):
     samples, labels, centers = clustered
-    with pytest.raises(ValueError, match=r"at least 2 clusters, 3 bands\), found \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"at least 2 clusters, 3 bands\), got \(1, 3\)"):
         metrics.simplified_silhouette(samples, labels, centers[:1])
-    with pytest.raises(ValueError, match=r"found \(4, 2\)"):
+    with pytest.raises(ValueError, match=r"got \(4, 2\)"):
         metrics.simplified_silhouette(samples, labels, centers[:, :2])
-    with pytest.raises(ValueError, match="label 3 has no row among 3 centers"):
+    with pytest.raises(ValueError, match="a row among the 3 centers, got 3"):
         metrics.simplified_silhouette(samples, labels, centers[:3])
-    with pytest.raises(ValueError, match="no pixel has both"):
+    with pytest.raises(ValueError, match="has both a label and all its bands"):
         metrics.simplified_silhouette(samples, labels * 0 + 255, centers)
 
 
@@ -303,7 +471,161 @@ def test_sampled_silhouette_keeps_small_clusters_and_weighs_them_rightly(cluster
 
 def test_sampled_silhouette_refuses(clustered):
     samples, labels, _ = clustered
-    with pytest.raises(ValueError, match="n_samples = 7 is too few for 4 clusters: .* least 8"):
+    with pytest.raises(
+        ValueError, match="n_samples for 4 clusters must be an integer of at least 8"
+    ):
         metrics.sampled_silhouette(samples, labels, n_samples=7)
-    with pytest.raises(ValueError, match=r"at least 2 clusters, found \[0\]"):
+    with pytest.raises(ValueError, match="at least 2 clusters, .* got 1 with 400"):
         metrics.sampled_silhouette(samples, labels * 0)
+
+
+@pytest.fixture
+def measures(clustered):
+    """Return every function of samples and labels, as one that takes these two."""
+    samples, labels, centers = clustered
+    return [
+        lambda x, y: metrics.cluster_profiles(x, y)["mean"].values,
+        lambda x, y: metrics.simplified_silhouette(x, y, centers),
+        lambda x, y: metrics.sampled_silhouette(x, y, n_samples=1000),
+    ]
+
+
+@pytest.mark.parametrize("chunks", [None, {"pixel": 37, "band": 1}])
+def test_missing_samples_and_labels_are_left_out(clustered, measures, chunks):
+    samples, labels, _ = clustered
+    gone = labels == 1
+    floats = np.where(gone, np.nan, labels)
+    integers = np.where(gone, 255, labels)
+    declared = xr.DataArray(np.where(gone, -1, labels), dims="pixel", attrs={"nodata": -1})
+    lacking = samples.copy(deep=True).assign_attrs(missing_value=-9999)
+    lacking[gone, 2] = -9999
+    for measure in measures:
+        expected = measure(samples[~gone], labels[~gone])
+        for x, y in [
+            (samples, floats), (samples, integers), (samples, declared), (lacking, labels),
+            (samples.where(~xr.DataArray(gone, dims="pixel")), labels),
+        ]:  # fmt: skip
+            x = x if chunks is None else x.chunk(chunks)
+            np.testing.assert_allclose(measure(x, y), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunks", [None, {"pixel": 37, "band": 1}])
+def test_labels_are_matched_to_samples_by_coordinates(clustered, measures, chunks):
+    samples, labels, _ = clustered
+    samples = samples.assign_coords(pixel=np.random.default_rng(1).permutation(400))
+    named = xr.DataArray(labels, dims="pixel", coords={"pixel": samples["pixel"]})
+    x = samples if chunks is None else samples.chunk(chunks)
+    for measure in measures:
+        np.testing.assert_allclose(measure(x, named.sortby("pixel")), measure(x, labels))
+        with pytest.raises(ValueError, match="labels must have a value for each pixel"):
+            measure(x, named[1:])
+
+
+@pytest.mark.parametrize("chunks", [None, {"pixel": 37, "band": 1}])
+def test_infinite_samples_and_wrong_labels(clustered, measures, chunks):
+    samples, labels, _ = clustered
+    infinite = samples.copy(deep=True)
+    infinite[7, 1] = np.inf
+    infinite = infinite if chunks is None else infinite.chunk(chunks)
+    huge = samples.astype("f8") * 1e160
+    for measure in measures:
+        with pytest.raises(ValueError, match="samples must be finite and within .*, got inf"):
+            measure(infinite, labels)
+        with pytest.raises(ValueError, match="samples must be finite and within .*, got .*1"):
+            measure(huge, labels)
+        for wrong, found in [(labels - 1, "-1"), (labels + 0.5, r"\d\.5"), (labels + 300, "30")]:
+            with pytest.raises(ValueError, match=f"labels must be whole numbers .* got {found}"):
+                measure(samples, wrong)
+        for wrong in (labels.astype(str), labels.astype(object), labels * 1j, None,
+                      np.ma.masked_equal(labels, 1)):  # fmt: skip
+            with pytest.raises(TypeError, match="^labels must "):
+                measure(samples, wrong)
+        for wrong in (samples.values, samples.to_dataset(name="a"), samples.astype(object), None):
+            with pytest.raises(TypeError, match="^samples must "):
+                measure(wrong, labels)
+        with pytest.raises(ValueError, match="samples must have a size of at least 1"):
+            measure(samples[:, :0], labels)
+
+
+def test_profiles_carry_no_nodata_value(clustered):
+    samples, labels, _ = clustered
+    samples = samples.assign_attrs(_FillValue=0, nodata=-9999)
+    for name in ("mean", "std"):
+        assert metrics.cluster_profiles(samples, labels)[name].attrs == {"units": "1"}
+
+
+def test_series_of_label_maps_are_matched_to_scenes_by_time():
+    dates = np.array(["2017", "2018"], "M8[ns]")
+    scenes = xr.concat([make_scene(), make_scene(seed=1)], "time").assign_coords(time=dates)
+    one = make_labels(np.arange(30).reshape(5, 6) % 3)
+    maps = xr.concat([one, (one + 1).astype("u1")], "time").assign_coords(time=dates)
+    expected = metrics.cluster_profiles(scenes, maps)
+    xr.testing.assert_identical(metrics.cluster_profiles(scenes, maps[::-1]), expected)
+    again = maps.assign_coords(x=maps.x + 1e-9)
+    xr.testing.assert_allclose(metrics.cluster_profiles(scenes.chunk(2), again), expected)
+    with pytest.raises(ValueError, match="labels must have a value for each time"):
+        metrics.cluster_profiles(scenes, maps[:1])
+
+
+def test_centers_are_matched_to_labels_by_cluster(clustered):
+    samples, labels, _ = clustered
+    numbers = labels * 10 + 3
+    means = metrics.cluster_profiles(samples, numbers)["mean"]
+    expected = metrics.simplified_silhouette(samples, labels, means.values)
+    for centers in (means, means.T, means[::-1]):
+        assert metrics.simplified_silhouette(samples, numbers, centers) == pytest.approx(expected)
+    for wrong, message in [
+        (means[:, ::-1], "centers must have the bands of the samples"),
+        (means[:2], "labels must each have a row among the 2 centers, got"),
+        (means.assign_coords(cluster=[3, 3, 13, 23]), "clusters must have one center each"),
+        (means * np.nan, "centers must be finite and within .* got nan"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            metrics.simplified_silhouette(samples, numbers, wrong)
+    for wrong in (None, "x", np.ma.masked_less(means.values, 0.5), means.astype(complex),
+                  means.assign_coords(cluster=list("abcd"))):  # fmt: skip
+        with pytest.raises(TypeError, match="^(centers|clusters) must "):
+            metrics.simplified_silhouette(samples, numbers, wrong)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e140])
+def test_silhouettes_know_no_unit(clustered, scale):
+    samples, labels, centers = clustered
+    samples, centers = samples.astype("f8"), centers.astype("f8")
+    assert metrics.sampled_silhouette(samples * scale, labels) == pytest.approx(
+        metrics.sampled_silhouette(samples, labels)
+    )
+    assert metrics.simplified_silhouette(samples * scale, labels, centers * scale) == pytest.approx(
+        metrics.simplified_silhouette(samples, labels, centers)
+    )
+
+
+def test_a_common_offset_leaves_the_silhouette_as_it_is(clustered):
+    samples, labels, _ = clustered
+    samples = samples.astype("f8")
+    assert metrics.sampled_silhouette(samples + 1e9, labels) == pytest.approx(
+        metrics.sampled_silhouette(samples, labels), abs=1e-6
+    )
+
+
+def test_sampled_silhouette_without_a_cluster_of_two(clustered):
+    samples, _, _ = clustered
+    with pytest.raises(ValueError, match="one of them of 2 pixels or more, got 9 with 9 valid"):
+        metrics.sampled_silhouette(samples[:9], np.arange(9))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (dict(n_samples=5.0), TypeError),
+        (dict(n_samples="9"), TypeError),
+        (dict(n_samples=0), ValueError),
+        (dict(random_state=-1), ValueError),
+        (dict(random_state=None), TypeError),
+        (dict(random_state="a"), TypeError),
+    ],
+)
+def test_sampled_silhouette_checks_its_options(clustered, options, error):
+    samples, labels, _ = clustered
+    with pytest.raises(error, match="^(n_samples|random_state) must be an integer"):
+        metrics.sampled_silhouette(samples, labels, **options)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
+import threadpoolctl
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -299,9 +301,9 @@ def test_points_elsewhere_are_labeled_by_the_same_centers(tmp_path, shards):
     np.testing.assert_array_equal(found, result.predict(x))
     assert adjusted_rand_score(truth, found) > 0.5
     other = write(tmp_path / "b", x)
-    with pytest.raises(ValueError, match=r"has \[2\] features of the kinds dynamic, expected 3"):
+    with pytest.raises(ValueError, match="must have 3 features of the kinds dynamic, .* got 2"):
         sweep(other, module.MiniBatchResult(**(vars(result) | {"features": "dynamic"})), "found")
-    with pytest.raises(ValueError, match=r"needs shape \(points, 3\), found \(5, 2\)"):
+    with pytest.raises(ValueError, match=r"must have the shape \(points, 3\), got \(5, 2\)"):
         result.predict(np.zeros((5, 2)))
 
 
@@ -392,20 +394,122 @@ def test_progress_bars_are_the_callers(shards):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"n_clusters": 0}, "n_clusters must be an integer, 1 to 255, found 0"),
-        ({"n_clusters": 256}, "1 to 255, found 256"),
-        ({"n_clusters": 2.5}, "found 2.5"),
-        ({"batch_size": 0}, "batch_size must be an integer, at least 1, found 0"),
-        ({"warm_start": 3}, "warm_start must be an integer, at least 4, found 3"),
-        ({"max_epochs": 0}, "max_epochs must be an integer, at least 1"),
-        ({"features": "velocity"}, "has no features velocity"),
-        ({"test_fraction": 2}, "test_fraction must be 0 to 1"),
+        ({"n_clusters": 0}, "n_clusters must be an integer from 1 to 255, got 0"),
+        ({"n_clusters": 256}, "from 1 to 255, got 256"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"warm_start": 3}, "warm_start must be an integer of at least 4, got 3"),
+        ({"max_epochs": 0}, "max_epochs must be an integer of at least 1"),
+        ({"features": "velocity"}, "features must be one of dynamic, static, .* got 'velocity'"),
+        ({"features": "dynamic+dynamic"}, "which counts features twice"),
+        ({"tol": -1}, "tol must be a finite number of at least 0, got -1"),
+        ({"tol": np.nan}, "tol must be a finite number"),
+        ({"seed": -1}, "seed must be an integer from 0"),
+        ({"seed": 2**32}, "seed must be an integer from 0"),
+        ({"test_fraction": 2}, "test_fraction must be a finite number from 0 to 1"),
+        ({"test_fraction": np.nan}, "test_fraction must be a finite number from 0 to 1"),
         ({"test_fraction": 1.0}, "4 clusters need as many train points, found 0"),
     ],
 )
 def test_bad_options(shards, options, message):
     with pytest.raises(ValueError, match=message):
         fit(shards, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_clusters": 2.5},
+        {"n_clusters": True},
+        {"batch_size": "256"},
+        {"warm_start": 1e4},
+        {"max_epochs": None},
+        {"tol": "small"},
+        {"test_fraction": True},
+        {"seed": 1.0},
+        {"features": ["dynamic"]},
+        {"progress": "bar"},
+        {"shards": "folder"},
+    ],
+)
+def test_bad_types(shards, options):
+    with pytest.raises(TypeError, match=f"{next(iter(options))} must be"):
+        fit(**({"shards": shards} | options))
+
+
+def test_sweep_refuses_types(shards):
+    result = fit(shards, max_epochs=1)
+    for wrong, message in [
+        (("folder", result, "found"), "shards must be a PointShards, got str"),
+        ((shards, vars(result), "found"), "result must be a MiniBatchResult, got dict"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            sweep(*wrong)
+
+
+def test_global_random_numbers_and_threads_are_left_alone(shards):
+    before = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
+    np.random.seed(3)  # noqa: NPY002
+    expected = np.random.random(3)  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002
+    sweep(shards, fit(shards, max_epochs=2), "found")
+    np.testing.assert_array_equal(np.random.random(3), expected)  # noqa: NPY002
+    assert [pool["num_threads"] for pool in threadpoolctl.threadpool_info()] == before
+
+
+# -- names of features --------------------------------------------------------------------------
+
+
+def test_features_in_another_order_or_by_other_names_are_refused(tmp_path, shards, clusters):
+    result = fit(shards)
+    assert result.feature_names == ("a", "b", "c")
+    x = clusters[1][:50]
+    expected = result.predict(x)
+    table = pd.DataFrame(x, columns=["a", "b", "c"])
+    array = xr.DataArray(x, {"feature": ["a", "b", "c"]}, dims=("point", "feature"))
+    for same in (table, array, array.T, array.drop_vars("feature"), x.tolist()):
+        np.testing.assert_array_equal(result.predict(same), expected)
+    for other in (table[["b", "a", "c"]], array.isel(feature=[1, 0, 2]), array.isel(feature=[0])):
+        with pytest.raises(ValueError, match="features must have the features a, b, c, in this or"):
+            result.predict(other)
+    swapped = {"dynamic": ["b", "a"], "static": ["c"]}
+    with ShardWriter(tmp_path / "swapped", swapped) as writer:
+        writer.append([0], [0], [0], dynamic=x[:1, [1, 0]], static=x[:1, 2:])
+    with pytest.raises(ValueError, match="swapped must have the features a, b, c, .* got b, a, c"):
+        sweep(PointShards(tmp_path / "swapped"), result, "found")
+
+
+def test_features_of_another_embedding_are_refused(tmp_path, clusters):
+    """Of the same names and number, in which centers mean nothing."""
+    x = clusters[1][:500, :2]
+
+    def write_embedded(name, digest):
+        attrs = {"embedding": {"matrices": digest}}
+        with ShardWriter(tmp_path / name, {"dynamic": ["a", "b"]}, attrs=attrs) as writer:
+            writer.append(np.arange(500), np.zeros(500), np.zeros(500), dynamic=x)
+        return PointShards(tmp_path / name)
+
+    one, same, other = (write_embedded(*pair) for pair in [("a", "x"), ("b", "x"), ("c", "y")])
+    result = fit_minibatch(one, 3)
+    sweep(same, result, "found")
+    with pytest.raises(ValueError, match="c must hold features of the embedding that was clustere"):
+        sweep(other, result, "found")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (lambda x: x.astype(str), TypeError, "real numbers"),
+        (lambda x: x.astype(complex), TypeError, "real numbers"),
+        (lambda x: x.astype(object), TypeError, "real numbers"),
+        (lambda x: np.ma.masked_array(x, x > 1), TypeError, "without a mask"),
+        (lambda x: x[0], ValueError, "must have the shape"),
+        (lambda x: np.where(x > 1, 1e300, x), ValueError, "range of float32, got 1e.300"),
+        (lambda x: xr.DataArray(x, dims=("pixel", "band")), ValueError, "dimensions"),
+    ],
+)
+def test_features_that_are_none_are_refused(shards, clusters, wrong, error, message):
+    with pytest.raises(error, match=message):
+        fit(shards, max_epochs=1).predict(wrong(clusters[1][:50].astype(float)))
 
 
 # -- profiles ---------------------------------------------------------------------------------
@@ -439,3 +543,49 @@ def test_profiles_need_filled_series():
     with pytest.raises(ValueError, match="1 of 4 labeled points have gaps.*insar.fill_gaps"):
         displacement_profiles(points, [0, 0, 1, 1])
     assert displacement_profiles(points, [0, 255, 1, 1])["count"].values.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "labels", "error", "message"),
+    [
+        ({}, [0, 1], ValueError, "labels must have one value for each pixel"),
+        ({}, [[0, 1, 1]], ValueError, "labels must be 1-D"),
+        ({}, [0, 1, 1.5], ValueError, "labels must be whole numbers from 0 to 254"),
+        ({}, [0, 1, -1], ValueError, "labels must be whole numbers from 0 to 254"),
+        ({}, ["a", "b", "c"], TypeError, "labels must hold real numbers"),
+        ({}, np.ma.masked_array([0, 1, 1], [0, 0, 1]), TypeError, "without a mask"),
+        ({}, xr.DataArray([0, 1, 1], dims="x"), ValueError, "labels must have the dimensions"),
+        ({}, xr.DataArray([0, 1, 1], {"point": [4, 2, 1]}, dims="point"), ValueError,
+         "labels must have a value for each point of the samples, got none for 3"),
+        ({"time": ("time", np.array(["2020-01-07", "2020-01-01"], "M8[ns]"))}, [0, 1, 1],
+         ValueError, "times of points must rise"),
+        ({"time": ["20200101", "20200107"]}, [0, 1, 1], TypeError, "datetime64"),
+    ],
+)  # fmt: skip
+def test_profiles_refuse(change, labels, error, message):
+    coords = {"point": [1, 2, 3]} | change
+    points = xr.Dataset({"displacement": (("point", "time"), np.ones((3, 2)))}, coords)
+    with pytest.raises(error, match=message):
+        displacement_profiles(points, labels)
+
+
+def test_labels_follow_the_points_in_any_order():
+    values = np.arange(6.0).reshape(3, 2)
+    points = xr.Dataset({"displacement": (("point", "time"), values)}, {"point": [1, 2, 3]})
+    labels = xr.DataArray([0, 1, 1], {"point": [3, 2, 1]}, dims="point")
+    assert displacement_profiles(points, labels)["mean"].values.tolist() == [[4, 5], [1, 2]]
+
+
+def test_profiles_of_infinite_displacement_are_refused():
+    points = xr.Dataset({"displacement": (("point", "time"), [[1, np.inf], [1, 2]])})
+    with pytest.raises(ValueError, match="displacement of labeled points must be finite"):
+        displacement_profiles(points, [0, 0])
+    with pytest.raises(TypeError, match="points must be an xarray.Dataset, got DataArray"):
+        displacement_profiles(points.displacement, [0, 0])
+
+
+def test_labels_that_a_file_made_floats_are_labels():
+    named = {"pid": ("point", ["a", "b", "c"])}
+    points = xr.Dataset({"displacement": (("point", "time"), np.ones((3, 2)))}, named)
+    for labels in ([0, np.nan, 1.0], xr.DataArray([0.0, np.nan, 1.0], dims="point")):
+        assert displacement_profiles(points, labels)["count"].values.tolist() == [1, 1]

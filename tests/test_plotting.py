@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from cookbook_utils import plotting
+from cookbook_utils._palette import label_color
 from cookbook_utils.metrics import cluster_profiles
 from cookbook_utils.plotting import (
     CHANGE_COLORS,
@@ -157,6 +158,25 @@ def test_rgb_of_integers_leaves_out_their_fill_value():
     assert (picture[..., 3] == 255).sum() == 11
 
 
+def test_rgb_of_floats_leaves_out_nodata_and_infinite_values(scene):
+    """What a file in floats marks as missing is not a color, and does not darken the others."""
+    wrong = scene.copy()
+    wrong[0, 5, 5], wrong[2, 6, 6] = -9999, np.inf
+    wrong = wrong.assign_attrs(nodata=-9999)
+    holes = scene.copy()
+    holes[:, 5, 5], holes[:, 6, 6] = np.nan, np.nan
+    found, expected = (plot_rgb(one, BANDS[:3], ax=new_axes()) for one in (wrong, holes))
+    np.testing.assert_array_equal(found.images[0].get_array(), expected.images[0].get_array())
+
+
+def test_rgb_of_any_dtype(scene):
+    expected = plot_rgb(100 * scene.fillna(0), ax=new_axes()).images[0].get_array()
+    for dtype in ("int8", "uint64", "float16", "longdouble"):
+        found = plot_rgb((100 * scene.fillna(0)).astype(dtype), ax=new_axes())
+        np.testing.assert_allclose(found.images[0].get_array().astype(int), expected, atol=4)
+    assert plot_rgb(scene > 0.5, ax=new_axes()).images[0].get_array()[..., 3].all()
+
+
 def test_a_constant_band_is_drawn(scene):
     scene.loc[{"band": "red"}] = 0.3
     assert np.ptp(plot_rgb(scene, ax=new_axes()).images[0].get_array()[..., 0]) == 0
@@ -181,11 +201,45 @@ def test_axes_have_units(labels):
     assert ax.get_aspect() == pytest.approx(2)  # 1 / cos 60°
 
 
-@given(arrays("uint8", (3, 4), elements=st.sampled_from([*range(len(LABEL_COLORS)), 255])))
+def test_degrees_may_have_another_unit(labels):
+    """EPSG:4807 counts in grads, of which 100 make 90 degrees."""
+    grads = on_grid(labels.values, crs="EPSG:4807", corner=(40.0, 50.06), step=0.01)
+    left, right, bottom, top = plot_labels(grads, ax=new_axes()).images[0].get_extent()
+    np.testing.assert_allclose((left, right, top), (36, 36.09, 45.054))
+
+
+def test_coordinates_in_a_crs_that_is_not_theirs(labels):
+    with pytest.raises(ValueError, match="y of a map in WGS 84 must lie from -90 to 90 degrees"):
+        plot_labels(labels.drop_vars("spatial_ref").rio.write_crs("EPSG:4326"))
+    broken = labels.assign_coords(spatial_ref=((), 0, {"crs_wkt": "nonsense"}))
+    with pytest.raises(ValueError, match="spatial_ref must hold .* got one that cannot be read"):
+        plot_labels(broken)
+
+
+@given(st.permutations(range(12)), st.permutations(range(10)))
+@settings(deadline=None, max_examples=20)
+def test_the_order_of_coordinates_does_not_matter(rows, columns):
+    labels = on_grid(np.arange(120, dtype="uint8").reshape(12, 10))
+    image, expected = (
+        plot_labels(one, ax=new_axes()).images[0] for one in (labels[rows, columns], labels)
+    )
+    np.testing.assert_array_equal(image.get_array(), expected.get_array())
+    assert image.get_extent() == expected.get_extent()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "uint32"])
+def test_coordinates_of_any_dtype(labels, dtype):
+    """float32 rounds northings to half a meter, and unsigned integers have no negative step."""
+    rounded = labels.assign_coords(x=labels.x.astype(dtype), y=labels.y.astype(dtype))
+    extents = [plot_labels(one, ax=new_axes()).images[0].get_extent() for one in (rounded, labels)]
+    np.testing.assert_allclose(*extents, atol=0.001)
+
+
+@given(arrays("uint8", (3, 4), elements=st.integers(0, 255)))
 @settings(deadline=None, max_examples=20)
 def test_every_pixel_has_the_color_of_its_number(values):
     ax = plot_labels(on_grid(values, crs=None), ax=new_axes())
-    colors = dict(enumerate(LABEL_COLORS)) | {255: MISSING_COLOR}
+    colors = {n: label_color(n) for n in range(255)} | {255: MISSING_COLOR}
     expected = [[rgba8(colors[number]) for number in row] for row in values.tolist()]
     np.testing.assert_array_equal(ax.images[0].get_array(), expected)
     names = {n: "missing" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
@@ -199,6 +253,35 @@ def test_label_names_come_from_names_then_flags(labels):
     ax = plot_labels(flagged, names={2: "bushes"}, ax=new_axes())
     assert list(legend_of(ax)) == ["clear water", "muddy water", "bushes", "crops", "missing"]
     assert legend_of(ax)["muddy water"] == to_rgba(LABEL_COLORS[1])
+
+
+def test_names_are_plain_text(labels, profiles):
+    """A dollar sign is a dollar sign, and a name may start with an underscore."""
+    names = {0: r"$\frac$", 2: "_hidden"}
+    for ax in (
+        plot_labels(labels, names=names, title="$x", ax=new_axes()),
+        plot_profiles(profiles, names=names, title=r"$\alpha", ax=new_axes()),
+    ):
+        texts = ax.get_legend().get_texts()
+        assert set(names.values()) <= {text.get_text() for text in texts}
+        assert not any(text.get_parse_math() for text in [*texts, ax.title])
+
+
+@pytest.mark.parametrize(("count", "columns"), [(12, 1), (30, 2), (60, 2), (254, 9)])
+def test_long_legends_fit_beside_the_map(count, columns):
+    import matplotlib.pyplot as plt
+
+    ax = plot_labels(on_grid(np.arange(30 * 30).reshape(30, 30) % count))
+    try:
+        ax.figure.canvas.draw()
+        legend, figure = ax.get_legend(), ax.figure.bbox
+        box = legend.get_window_extent()
+        assert len(legend.get_texts()) == count
+        assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
+        assert ax.get_window_extent().x1 < box.x0 < box.x1 <= figure.x1
+        assert figure.y0 <= box.y0
+    finally:
+        plt.close(ax.figure)
 
 
 def test_masks_are_colored_by_meaning(labels):
@@ -247,9 +330,9 @@ def test_change_lists_every_class_with_its_area(change):
 
 
 def test_change_refuses_other_maps(labels, change):
-    with pytest.raises(ValueError, match="land water lost gained .*found neither.*change_map"):
+    with pytest.raises(ValueError, match="land water lost gained .*got neither.*change_map"):
         plot_change(labels)
-    with pytest.raises(ValueError, match="found {0: 'gained', 1: 'lost'"):
+    with pytest.raises(ValueError, match="got {0: 'gained', 1: 'lost'"):
         plot_change(change.assign_attrs(flag_meanings="gained lost water land"))
     with pytest.raises(ValueError, match="with the numbers 0 to 3"):
         plot_change(change.assign_attrs(flag_values=[1, 2, 3, 4]))
@@ -274,6 +357,29 @@ def test_every_color_has_its_own_marker():
     assert len(set(plotting._MARKERS)) == len(plotting._MARKERS) == len(LABEL_COLORS)
 
 
+def test_profiles_of_many_clusters_differ_in_marker_or_line(profiles):
+    many = profiles.isel(cluster=np.zeros(48, int)).assign_coords(cluster=range(48))
+    ax = plot_profiles(many, ax=new_axes())
+    assert len({(line.get_marker(), line.get_linestyle()) for line in ax.lines}) == 48
+    assert len(ax.get_legend().get_texts()) == 48
+
+
+def test_profiles_are_drawn_by_wavelength_in_its_unit(profiles):
+    nanometers = 1000 * profiles.wavelength
+    turned = profiles.assign_coords(wavelength=nanometers.assign_attrs(units="nm"))
+    ax = plot_profiles(turned.isel(band=[2, 0, 3, 1]), ax=new_axes())
+    assert ax.get_xlabel() == "Wavelength (nm)"
+    for found, expected in zip(ax.lines, plot_profiles(profiles, ax=new_axes()).lines, strict=True):
+        np.testing.assert_allclose(found.get_xdata(), 1000 * expected.get_xdata())
+        np.testing.assert_array_equal(found.get_ydata(), expected.get_ydata())
+
+
+def test_infinite_means_are_missing(profiles):
+    profiles["mean"][1, 2] = np.inf
+    ax = plot_profiles(profiles, ax=new_axes())
+    assert np.isnan(ax.lines[1].get_ydata()).tolist() == [False, False, True, False]
+
+
 @pytest.mark.parametrize(
     ("attrs", "label"),
     [
@@ -290,10 +396,22 @@ def test_profiles_without_wavelengths_show_band_names(profiles, attrs, label):
 
 
 def test_profile_errors(profiles):
-    with pytest.raises(ValueError, match=r"profiles lack \['std'\].*cluster_profiles"):
+    with pytest.raises(ValueError, match=r"cluster_profiles, .*without \['std'\]"):
         plot_profiles(profiles.drop_vars("std"))
-    with pytest.raises(ValueError, match=r"no color for the labels \[40\]"):
-        plot_profiles(profiles.assign_coords(cluster=[0, 1, 40]))
+    with pytest.raises(ValueError, match="whole numbers from 0 to 254, .*got 300"):
+        plot_profiles(profiles.assign_coords(cluster=[0, 1, 300]))
+    with pytest.raises(ValueError, match=r"each once, got \[0, 1, 1\]"):
+        plot_profiles(profiles.assign_coords(cluster=[0, 1, 1]))
+    with pytest.raises(TypeError, match="xarray.Dataset.*got DataArray"):
+        plot_profiles(profiles["mean"])
+    with pytest.raises(TypeError, match="std of the profiles must hold real numbers, got .* <U"):
+        plot_profiles(profiles.assign(std=profiles["std"].astype(str)))
+    with pytest.raises(ValueError, match=r"std of the profiles .* lacks \['cluster'\]"):
+        plot_profiles(profiles.assign(std=profiles["std"].isel(cluster=0)))
+    with pytest.raises(ValueError, match="wavelength of the profiles must be finite, .*nan"):
+        plot_profiles(profiles.assign_coords(wavelength=("band", [0.48, np.nan, 0.66, 0.83])))
+    with pytest.raises(ValueError, match="a value that is not missing, got none"):
+        plot_profiles(profiles.assign(mean=profiles["mean"].where(False)))
     with pytest.raises(ValueError, match=r"lacks \['band'\]"):
         plot_profiles(profiles.isel(band=0))
 
@@ -314,12 +432,12 @@ def places_of(points):
     return list(zip(points.longitude.values.tolist(), points.latitude.values.tolist(), strict=True))
 
 
-@given(arrays("uint8", 50, elements=st.sampled_from([*range(len(LABEL_COLORS)), 255])))
+@given(arrays("uint8", 50, elements=st.integers(0, 255)))
 @settings(deadline=None, max_examples=20)
 def test_every_point_has_the_color_of_its_number(values):
     points = make_points()
     ax = plot_points(points, values, ax=new_axes())
-    colors = dict(enumerate(LABEL_COLORS)) | {255: MISSING_COLOR}
+    colors = {n: label_color(n) for n in range(255)} | {255: MISSING_COLOR}
     expected = [to_rgba(colors[number]) for number in values.tolist()]
     assert drawn_points(ax) == dict(zip(places_of(points), expected, strict=True))
     names = {n: "missing" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
@@ -397,11 +515,47 @@ def test_outliers_and_missing_points_leave_the_color_bar_alone():
     assert drawn_points(ax)[places_of(points)[500]] == to_rgba(MISSING_COLOR)
 
 
+def test_nodata_of_points_is_missing(points):
+    velocity = np.linspace(-3, 5, 50)
+    velocity[7] = -9999
+    marked = xr.DataArray(velocity, dims="point", attrs={"_FillValue": -9999.0})
+    colors = drawn_points(plot_points(points, marked, ax=new_axes()))
+    assert colors[places_of(points)[7]] == to_rgba(MISSING_COLOR)
+    assert (np.array(list(colors.values())) == to_rgba(MISSING_COLOR)).all(axis=1).sum() == 1
+
+
+def test_values_of_other_points_are_refused(points):
+    points = points.assign_coords(point=np.arange(50))
+    labels = xr.DataArray(np.arange(50) % 3, dims="point", coords={"point": points.point})
+    expected = drawn_points(plot_points(points, labels, ax=new_axes()))
+    with pytest.raises(ValueError, match="must have the coordinate point of the points"):
+        plot_points(points, labels[::-1])
+    chosen = labels[::-1].sel(point=points.point)
+    assert drawn_points(plot_points(points, chosen, ax=new_axes())) == expected
+
+
+def test_points_at_a_pole_have_a_finite_aspect(points):
+    pole = points.assign_coords(latitude=("point", np.full(50, 90.0)))
+    assert plot_points(pole, ax=new_axes()).get_aspect() < 60
+
+
+def test_a_color_bar_says_what_the_attributes_say(points):
+    attrs = {"long_name": ("velocity", "LOS"), "units": 1}  # as rasterio and GDAL keep them
+    values = xr.DataArray(np.arange(50.0), dims="point", attrs=attrs)
+    assert color_bar(plot_points(points, values, ax=new_axes())).get_ylabel() == (
+        "('velocity', 'LOS')"
+    )
+
+
 def test_point_values_errors(points):
-    with pytest.raises(TypeError, match=r"integers \(labels\) or floats, found bool"):
-        plot_points(points, np.ones(50, bool))
-    with pytest.raises(ValueError, match="all 50 values are missing"):
+    with pytest.raises(ValueError, match="one that is not missing, got 50 missing"):
         plot_points(points, np.full(50, np.nan))
+    with pytest.raises(ValueError, match="one that is not missing, got 50 missing"):
+        plot_points(points, np.full(50, np.inf))
+    with pytest.raises(ValueError, match="numbers from -1e307 to 1e307"):
+        plot_points(points, np.where(np.arange(50) % 2, 1e308, -1e308))
+    with pytest.raises(TypeError, match="without a mask"):
+        plot_points(points, np.ma.masked_less(np.arange(50.0), 5))
 
 
 # -- series -----------------------------------------------------------------------------------
@@ -461,12 +615,30 @@ def test_series_of_cluster_profiles(series):
     assert texts == ["stable, 20 points", "snow gaps, 20 points"]
 
 
+def test_series_without_units_claim_none(series):
+    series["mean"].attrs = {}
+    assert plot_series(series, ax=new_axes()).get_ylabel() == "Displacement"
+
+
 def test_series_errors(series):
-    with pytest.raises(ValueError, match=r"profiles lack \['count'\].*cluster_profiles"):
+    with pytest.raises(ValueError, match=r"cluster_profiles, .*without \['count'\]"):
         plot_series(series.drop_vars("count"))
     with pytest.raises(ValueError, match=r"lacks \['time'\]"):
         plot_series(series.rename(time="band"))
-    with pytest.raises(ValueError, match="expected dates .* found int64"):
+    with pytest.raises(TypeError, match=r"dates \(datetime64\), got int64"):
         plot_series(series.drop_vars("time"))
-    with pytest.raises(ValueError, match=r"no color for the labels \[12\]"):
-        plot_series(series.assign_coords(cluster=[0, 12]))
+    with pytest.raises(TypeError, match=r"dates \(datetime64\), got .*UTC"):
+        plot_series(series.assign_coords(time=series.indexes["time"].tz_localize("UTC")))
+    dates = series.time.values.copy()
+    dates[4] = dates[3]
+    with pytest.raises(ValueError, match="each date once, got 2019-06-06 .* twice"):
+        plot_series(series.assign_coords(time=dates))
+    dates[4] = np.datetime64("NaT")
+    with pytest.raises(ValueError, match="each date once, got a missing one"):
+        plot_series(series.assign_coords(time=dates))
+    with pytest.raises(ValueError, match="years 1678 to 2261, got 1500"):
+        plot_series(series.assign_coords(time=series.time.values.astype("M8[s]")
+                                         - np.timedelta64(519 * 365, "D")))  # fmt: skip
+    for count in (np.nan, np.inf, 1.5, -1):
+        with pytest.raises(ValueError, match="count of the profiles must be whole numbers"):
+            plot_series(series.assign(count=("cluster", [1500, count])))

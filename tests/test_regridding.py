@@ -49,17 +49,57 @@ def test_common_grid_is_where_cartopy_puts_it():
     ("change", "message"),
     [
         ({"lon": 38.6942, "lat": -118.7081}, "lon=38.6942, lat=-118.7081: are they swapped"),
-        ({"lon": 190}, "lon from -180 to 180"),
-        ({"lon": np.nan}, "found lon=nan"),
-        ({"crs": "EPSG:4326"}, "needs a projected CRS.*found WGS 84"),
-        ({"buffer": 0}, "0 < resolution <= buffer, found resolution=200, buffer=0"),
-        ({"resolution": -1}, "found resolution=-1"),
-        ({"resolution": 20_000}, "resolution=20000, buffer=15000"),
+        ({"lon": 190}, "lon must be from -180 to 180"),
+        ({"lon": np.nan}, "lon must be a finite number, got nan"),
+        ({"crs": "EPSG:4326"}, "crs must be projected.*got WGS 84"),
+        ({"buffer": 0}, "buffer must be a finite number greater than 0, got 0"),
+        ({"resolution": -1}, "resolution must be .* greater than 0, got -1"),
+        ({"resolution": 20_000}, "resolution=20000.0, buffer=15000.0"),
+        ({"crs": "EPSG:0"}, "crs must be a projected CRS .* got 'EPSG:0'"),
+        ({"crs": None}, "crs must be a projected CRS .* got None"),
+        ({"resolution": 0.5}, "at most 500000000 pixels, got 60000 x 60000"),
+        ({"buffer": 1e300, "resolution": 1e-300}, "got inf x inf"),
+        ({"lon": 10.0, "lat": 50.0}, "within 6° of where WGS 84 / UTM zone 11N is used"),
+        ({"lon": -105.0}, "longitude -120 to -114"),
+        ({"crs": "+proj=utm +zone=33 +datum=WGS84"}, "longitude 12 to 18"),
+        ({"crs": "EPSG:3413"}, "latitude 60 to 90"),
     ],
 )
 def test_common_grid_refuses(change, message):
     with pytest.raises(ValueError, match=message):
         common_grid(**(LAKE | ROI | change))
+
+
+@pytest.mark.parametrize("name", ["lon", "lat", "buffer", "resolution"])
+@pytest.mark.parametrize("value", [True, "1", None, 1j, [1.0]])
+def test_common_grid_takes_numbers(name, value):
+    with pytest.raises(TypeError, match=f"^{name} must be a finite number"):
+        common_grid(**(LAKE | ROI | {name: value}))
+
+
+@settings(max_examples=100, deadline=None)
+@given(lon=st.floats(-119, -115), lat=st.floats(30, 45))
+def test_every_center_gets_the_same_number_of_pixels(lon, lat):
+    assert dict(common_grid(lon, lat, **ROI).sizes) == {"y": 150, "x": 150}
+
+
+@pytest.mark.parametrize(("buffer", "resolution", "size"), [(0.3, 0.1, 6), (1, 1, 2), (10, 7, 3)])
+def test_the_number_of_pixels_is_rounded_up(buffer, resolution, size):
+    grid = common_grid(**LAKE, crs="EPSG:32611", buffer=buffer, resolution=resolution)
+    assert dict(grid.sizes) == {"y": size, "x": size}
+
+
+@pytest.mark.parametrize(
+    ("crs", "lon", "lat"),
+    [
+        ("EPSG:32612", *LAKE.values()),  # the neighbor of its zone
+        ("EPSG:32601", 179.0, 10.0),  # across the antimeridian
+        ("EPSG:32638", 46.2, -15.9),  # Landsat products have northern zones in the south, too
+        ("EPSG:3857", *LAKE.values()),
+    ],
+)
+def test_common_grid_beside_the_area_of_use(crs, lon, lat):
+    assert common_grid(lon, lat, **(ROI | {"crs": crs})).rio.crs == crs
 
 
 # -- interpolation -----------------------------------------------------------------------------
@@ -68,14 +108,15 @@ def test_common_grid_refuses(change, message):
 @settings(max_examples=20, deadline=None)
 @given(
     order=st.permutations(["band", "y", "x"]), chunks=st.sampled_from([None, (1, 2, 3), (2, 5, 6)]),
-    dx=st.floats(-60, 60), dy=st.floats(-60, 60), step=st.sampled_from([7.0, 30.0, 55.0]),
+    # In whole decimeters: closer than 3 cm, a thousandth of a pixel, counts as equal.
+    dx=st.integers(-600, 600), dy=st.integers(-600, 600), step=st.sampled_from([7.0, 30.0, 55.0]),
     up=st.booleans(),
 )  # fmt: skip
 def test_linear_is_exact_on_a_plane(order, chunks, dx, dy, step, up):
     scene = plane(chunks=chunks)
     scene = scene.isel(y=slice(None, None, -1)) if up else scene
     scene = scene.transpose(*order)
-    grid = make_grid(left=330_057 + dx, top=4_299_955 + dy, step=step)
+    grid = make_grid(left=330_057 + dx / 10, top=4_299_955 + dy / 10, step=step)
     result = regrid(scene, grid)
     inside = (
         (grid.x >= scene.x.min()) & (grid.x <= scene.x.max())
@@ -128,24 +169,24 @@ def test_label_maps(chunks):
     labels = make_labels([[0, 1, 255], [2, 254, 1]])
     grid = make_grid(ny=2, nx=5, left=330_003)
     result = regrid(labels if chunks is None else labels.chunk(chunks), grid, method="nearest")
-    # Past the last pixel center there is nothing to be nearest to.
-    np.testing.assert_array_equal(result, [[0, 1, 255, 255, 255], [2, 254, 255, 255, 255]])
+    # The last pixel reaches 15 m beyond its center.
+    np.testing.assert_array_equal(result, [[0, 1, 255, 255, 255], [2, 254, 1, 255, 255]])
     assert result.dtype == np.uint8
     assert result.attrs == labels.attrs
     assert result.name == "label"
     with pytest.raises(ValueError, match="method='nearest'"):
         regrid(labels, grid)
-    with pytest.raises(ValueError, match="uint8 values without _FillValue"):
+    with pytest.raises(ValueError, match="_FillValue that uint8 can hold.*got none"):
         regrid(labels.drop_attrs(deep=False), grid, method="nearest")
 
 
 def test_digital_numbers_keep_their_fill_value():
     scene = (make_scene() * 10_000).astype("int16").assign_attrs(_FillValue=-9999)
     scene[:, 0, 0] = -9999
-    result = regrid(scene, make_grid(left=330_001), method="nearest")
+    result = regrid(scene, make_grid(left=330_029), method="nearest")
     assert result.dtype == np.int16
-    assert (result[:, 0, 0] == -9999).all() and (result[:, :, -1] == -9999).all()
-    np.testing.assert_array_equal(result[:, 1:, :-1], scene[:, 1:, :-1])
+    assert (result[:, 0, 0] == scene[:, 0, 1]).all() and (result[:, :, -1] == -9999).all()
+    np.testing.assert_array_equal(result[:, :, :-1], scene[:, :, 1:])
 
 
 def test_two_sensors_meet_on_one_grid():
@@ -165,13 +206,149 @@ def test_the_geotransform_of_the_scene_does_not_stay():
 def test_regrid_refuses():
     scene, grid = make_scene(), make_grid(left=330_015)
     for given_scene, given_grid, message in [
-        (scene, make_grid(crs="EPSG:32612"), "UTM zone 11N, the grid in .* 12N: .*rio.reproject"),
-        (make_scene(crs=None), grid, "the scene has no CRS"),
-        (scene, make_grid(crs=None), "the grid has no CRS"),
-        (scene, make_grid(left=0), "does not overlap the scene: x from 15.0"),
-        (scene.isel(y=[0]), grid, "at least 2 pixels along y, found 1"),
+        (scene, make_grid(crs="EPSG:32612"), "UTM zone 11N and .* 12N: .*rio.reproject"),
+        (make_scene(crs=None), grid, "scene must have a CRS, got none"),
+        (scene, make_grid(crs=None), "grid must have a CRS, got none"),
+        (scene, make_grid(left=0), "grid must overlap the scene, got x from 15.0"),
+        (scene.isel(y=[0]), grid, "at least 2 pixels along y, got 1"),
     ]:
         with pytest.raises(ValueError, match=message):
             regrid(given_scene, given_grid)
-    with pytest.raises(ValueError, match="'linear' or 'nearest', found 'cubic'"):
+    with pytest.raises(ValueError, match="'linear', 'nearest', got 'cubic'"):
         regrid(scene, grid, method="cubic")
+
+
+@pytest.mark.parametrize("method", ["linear", "nearest"])
+@pytest.mark.parametrize("shift", [1e-9, -1e-9, 0.02, "float32"])
+@pytest.mark.parametrize("chunks", [None, 2])
+def test_a_grid_that_rounding_moved_changes_nothing(method, shift, chunks):
+    scene = make_scene(chunks=chunks)
+    scene[:, 2, 3] = np.nan
+    if shift == "float32":
+        grid = make_grid().assign_coords({d: scene[d].astype("float32") for d in ("y", "x")})
+    else:
+        grid = make_grid().assign_coords(x=scene.x + shift, y=scene.y - shift)
+    for one, other in [(scene, grid), (scene.assign_coords(grid.coords), make_grid())]:
+        np.testing.assert_array_equal(regrid(one, other, method=method), scene)
+
+
+def test_nearest_ends_at_the_edges_of_pixels():
+    labels = make_labels([[0, 1], [2, 3]])
+    grid = make_grid(ny=8, nx=8, step=10, left=329_990, top=4_300_010)
+    inside = (
+        (grid.x > 330_000) & (grid.x < 330_060) & (grid.y < 4_300_000) & (grid.y > 4_299_940)
+    ).transpose("y", "x")
+    result = regrid(labels, grid, method="nearest")
+    np.testing.assert_array_equal(result != 255, inside)
+    np.testing.assert_array_equal(result[1:7, 1:7], np.kron(labels, np.ones((3, 3))))
+
+
+def test_nearest_skips_no_pixel_halfway():
+    labels = make_labels(np.arange(40).reshape(2, 20))
+    for rounding in (-1e-9, 0, 1e-9):
+        result = regrid(labels, make_grid(ny=2, nx=19, left=330_015 + rounding), method="nearest")
+        np.testing.assert_array_equal(result, labels[:, 1:])
+
+
+@pytest.mark.parametrize("place", ["attrs", "encoding"])
+@pytest.mark.parametrize("method", ["linear", "nearest"])
+def test_nodata_of_floats_is_not_averaged(place, method):
+    scene = plane()
+    expected = regrid(scene.where(scene.x > scene.x[0]), make_grid(step=20), method=method)
+    scene[:, :, 0] = -9999
+    scene[:, 0, 0] = -1
+    getattr(scene, place).update(_FillValue=-9999, missing_value=-1)
+    result = regrid(scene, make_grid(step=20), method=method)
+    np.testing.assert_array_equal(result, expected)
+    assert "_FillValue" not in result.attrs
+
+
+@pytest.mark.parametrize("fill", [np.nan, 300, -1, 1.5, np.inf])
+def test_a_fill_value_that_the_dtype_cannot_hold(fill):
+    labels = make_labels([[0, 1], [2, 3]]).assign_attrs(_FillValue=fill)
+    with pytest.raises(ValueError, match="a _FillValue that uint8 can hold"):
+        regrid(labels, make_grid(left=330_015), method="nearest")
+
+
+def test_the_fill_value_of_the_encoding_stays_known():
+    labels = make_labels([[0, 1], [2, 3]]).drop_attrs(deep=False)
+    labels.encoding["_FillValue"] = 255
+    result = regrid(labels, make_grid(ny=2, nx=2, left=330_030), method="nearest")
+    np.testing.assert_array_equal(result, [[1, 255], [3, 255]])
+    assert result.attrs == {"_FillValue": 255}
+
+
+def degrees(x, rows=3):
+    """Return a scene in degrees whose value is the number of the column."""
+    values = np.tile(np.arange(len(x), dtype="float32"), (rows, 1))
+    coords = {"y": np.arange(rows)[::-1] - 1.0, "x": np.asarray(x, float)}
+    return xr.DataArray(values, coords, ("y", "x")).rio.write_crs("EPSG:4326")
+
+
+@pytest.mark.parametrize("method", ["linear", "nearest"])
+def test_the_antimeridian(method):
+    across = degrees([178.5, 179.5, -179.5, -178.5])
+    for grid in (across, degrees([178.5, 179.5, 180.5, 181.5])):
+        np.testing.assert_array_equal(regrid(across, grid, method=method), across)
+    between = regrid(across, degrees([179.75, -179.75]), method=method)[0]
+    np.testing.assert_array_equal(between, [1.25, 1.75] if method == "linear" else [1, 2])
+    with pytest.raises(ValueError, match="grid must overlap the scene"):
+        regrid(across, degrees([0, 1]), method=method)
+
+
+def test_longitudes_from_0_to_360_meet_those_from_minus_180():
+    globe = degrees(np.arange(0.5, 360))
+    result = regrid(globe, degrees([-0.5, 0.5, -179.5, 359.5, -179.75]))[0]
+    np.testing.assert_array_equal(result, [359, 0, 180, 359, 179.75])
+    # Pixels reach the seam, centers do not.
+    assert np.isnan(regrid(globe, degrees([0, 1]))[0, 0])
+    assert regrid(globe, degrees([0, 1]), method="nearest")[0, 0] == 0
+
+
+def test_coordinates_along_the_grid_are_not_carried_over():
+    scene = make_scene().assign_coords(row=("y", np.arange(5)), depth=(("y", "x"), np.ones((5, 6))))
+    assert {"row", "depth"}.isdisjoint(regrid(scene, make_grid(left=330_015)).coords)
+
+
+@pytest.mark.parametrize("dim", ["y", "x"])
+@pytest.mark.parametrize("method", ["linear", "nearest"])
+def test_coordinates_that_are_no_grid_are_refused(dim, method):
+    scene, grid = make_scene(), make_grid()
+    holes = grid[dim].where(grid[dim] != grid[dim][1])
+    for given_scene, given_grid, message in [
+        (scene.isel({dim: [1, 0, 2, 3]}), grid, f"the coordinate {dim} of scene must be regular"),
+        (scene.isel({dim: [0, 1, 3]}), grid, f"the coordinate {dim} of scene must be regular"),
+        (scene.isel({dim: [0, 1, 1]}), grid, f"{dim} of scene must be .* got 3 with repeats"),
+        (scene.assign_coords({dim: holes}), grid, f"{dim} of scene must be .* got nan"),
+        (scene, grid.assign_coords({dim: holes}), f"{dim} of grid must be .* got nan"),
+        (scene, grid.isel({dim: [0, 1, 1]}), f"{dim} of grid must be .* got 3 with repeats"),
+        (scene, grid.isel({dim: []}), f"{dim} of grid must be .* got 0"),
+        (scene.drop_vars(dim), grid, f"{dim} of scene must be .* got none"),
+        (scene, grid.rename({dim: "lon"}), f"{dim} of grid must be .* got none"),
+        (scene.rename({dim: "lon"}), grid, "scene must have the dimensions"),
+        (scene, grid.rename(x="y", y="x"), "grid must overlap the scene"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            regrid(given_scene, given_grid, method=method)
+
+
+def test_regrid_refuses_wrong_types():
+    scene, grid = make_scene(), make_grid()
+    for given_scene, given_grid, method, message in [
+        (scene.values, grid, "linear", "scene must be an xarray.DataArray"),
+        (scene.to_dataset(), grid, "linear", "scene must be an xarray.DataArray"),
+        (scene.astype(complex), grid, "linear", "scene must hold real numbers"),
+        (scene.astype(str), grid, "linear", "scene must hold real numbers"),
+        (scene > 0, grid, "nearest", "scene must hold floats or integers, got bool"),
+        (scene, scene.values, "linear", "grid must be an xarray.DataArray or Dataset"),
+        (scene, None, "linear", "grid must be an xarray.DataArray or Dataset"),
+        (scene, grid, None, "method must be one of"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            regrid(given_scene, given_grid, method=method)
+
+
+def test_a_grid_too_large_for_memory_is_refused_before_it_is_taken():
+    grid = make_grid(ny=30_000, nx=30_000, step=0.005)
+    with pytest.raises(ValueError, match="at most 500000000 pixels, got 30000 x 30000"):
+        regrid(make_scene(), grid)

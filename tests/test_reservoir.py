@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import pandas as pd
 import pytest
+import threadpoolctl
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,13 +62,32 @@ def test_same_bits_in_any_order(embedding, series):
     )
 
 
+def package_reservoir(seed):
+    from reservoir_computing.reservoir import Reservoir
+
+    np.random.seed(seed)  # noqa: NPY002  the package draws from the global generator
+    return Reservoir(
+        module.N_UNITS, spectral_radius=module.SPECTRAL_RADIUS, input_scaling=module.INPUT_SCALING
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_the_reservoir_is_the_one_that_the_package_draws(series, seed):
+    embedding = ReservoirEmbedding(4, seed=seed).fit(series[:8])
+    theirs = package_reservoir(seed)
+    states = theirs.get_states(series[:32, :, np.newaxis] / 10, bidir=False)
+    np.testing.assert_array_equal(embedding.internal_weights_, theirs._internal_weights)
+    np.testing.assert_array_equal(embedding.input_weights_, theirs._input_weights[:, 0])
+    np.testing.assert_array_equal(embedding._states(series[:32] / 10), states)
+
+
 @pytest.mark.parametrize("ours, theirs", [("readout", "output"), ("last", "last")])
 def test_features_are_those_of_the_package(series, ours, theirs):
     from reservoir_computing.modules import RC_model
 
     embedding = ReservoirEmbedding(8, representation=ours).fit(series)
     model = RC_model(
-        reservoir=module._draw_reservoir(0),
+        reservoir=package_reservoir(0),
         dimred_method="pca",
         n_dim=8 - (ours == "readout"),
         mts_rep=theirs,
@@ -94,6 +119,30 @@ def test_global_random_numbers_are_left_alone(series):
     np.random.seed(3)  # noqa: NPY002
     ReservoirEmbedding(4).fit(series[:8]).transform(series[:2])
     np.testing.assert_array_equal(np.random.random(3), expected)  # noqa: NPY002
+
+
+def test_same_bits_in_threads_while_others_draw_from_the_global_generator(series):
+    expected = ReservoirEmbedding(6).fit(series).transform(series)
+    before = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
+    done = threading.Event()
+
+    def disturb():
+        while not done.is_set():
+            np.random.seed(5)  # noqa: NPY002
+            np.random.random(50)  # noqa: NPY002
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            embeddings = list(pool.map(lambda _: ReservoirEmbedding(6).fit(series), range(24)))
+            found = list(pool.map(lambda e: e.transform(series), embeddings))
+    finally:
+        done.set()
+        other.join()
+    for features in found:
+        np.testing.assert_array_equal(features, expected)
+    assert [pool["num_threads"] for pool in threadpoolctl.threadpool_info()] == before
 
 
 def test_reference_date_does_not_matter_but_size_does(embedding, series):
@@ -131,19 +180,135 @@ def test_saved_and_loaded(tmp_path, embedding, series):
 
 
 def test_loaded_weights_are_the_saved_ones(tmp_path, embedding, series, monkeypatch):
-    """Even where the package would draw others."""
+    """Even where another version of NumPy would draw others."""
     embedding.save(tmp_path / "e.npz")
-    draw = module._draw_reservoir
-    monkeypatch.setattr(module, "_draw_reservoir", lambda seed: draw(seed + 1))
+    monkeypatch.setattr(module, "_draw_reservoir", None)
     loaded = ReservoirEmbedding.load(tmp_path / "e.npz")
     np.testing.assert_array_equal(loaded.transform(series), embedding.transform(series))
+
+
+@pytest.fixture
+def saved(tmp_path, series):
+    path = tmp_path / "e.npz"
+    ReservoirEmbedding(6).fit(series[:20]).save(path)
+    return path
+
+
+def assert_refused(path, *, match=""):
+    message = rf"e\.npz is damaged, or not an embedding .*{match}.*; make it again"
+    with pytest.raises(ValueError, match=message) as error:
+        ReservoirEmbedding.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_cut_anywhere_is_refused(saved):
+    whole = saved.read_bytes()
+    for size in [0, 1, 30, *np.linspace(100, len(whole) - 1, 15, dtype=int)]:
+        saved.write_bytes(whole[:size])
+        assert_refused(saved)
+
+
+def test_no_flipped_bit_gets_through(saved, series):
+    """Those that matter are refused; a few, such as in the time stamps of the zip, do not."""
+    whole = saved.read_bytes()
+    expected = ReservoirEmbedding.load(saved).transform(series)
+    random, refused = np.random.default_rng(0), 0
+    for at in [*range(0, 200, 3), *random.integers(len(whole), size=100)]:
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << random.integers(8)
+        saved.write_bytes(damaged)
+        try:
+            found = ReservoirEmbedding.load(saved).transform(series)
+        except ValueError as error:
+            assert "is damaged, or not an embedding" in str(error)
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found, expected)
+    assert refused > 50
+
+
+def altered(saved, **changes):
+    """The same file with other arrays, and a whole zip."""
+    with np.load(saved) as archive:
+        arrays = dict(archive) | changes
+    np.savez(saved, **arrays)
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale": np.asarray(2.0)}, "checksum is that of other values"),
+        ({"seed": np.asarray(5)}, "checksum is that of other values"),
+        ({"mean": np.array([{}], object)}, "allow_pickle"),
+        ({"mean": np.zeros(2**18)}, "2[0-9]* bytes, expected at most"),
+    ],
+)
+def test_other_arrays_are_refused(saved, changes, message):
+    assert_refused(altered(saved, **changes), match=message)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_features", np.asarray(7)),
+        ("n_features", np.asarray(2.5)),
+        ("representation", np.asarray("mean")),
+        ("seed", np.asarray(-1)),
+        ("ridge", np.asarray(1.0)),
+        ("mean", np.full(100, np.nan)),
+        ("components", np.zeros((3, 100))),
+    ],
+)
+def test_arrays_that_fit_no_embedding_are_refused(saved, name, value):
+    """Even with the right checksum."""
+    with np.load(saved) as archive:
+        arrays = {key: archive[key] for key in module._SHAPES} | {name: value}
+    assert_refused(altered(saved, **arrays, digest=np.asarray(module._digest(arrays))))
+
+
+def test_files_of_another_kind_are_refused(saved, tmp_path):
+    np.save(tmp_path / "e.npy", np.zeros(3))
+    (tmp_path / "e.npy").rename(saved)
+    assert_refused(saved)
+    with zipfile.ZipFile(saved, "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    assert_refused(saved, match="n_features")
+    with pytest.raises(FileNotFoundError, match="there is no file .*nothing.npz"):
+        ReservoirEmbedding.load(tmp_path / "nothing.npz")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        ReservoirEmbedding.load(tmp_path)
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_no_other(saved, series, monkeypatch):
+    before = saved.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        ReservoirEmbedding(6).fit(series).save(saved)
+    assert saved.read_bytes() == before and [p.name for p in saved.parent.iterdir()] == ["e.npz"]
+
+
+def test_a_save_into_no_folder_is_refused(tmp_path, series):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*nothing to write e.npz to"):
+        ReservoirEmbedding(6).fit(series).save(tmp_path / "nothing" / "e.npz")
+
+
+def test_what_is_not_fitted_neither_embeds_nor_saves(tmp_path, series):
+    for call in (lambda e: e.transform(series), lambda e: e.save(tmp_path / "e.npz")):
+        with pytest.raises(ValueError, match="not fitted yet: call fit"):
+            call(ReservoirEmbedding(4))
+    assert not list(tmp_path.iterdir())
 
 
 def test_coordinates_stay(series):
     displacement = xr.DataArray(
         series.T, {"time": DATES, "pid": ("point", np.arange(130))}, dims=("time", "point")
     )
-    features = embed_series(displacement, n_features=5)
+    features = embed_series(displacement, n_features=np.int64(5))
     assert features.dims == ("point", "feature") and features.dtype == np.float32
     assert "pid" in features.coords and "time" not in features.coords
     np.testing.assert_array_equal(features, ReservoirEmbedding(5).fit(series).transform(series))
@@ -167,18 +332,75 @@ def test_gaps_are_an_error(series):
 
 
 def test_bad_options(series):
-    with pytest.raises(ValueError, match="n_features must be an integer, 2 to 100, found 101"):
+    with pytest.raises(ValueError, match="n_features must be an integer from 2 to 100, got 101"):
         ReservoirEmbedding(101)
-    with pytest.raises(ValueError, match="'readout' or 'last', found 'mean'"):
+    with pytest.raises(ValueError, match="one of 'readout', 'last', got 'mean'"):
         ReservoirEmbedding(representation="mean")
+    with pytest.raises(ValueError, match="seed must be an integer from 0 .*, got -1"):
+        ReservoirEmbedding(seed=-1)
+    for wrong in ({"n_features": 8.0}, {"n_features": True}, {"seed": 1.5}, {"seed": None}):
+        with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be an integer"):
+            ReservoirEmbedding(**wrong)
     with pytest.raises(ValueError, match="every series is constant"):
         ReservoirEmbedding(4).fit(np.ones_like(series))
     with pytest.raises(ValueError, match="at least two dates"):
         ReservoirEmbedding(4).fit(series[:, :1])
     with pytest.raises(ValueError, match="at least 100 values"):
         ReservoirEmbedding(4).fit(series[:2, :5])
-    with pytest.raises(ValueError, match="displacement lacks"):
+    with pytest.raises(ValueError, match="displacement must have the dimensions"):
         embed_series(xr.DataArray(series))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (lambda x: x.astype(str), TypeError, "real numbers"),
+        (lambda x: x.astype(complex), TypeError, "real numbers"),
+        (lambda x: x.astype(object), TypeError, "real numbers"),
+        (lambda x: np.ma.masked_array(x, x > 1), TypeError, "without a mask"),
+        (lambda x: [[1, 2], [3]], ValueError, "array of numbers"),
+        (lambda x: x[0], ValueError, "the shape"),
+        (lambda x: x[:0], ValueError, "100 values"),
+        (lambda x: np.where(x > 1, np.inf, x), ValueError, "gaps"),
+        (lambda x: x * 1e200, ValueError, "finite in float32"),
+        (lambda x: None, TypeError, "real numbers"),
+    ],
+)
+def test_series_that_are_none_are_refused(series, wrong, error, message):
+    with pytest.raises(error, match=message):
+        ReservoirEmbedding(4).fit(wrong(series))
+
+
+def test_series_far_larger_than_those_fitted_are_refused(series):
+    embedding = ReservoirEmbedding(4).fit(series * 1e-9)
+    with pytest.raises(ValueError, match="the features of 1 of 2 overflow float32"):
+        embedding.transform([series[0] * 1e-9, series[1] * 1e36])
+
+
+@pytest.mark.parametrize(
+    ("time", "error", "message"),
+    [
+        (DATES[::-1].astype("M8[ns]"), ValueError, "must rise, each once, got .* after"),
+        (np.repeat(DATES[:1], len(DATES)).astype("M8[ns]"), ValueError, "must rise, each once"),
+        (np.where(DATES == DATES[3], np.datetime64("NaT"), DATES).astype("M8[ns]"), ValueError,
+         "NaT"),
+        (DATES.astype(str), TypeError, "datetime64 without a time zone"),
+        (np.arange(len(DATES)), TypeError, "datetime64"),
+        (pd.DatetimeIndex(DATES.astype("M8[ns]"), tz="UTC"), TypeError, "without a time zone"),
+    ],
+)  # fmt: skip
+def test_dates_of_series_rise(series, time, error, message):
+    displacement = xr.DataArray(series, {"time": time}, dims=("point", "time"))
+    with pytest.raises(error, match=message):
+        embed_series(displacement)
+
+
+def test_a_declared_nodata_value_is_a_gap_in_series(series):
+    displacement = xr.DataArray(
+        np.where(series > 5, -9999, series), dims=("point", "time"), attrs={"nodata": -9999}
+    )
+    with pytest.raises(ValueError, match="series have gaps"):
+        embed_series(displacement)
 
 
 # -- shards -----------------------------------------------------------------------------------
@@ -252,3 +474,76 @@ def test_only_raw_series_are_embedded(tmp_path, gappy):
     target = embed_shards(source, tmp_path / "embedded", n_features=4)
     with pytest.raises(ValueError, match="has no features displacement; it has: dynamic, static"):
         embed_shards(target, tmp_path / "again")
+
+
+def stop_after(n):
+    def progress(blocks, **_):
+        for number, block in enumerate(blocks):
+            if number == n:
+                raise KeyboardInterrupt
+            yield block
+
+    return progress
+
+
+@pytest.fixture
+def interrupted(tmp_path, gappy, monkeypatch):
+    """A source, and a target of which 75 of 130 points are there."""
+    monkeypatch.setattr(module, "BLOCK", 16)
+    source, target = write_raw(tmp_path / "raw", gappy), tmp_path / "embedded"
+    with pytest.raises(KeyboardInterrupt):
+        embed_shards(source, target, n_features=6, shard_size=25, progress=stop_after(5))
+    return source, target
+
+
+def test_a_run_goes_on_with_no_other_embedding(interrupted, series):
+    source, target = interrupted
+    other = ReservoirEmbedding(6).fit(3 * series)
+    other.save(target / "embedding.npz")
+    with pytest.raises(ValueError, match="already holds shards with other attrs"):
+        embed_shards(source, target, n_features=6, shard_size=25)
+    (target / "embedding.npz").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"embedding\.npz is damaged"):
+        embed_shards(source, target, n_features=6, shard_size=25)
+    # Without it the same one is fitted again.
+    (target / "embedding.npz").unlink()
+    embed_shards(source, target, n_features=6, shard_size=25)
+    whole = embed_shards(source, target.parent / "whole", n_features=6, shard_size=25)
+    np.testing.assert_array_equal(PointShards(target).read("dynamic"),
+                                  PointShards(whole).read("dynamic"))  # fmt: skip
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_run_goes_on_with_no_other_series(interrupted, gappy, finished):
+    source, target = interrupted
+    if finished:
+        embed_shards(source, target, n_features=6, shard_size=25)
+    changed = gappy.copy()
+    changed[-1] = changed[0]  # one series, of as many bytes
+    again = write_raw(source.parent / "changed", changed)
+    with pytest.raises(ValueError, match="already holds shards with other attrs"):
+        embed_shards(again, target, n_features=6, shard_size=25)
+
+
+def test_options_are_looked_at_before_anything_is_written(tmp_path, gappy):
+    source, target = write_raw(tmp_path / "raw", gappy), tmp_path / "embedded"
+    for error, options in [
+        (TypeError, {"n_features": 6.0}),
+        (ValueError, {"n_features": 1}),
+        (ValueError, {"representation": "mean"}),
+        (ValueError, {"seed": -1}),
+        (ValueError, {"method": "cubic"}),
+        (ValueError, {"step": "0D"}),
+        (ValueError, {"step": "1ns"}),
+        (TypeError, {"step": 6}),
+    ]:
+        with pytest.raises(error, match=f"{next(iter(options))} must be"):
+            embed_shards(source, target, **options)
+    assert not target.exists()
+
+
+def test_shards_take_a_step_of_any_kind(tmp_path, gappy):
+    source = write_raw(tmp_path / "raw", gappy)
+    one = embed_shards(source, tmp_path / "one", n_features=4, step="12D")
+    two = embed_shards(source, tmp_path / "two", n_features=4, step=pd.Timedelta("12D"))
+    np.testing.assert_array_equal(*(PointShards(f).read("dynamic") for f in (one, two)))

@@ -197,9 +197,9 @@ def test_split_is_a_fair_draw_and_changes_with_the_seed():
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
 def test_split_needs_a_fraction(fraction, folder):
-    with pytest.raises(ValueError, match="test_fraction must be 0 to 1"):
+    with pytest.raises(ValueError, match="test_fraction must be a finite number from 0 to 1"):
         is_test([1], test_fraction=fraction)
-    with pytest.raises(ValueError, match="test_fraction must be 0 to 1"):
+    with pytest.raises(ValueError, match="test_fraction must be a finite number from 0 to 1"):
         PointShards(folder).batches(test_fraction=fraction)
 
 
@@ -273,7 +273,7 @@ def test_a_complete_folder_is_left_as_it_is(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shard_size": 8}, "other shard_size: found 7, expected 8"),
+        ({"shard_size": 8}, "other shard_size: it must be 8, got 7"),
         ({"attrs": {"seed": 1}}, "other attrs"),
     ],
 )
@@ -287,9 +287,9 @@ def test_a_folder_of_something_else_is_not_continued(folder, change, message):
     [
         ({"points": [0, 0]}, "rise strictly"),
         ({"points": [1, 0]}, "rise strictly"),
-        ({"longitude": [0]}, r"longitude needs shape \(2,\), found \(1,\)"),
-        ({"dynamic": np.zeros((2, 4))}, r"dynamic needs shape \(2, 3\), found \(2, 4\)"),
-        ({"extra": np.zeros((2, 4))}, "expected features .*found .*extra"),
+        ({"longitude": [0]}, r"longitude must have the shape \(2,\), got \(1,\)"),
+        ({"dynamic": np.zeros((2, 4))}, r"dynamic must have the shape \(2, 3\), got \(2, 4\)"),
+        ({"extra": np.zeros((2, 4))}, "features must be of .*got .*extra"),
     ],
 )
 def test_append_refuses_what_does_not_fit(tmp_path, change, message):
@@ -302,7 +302,7 @@ def test_append_refuses_what_does_not_fit(tmp_path, change, message):
 def test_append_refuses_numbers_that_fall_from_call_to_call(tmp_path):
     writer = ShardWriter(tmp_path, FEATURES, shard_size=2)
     writer.append([5, 6], [0, 0], [0, 0], **make_values([5, 6]))
-    with pytest.raises(ValueError, match=r"rise strictly.*found \[6\]... after 6"):
+    with pytest.raises(ValueError, match=r"rise strictly.*got \[6\]... after 6"):
         writer.append([6], [0], [0], **make_values([6]))
     again = ShardWriter(tmp_path, FEATURES, shard_size=2)
     with pytest.raises(ValueError, match="rise strictly"):
@@ -383,7 +383,7 @@ def test_a_folder_without_a_good_manifest_is_refused(folder):
     with pytest.raises(FileNotFoundError, match="has no manifest.json"):
         PointShards(folder / "nowhere")
     (folder / "manifest.json").write_text('{"version": 99}')
-    with pytest.raises(ValueError, match="version 99, expected 1"):
+    with pytest.raises(ValueError, match="must have the version 1, got 99"):
         PointShards(folder)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match="not the manifest"):
@@ -394,8 +394,8 @@ def test_a_folder_without_a_good_manifest_is_refused(folder):
     ("options", "message"),
     [
         ({"features": "dynamic+other"}, "no features other; it has: dynamic, static"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"split": "validation"}, "split must be 'train', 'test' or None"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
+        ({"split": "validation"}, "split must be one of 'train', 'test'"),
     ],
 )
 def test_batches_refuse_options_at_once(folder, options, message):
@@ -404,9 +404,9 @@ def test_batches_refuse_options_at_once(folder, options, message):
 
 
 def test_read_refuses_other_columns_and_steps(folder):
-    with pytest.raises(ValueError, match="no column 'height'; it has: point, longitude"):
+    with pytest.raises(ValueError, match="column must be one of 'point', .*got 'height'"):
         PointShards(folder).read("height")
-    with pytest.raises(ValueError, match="step of 1"):
+    with pytest.raises(ValueError, match="rows must be .* step of 1"):
         PointShards(folder).read("point", slice(0, 9, 2))
 
 

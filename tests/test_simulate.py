@@ -244,7 +244,7 @@ def test_files_hold_the_scene(written, pair):
 
 def test_block_size_changes_no_file(written, tmp_path):
     again = write_scene("landsat_5_small", tmp_path, block=128)
-    for file in sorted(written.iterdir()):
+    for file in sorted(written.glob("*.tif")):
         with rasterio.open(file) as a, rasterio.open(again / file.name) as b:
             np.testing.assert_array_equal(a.read(), b.read())
 
@@ -299,13 +299,16 @@ def test_command_writes_the_small_pair(tmp_path):
 
 @pytest.mark.parametrize("make", [simulate_scene, lambda name: write_scene(name, "anywhere")])
 def test_unknown_name(make):
-    with pytest.raises(ValueError, match="unknown scene 'landsat_9'; expected .*landsat_5_small"):
+    with pytest.raises(ValueError, match="name must be one of 'landsat_5_small', .*'landsat_9'"):
         make("landsat_9")
 
 
-@pytest.mark.parametrize("seed", [-1, 0.5, "0", None])
-def test_bad_seed(seed):
-    with pytest.raises(ValueError, match="seed must be an integer, 0 or more; found"):
+@pytest.mark.parametrize(
+    ("seed", "error"),
+    [(-1, ValueError), (2**32, ValueError), (0.5, TypeError), ("0", TypeError), (None, TypeError)],
+)
+def test_bad_seed(seed, error):
+    with pytest.raises(error, match="seed must be an integer from 0 to 16777215, got"):
         simulate_scene("landsat_5_small", seed=seed)
 
 
@@ -316,7 +319,7 @@ def test_bad_window(rows):
 
 
 def test_bad_block(tmp_path):
-    with pytest.raises(ValueError, match="block must be 1 pixel or more; found 0"):
+    with pytest.raises(ValueError, match="block must be an integer from 1 to 1024, got 0"):
         write_scene("landsat_5_small", tmp_path, block=0)
 
 
@@ -324,3 +327,21 @@ def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OSError, match="cannot write 'landsat_5_small' in .*file"):
         write_scene("landsat_5_small", tmp_path / "file")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_a_seed_of_numpy_is_the_same_seed(dtype):
+    window = (slice(140, 144), slice(150, 154))
+    expected, _ = simulate_scene("landsat_5_small", seed=100, window=window)
+    scene, _ = simulate_scene("landsat_5_small", seed=np.dtype(dtype).type(100), window=window)
+    xr.testing.assert_identical(scene, expected)
+
+
+def test_seeds_and_blocks_have_an_end(tmp_path):
+    with pytest.raises(
+        ValueError, match="seed must be an integer from 0 to 16777215, got 16777216"
+    ):
+        simulate_scene("landsat_5_small", seed=2**24)  # nearly the world of seed 0
+    with pytest.raises(ValueError, match="block must be an integer from 1 to 1024, got 7000"):
+        write_scene("landsat_5", tmp_path, block=7000)
+    assert not list(tmp_path.iterdir())

@@ -70,7 +70,7 @@ def neighbor_weights(points, k=8):
 def test_a_site_is_described(site):
     name, points = site
     statics = SVALBARD if name == "insar_svalbard" else MAINLAND
-    assert points.attrs["static_features"] == statics
+    assert points.attrs["static_features"].split() == statics
     assert points.attrs["crs"] == "EPSG:4326"
     assert points.sizes["point"] == SITES[name].n_points
     assert points.displacement.dtype == np.float32
@@ -250,8 +250,18 @@ def test_a_folder_that_is_there_is_kept_unless_it_is_of_an_older_version(tmp_pat
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["attrs"]["generator"] -= 1
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "my_notes.txt").write_text("mine")
     write_site("insar_nordnes", tmp_path, n_points=61)
     assert PointShards(folder).n_points == 61
+    assert (folder / "my_notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"attrs": 3}', '{"attrs": {"site": "x"}}'])
+def test_a_damaged_manifest_is_named(tmp_path, text):
+    folder = write_site("insar_nordnes", tmp_path, n_points=60)
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ValueError, match=r"manifest\.json "):
+        write_site("insar_nordnes", tmp_path, n_points=60)
 
 
 def test_the_command_writes_the_three_sites(tmp_path):
@@ -264,8 +274,27 @@ def test_the_command_writes_the_three_sites(tmp_path):
 
 
 @pytest.mark.parametrize("make", [simulate_site, lambda *a, **k: write_site(*a, "x", **k)])
-def test_unknown_sites_and_no_points_are_refused(make):
-    with pytest.raises(ValueError, match="no site 'insar_oslo'; the sites are: insar_lyngen"):
-        make("insar_oslo")
-    with pytest.raises(ValueError, match="n_points must be at least 1, found 0"):
-        make("insar_lyngen", n_points=0)
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("insar_oslo", {}, ValueError, "name must be one of 'insar_lyngen', .*, got 'insar_oslo'"),
+        (["insar_lyngen"], {}, TypeError, "name must be one of"),
+        ("insar_lyngen", {"n_points": 0}, ValueError, "n_points must be .* from 1 .*, got 0"),
+        ("insar_lyngen", {"n_points": 10**12}, ValueError, "n_points must be .*, got 10000000000"),
+        ("insar_lyngen", {"n_points": 5.0}, TypeError, "n_points must be an integer"),
+        ("insar_lyngen", {"n_points": True}, TypeError, "n_points must be an integer"),
+        ("insar_lyngen", {"seed": -1}, ValueError, "seed must be an integer from 0"),
+        ("insar_lyngen", {"seed": 1.0}, TypeError, "seed must be an integer from 0"),
+        ("insar_lyngen", {"seed": None}, TypeError, "seed must be an integer from 0"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(make, name, options, error, message):
+    with pytest.raises(error, match=message):
+        make(name, **options)
+
+
+def test_dates_of_unknown_sites_are_refused():
+    with pytest.raises(ValueError, match="name must be one of"):
+        dates("insar_oslo")
+    with pytest.raises(ValueError, match="seed must be an integer"):
+        dates("insar_lyngen", seed=-1)

@@ -111,7 +111,7 @@ def test_with_a_client(client, samples):
 def test_errors_reach_the_caller_through_a_client(client, samples):
     with pytest.raises(ValueError, match="constant in band.s. red"):
         spectral_clustering(samples.where(samples.band != "red", 1).chunk(pixel=5000), 4)
-    with pytest.raises(ValueError, match="gamma=300 leaves"):
+    with pytest.raises(ValueError, match="got 300, which leaves"):
         spectral_clustering(samples.chunk(pixel=5000), 4, gamma=300, n_components=40)
 
 
@@ -185,8 +185,14 @@ def spoil(samples, value, pixels=slice(None), band=slice(None)):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(value=np.nan, pixels=[5, 17, 900], band=2), "3 of 20000 pixels have NaN or inf"),
-        (dict(value=-np.inf, pixels=[5], band=2), "1 of 20000 pixels have NaN or inf"),
+        (
+            dict(value=np.nan, pixels=[5, 17, 900], band=2),
+            "missing or infinite values in 3 of 20000 pixels",
+        ),
+        (
+            dict(value=-np.inf, pixels=[5], band=2),
+            "missing or infinite values in 1 of 20000 pixels",
+        ),
         (dict(value=np.nan, band=[1, 3]), r"no finite value in band\(s\) green, nir"),
         (dict(value=0.25, band=[4]), r"constant in band\(s\) swir1"),
     ],
@@ -204,7 +210,7 @@ def test_bands_without_names_are_numbered(samples):
 
 @pytest.mark.parametrize("gamma", [0, -1.0, np.nan, np.inf])
 def test_gamma_must_be_positive(samples, gamma):
-    with pytest.raises(ValueError, match="gamma is .*; expected a finite number above 0"):
+    with pytest.raises(ValueError, match="gamma must be a finite number greater than 0, got"):
         spectral_clustering(samples, 4, gamma=gamma)
 
 
@@ -212,9 +218,9 @@ def test_gamma_must_be_positive(samples, gamma):
 @pytest.mark.parametrize(
     ("gamma", "message"),
     [
-        (1e6, "gamma=1e.06 makes the affinity of every two pixels 0; expected a smaller gamma"),
-        (300.0, r"gamma=300 leaves \d+ of 20000 pixels without affinity .* a smaller gamma"),
-        (1e-18, "gamma=1e-18 makes the affinity of every two pixels 1; expected a larger gamma"),
+        (1e6, "got 1e.06, which makes the affinity of every two pixels 0: use a smaller gamma"),
+        (300.0, r"got 300, which leaves \d+ of 20000 without: use a smaller gamma"),
+        (1e-18, "got 1e-18, which makes the affinity of every two pixels 1: use a larger gamma"),
     ],
 )
 def test_gamma_that_tells_nothing(samples, gamma, message):
@@ -230,15 +236,31 @@ def test_scale_that_zeroes_the_default_kernel(samples):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        (dict(n_clusters=1), ValueError, "n_clusters is 1; expected 2 or more"),
-        (dict(n_clusters=2.0), TypeError, r"n_clusters is 2\.0; expected an integer"),
-        (dict(n_clusters=True), TypeError, "n_clusters is True; expected an integer"),
-        (dict(n_clusters=51), ValueError, "50 pixels cannot be put in n_clusters=51 clusters"),
-        (dict(n_clusters=4), ValueError, r"n_components is 100; expected from 4 .* to 49 "),
-        (dict(n_clusters=4, n_components=50), ValueError, "n_components is 50; expected from 4"),
-        (dict(n_clusters=4, n_components=3), ValueError, "n_components is 3; expected from 4"),
-        (dict(n_clusters=4, n_components="9"), TypeError, "n_components is '9'; expected an int"),
-        (dict(n_clusters=4, n_components=9, gamma="1"), TypeError, "gamma is '1'; expected a num"),
+        (dict(n_clusters=1), ValueError, "n_clusters must be an integer of at least 2, got 1"),
+        (dict(n_clusters=2.0), TypeError, "n_clusters must be an integer of at least 2, got 2.0"),
+        (dict(n_clusters=True), TypeError, "n_clusters must be an integer of at least 2, got True"),
+        (
+            dict(n_clusters=51),
+            ValueError,
+            "samples must have at least n_clusters = 51 pixels, got 50",
+        ),
+        (dict(n_clusters=4), ValueError, "n_components must be an integer from 4 to 49, got 100"),
+        (
+            dict(n_clusters=4, n_components=50),
+            ValueError,
+            "n_components must be an integer from 4 to 49",
+        ),
+        (
+            dict(n_clusters=4, n_components=3),
+            ValueError,
+            "n_components must be an integer from 4 to 49",
+        ),
+        (dict(n_clusters=4, n_components="9"), TypeError, "n_components must be an integer from 4"),
+        (
+            dict(n_clusters=4, n_components=9, gamma="1"),
+            TypeError,
+            "gamma must be a finite number greater than 0, got '1'",
+        ),
     ],
 )
 def test_bad_options(samples, options, error, message):
@@ -255,23 +277,29 @@ def test_as_many_clusters_as_components():
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (np.zeros(10), r"samples have 1 dimension\(s\); expected two"),
-        (da.zeros((6, 10, 10)), r"samples have 3 dimension\(s\); expected two"),
-        (xr.DataArray(np.zeros((2, 3, 4)), dims=("band", "y", "x")), r"samples lacks \['pixel'\]"),
-        (np.zeros((0, 6)), r"samples have shape \(0, 6\)"),
-        (da.ones((9, 2))[da.ones(9) > 0], r"samples have an unknown .* compute_chunk_sizes\(\)"),
-        (np.full((9, 2), "a"), "samples have dtype <U1; expected real numbers"),
+        (np.zeros(10), "samples must have two dimensions, .* got 1"),
+        (da.zeros((6, 10, 10)), "samples must have two dimensions, .* got 3"),
+        (
+            xr.DataArray(np.zeros((2, 3, 4)), dims=("band", "y", "x")),
+            r"samples must .* it lacks \['pixel'\]",
+        ),
+        (np.zeros((0, 6)), r"samples must have at least one pixel and band, got \(0, 6\)"),
+        (
+            da.ones((9, 2))[da.ones(9) > 0],
+            r"samples must have a known shape, .* compute_chunk_sizes\(\)",
+        ),
+        (np.full((9, 2), "a"), "samples must hold real numbers, got dtype <U1"),
     ],
 )
 def test_bad_shapes(samples, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         spectral_clustering(samples, 2)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("error")
 def test_too_few_distinct_pixels():
     pixels = np.repeat([[0.0, 1.0], [1.0, 0.0]], 100, axis=0)
-    with pytest.raises(ValueError, match="only 2 clusters found where n_clusters=3"):
+    with pytest.raises(ValueError, match="n_clusters must be .* got 3 where 2 were found"):
         spectral_clustering(pixels, 3, n_components=20)
 
 
@@ -281,5 +309,60 @@ def test_checks_come_before_the_long_work(samples, monkeypatch):
 
     monkeypatch.setattr(SpectralClustering, "fit", fit)
     for bad, gamma in ((spoil(samples, np.nan, pixels=3), None), (samples, 1e6)):
-        with pytest.raises(ValueError, match="expected"), dask.config.set(scheduler="sync"):
+        with (
+            pytest.raises(ValueError, match="samples must|gamma must"),
+            dask.config.set(scheduler="sync"),
+        ):
             spectral_clustering(bad, 4, gamma=gamma)
+
+
+@pytest.mark.parametrize("key", ["_FillValue", "missing_value", "nodata"])
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_a_declared_nodata_value_is_missing(key, dtype):
+    pixels, _ = make_classes(60, 3, 3)
+    samples = xr.DataArray((100 * pixels).astype(dtype), dims=("pixel", "band"), attrs={key: -9999})
+    samples[[4, 7], 1] = -9999
+    with pytest.raises(ValueError, match="missing or infinite values in 2 of 60 pixels"):
+        spectral_clustering(samples, 3, n_components=20)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.ma.masked_less(np.eye(9), 0.5),
+        da.ma.masked_less(da.eye(9, chunks=3), 0.5),
+        np.eye(9).astype(object),
+        np.eye(9) * 1j,
+        xr.Dataset({"a": (("pixel", "band"), np.eye(9))}),
+    ],
+)
+def test_what_holds_no_real_numbers(samples):
+    with pytest.raises(TypeError, match="^samples must "):
+        spectral_clustering(samples, 2, n_components=4)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, None, "1", np.random.default_rng(0)])
+def test_random_state_must_be_a_seed(seed):
+    with pytest.raises((TypeError, ValueError), match="random_state must be an integer from 0"):
+        spectral_clustering(make_classes(60, 3, 3)[0], 3, n_components=20, random_state=seed)
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e140, 1e-20])
+def test_a_scale_of_any_size_with_its_gamma(scale):
+    pixels, truth = make_classes(90, 3, 3, spread=0.05)
+    found = spectral_clustering(pixels * scale, 3, n_components=30, gamma=1 / 3 / scale / scale)
+    assert adjusted_rand_score(truth, found) == 1
+    with pytest.raises(ValueError, match="affinity of every two pixels"):
+        spectral_clustering(pixels * scale, 3, n_components=30)
+
+
+def test_a_common_offset_does_not_drown_the_distances():
+    pixels, truth = make_classes(90, 3, 3, spread=0.05)
+    found = spectral_clustering(pixels + 1e9, 3, n_components=30)
+    assert adjusted_rand_score(truth, found) == 1
+
+
+def test_values_whose_squares_overflow():
+    pixels, _ = make_classes(60, 3, 3)
+    with pytest.raises(ValueError, match="samples must lie within .1e.150, got .*e.160"):
+        spectral_clustering(pixels * 1e160, 3, n_components=20, gamma=1e-300)

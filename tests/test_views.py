@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 from cookbook_utils import views
+from cookbook_utils._palette import label_color
 from cookbook_utils.plotting import CHANGE_COLORS, LABEL_COLORS, MISSING_COLOR
 from cookbook_utils.views import view_labels, view_points, view_rgb, view_transitions
 
@@ -66,7 +68,12 @@ def hover_of(figure):
 
 def bokeh_legend(figure):
     (legend,) = figure.legend
-    return {item.label.value: item.renderers[0].glyph.fill_color for item in legend.items}
+    colors = {}
+    for item in legend.items:
+        (patches,) = item.renderers
+        column = patches.data_source.data[patches.glyph.fill_color]
+        colors[item.label.value] = column[item.index]
+    return colors
 
 
 def test_view_labels_keeps_values_and_names(labels, capfd):
@@ -122,10 +129,42 @@ def test_the_slider_of_dates_says_the_day(labels):
     assert time.pprint_value(series.indexes["time"][1]) == "2025-04-11"
 
 
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (np.array(["2025-04-03", "2025-04-03"], "datetime64[ns]"), "got 2025-04-03 .* twice"),
+        (np.array(["2025-04-03", "NaT"], "datetime64[ns]"), "got a missing one"),
+        ([1, 1], "got 1 twice"),
+        ([1.0, np.nan], "got a missing one"),
+    ],
+)
+def test_a_slider_shows_every_map(labels, steps, message):
+    series = xr.concat([labels, labels], "time").assign_coords(time=steps)
+    with pytest.raises(ValueError, match=f"time of labels must hold each value once.*{message}"):
+        view_labels(series)
+
+
+def test_two_maps_of_a_day_are_told_apart(labels):
+    times = np.array(["2025-04-03T10:00", "2025-04-03T22:00"], "datetime64[ns]")
+    view = view_labels(xr.concat([labels, labels], "time").assign_coords(time=times))
+    (time,) = view.kdims
+    assert [time.pprint_value(key) for key in view.keys()] == [
+        "2025-04-03 10:00:00", "2025-04-03 22:00:00",
+    ]  # fmt: skip
+
+
+def test_a_slider_needs_one_value_a_map(labels):
+    levels = pd.MultiIndex.from_product([[1], [1, 2]], names=["path", "row"])
+    coords = xr.Coordinates.from_pandas_multiindex(levels, "scene")
+    series = xr.concat([labels, labels], "scene").assign_coords(coords)
+    with pytest.raises(TypeError, match=r"one value a map, got the levels \['path', 'row'\]"):
+        view_labels(series)
+
+
 def test_a_series_has_one_further_dimension(labels):
     with pytest.raises(ValueError, match="labels.*unexpected.*month"):
         view_labels(labels.expand_dims(year=[1985], month=[4]))
-    with pytest.raises(TypeError, match="must be an xarray.DataArray, found ndarray"):
+    with pytest.raises(TypeError, match="must be an xarray.DataArray .*got ndarray"):
         view_labels(labels.values)
 
 
@@ -146,12 +185,40 @@ def test_view_transitions_shows_what_changed(labels, capfd):
 
 
 def test_view_transitions_refuses_what_cannot_be_compared(labels):
-    with pytest.raises(ValueError, match="no pixel changed its class, of 120"):
+    with pytest.raises(ValueError, match="must differ in a pixel .*none of 120"):
         view_transitions(labels, labels)
     with pytest.raises(ValueError, match="the grids differ in x"):
         view_transitions(labels, labels.assign_coords(x=labels.x + 1))
-    with pytest.raises(TypeError, match="labels must be integers"):
-        view_transitions(labels, labels.astype(float))
+    with pytest.raises(ValueError, match="after must be whole numbers .*5"):
+        view_transitions(labels, labels + 0.5)
+    with pytest.raises(ValueError, match=r"before must have different names, got \['sea'\]"):
+        view_transitions(labels, labels[::-1].assign_coords(y=labels.y), names={0: "sea", 2: "sea"})
+
+
+def test_classes_of_transitions_are_those_of_their_own_map(labels):
+    """A number may be called otherwise in each map."""
+    one = labels.assign_attrs(flag_values=range(4), flag_meanings="sea sand crops town")
+    two = labels.copy(data=np.where(labels == 255, 255, (labels + 1) % 4).astype("uint8"))
+    two = two.assign_attrs(flag_values=range(4), flag_meanings="a b c d")
+    flows = view_transitions(one, two).array().tolist()
+    assert {tuple(flow[:2]) for flow in flows} == {
+        ("sea", "b "), ("sand", "c "), ("crops", "d "), ("town", "a "),
+    }  # fmt: skip
+
+
+def test_transitions_of_equal_grids_that_a_file_rounded(labels):
+    after = labels.copy(data=np.roll(labels.values, 30)).assign_coords(x=labels.x + 1e-9)
+    assert len(view_transitions(labels, after).array()) == len(
+        view_transitions(labels, after.assign_coords(x=labels.x)).array()
+    )
+
+
+def test_many_clusters_have_a_quick_legend(capfd):
+    figure = render(view_labels(make_labels(np.arange(255).reshape(15, 17))), capfd)
+    legend = bokeh_legend(figure)
+    assert legend == {f"cluster {n}": label_color(n) for n in range(255)}
+    assert figure.legend[0].ncols == 13
+    assert len(figure.renderers) < 5  # one glyph a class makes a page that opens in half a minute
 
 
 def test_view_of_a_change_map_has_the_static_colors(change, capfd):
@@ -188,10 +255,56 @@ def test_view_over_tiles_keeps_label_values(capfd):
 
 
 def test_view_over_tiles_errors(labels):
-    with pytest.raises(ValueError, match="unknown tile source 'Mars': expected one of .*OSM"):
+    with pytest.raises(ValueError, match="tiles must be one of .*'OSM'.*, got 'Mars'"):
         view_labels(labels, tiles="Mars")
-    with pytest.raises(ValueError, match="need a CRS to be laid over map tiles"):
+    with pytest.raises(ValueError, match="must have a geographic or projected CRS .*got none"):
         view_labels(labels.drop_vars("spatial_ref"), tiles="OSM")
+
+
+def test_maps_that_no_tiles_show(labels):
+    def geographic(left, top):
+        values = np.zeros((5, 6))
+        return make_labels(values, step=0.1, left=left, top=top, crs="EPSG:4326")
+
+    for top in (86, -84.9):
+        with pytest.raises(ValueError, match="labels must lie between the latitudes -85.06 and"):
+            view_labels(geographic(20, top), tiles="OSM")
+    for left in (179.8, -180.2):
+        with pytest.raises(ValueError, match="on one side of the antimeridian"):
+            view_labels(geographic(left, 50), tiles="OSM")
+    utm = make_labels(np.zeros((5, 6)), step=30_000, left=600_000, top=5_000_000, crs="EPSG:32660")
+    with pytest.raises(ValueError, match="on one side of the antimeridian"):
+        view_labels(utm, tiles="OSM")
+    local = labels.drop_vars("spatial_ref").rio.write_crs('LOCAL_CS["site",UNIT["metre",1]]')
+    with pytest.raises(ValueError, match="must have a geographic or projected CRS .*got site"):
+        view_labels(local, tiles="OSM")
+    view_labels(local)  # without tiles it is a map like any other
+    pole = make_points(3).assign_coords(latitude=("point", [70.0, 80, 86]))
+    with pytest.raises(ValueError, match="points must lie between the latitudes -85.06 and"):
+        view_points(pole, [0, 1, 2], tiles="OSM")
+
+
+def test_longitudes_of_0_to_360_lie_in_place_over_tiles(capfd):
+    west, east = (
+        make_labels(np.arange(30).reshape(5, 6), step=0.1, left=left, top=50, crs="EPSG:4326")
+        for left in (-120, 240)
+    )
+    bounds = [view_labels(one, tiles="OSM").Image.I.bounds.lbrt() for one in (west, east)]
+    np.testing.assert_allclose(*bounds)
+
+
+def test_points_at_one_place_are_shown_over_tiles(capfd):
+    points = make_points(3).assign_coords(
+        longitude=("point", np.full(3, 20.0)), latitude=("point", np.full(3, 69.0))
+    )
+    figure = render(view_points(points, [0, 1, 2], tiles="OSM"), capfd)
+    assert figure.x_range.start < figure.x_range.end
+
+
+def test_view_rgb_names_numbered_bands_and_spans_any_range(scene, capfd):
+    numbered = scene.assign_coords(band=[1, 2, 3, 4]).astype("float32") * 3e38
+    tooltips, _ = hover_of(render(view_rgb(numbered, (3, 2, 1)), capfd))
+    assert list(tooltips)[2:] == ["3", "2", "1"]
 
 
 def test_view_rgb_shows_values_under_the_cursor(scene, capfd):
@@ -277,7 +390,7 @@ def test_points_lie_in_place_over_tiles(capfd):
     longitude, latitude = back.transform(columns["x"], columns["y"])
     np.testing.assert_allclose(longitude, points.longitude, atol=2e-5)
     np.testing.assert_allclose(latitude, points.latitude, atol=2e-5)
-    with pytest.raises(ValueError, match="unknown tile source 'Mars'"):
+    with pytest.raises(ValueError, match="tiles must be one of .*got 'Mars'"):
         view_points(points, np.zeros(60, int), tiles="Mars")
 
 

@@ -1,0 +1,388 @@
+"""Downloads from servers that are slow, endless, lying or gone: each ends in one error, soon."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import socketserver
+import threading
+
+import pytest
+
+from cookbook_utils import _download, datasets
+from cookbook_utils.datasets import DataUnavailableError, fetch
+
+BODY = b"a.tif" * 1000
+OK = b"HTTP/1.1 200 OK\r\n"
+LENGTH = b"Content-Length: 5000\r\n\r\n"
+
+
+class Handler(socketserver.BaseRequestHandler):
+    """Reads a request, then sends what the server of the test says."""
+
+    def handle(self):
+        request = b""
+        while b"\r\n\r\n" not in request:
+            piece = self.request.recv(65536)
+            if not piece:
+                return
+            request += piece
+        self.server.requests.append(request.split()[1].decode())
+        try:
+            for piece in self.server.answer(request.split()[1].decode()):
+                self.request.sendall(piece)
+        except OSError:
+            pass  # the other side hung up
+
+
+class Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests = []
+        self.stop = threading.Event()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def drip(self, data, seconds=0.02):
+        """Yield a byte now and then until the test is over."""
+        for byte in data:
+            if self.stop.wait(seconds):
+                return
+            yield bytes([byte])
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("COOKBOOK_DATA", raising=False)
+    monkeypatch.setattr(_download, "PATIENCE", 0.4)
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.stop.set()
+        server.shutdown()
+
+
+def register(folder, url, body=BODY):
+    row = f"lake,a.tif,{len(body)},{hashlib.sha256(body).hexdigest()},{url}\n"
+    (folder / "registry.csv").write_text("dataset,file,bytes,sha256,url\n" + row)
+
+
+def refused(folder, server, message):
+    """Fetch in vain: the error is one line of ours, and neither file nor thread is left behind."""
+    register(folder, f"{server.url}/a.tif")
+    with pytest.raises(DataUnavailableError, match=message) as raised:
+        fetch("lake", "a.tif", folder=folder)
+    assert f"lake/a.tif is not on this machine and could not be downloaded from {server.url}" in (
+        text := str(raised.value)
+    )
+    assert "\n" not in text and "set COOKBOOK_DATA" in text
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+    assert not [path for path in (folder / "downloads").rglob("*") if path.is_file()]
+    assert not [thread for thread in threading.enumerate() if thread.name == "download"]
+
+
+def test_a_whole_file_is_stored(server, tmp_path):
+    server.answer = lambda path: [OK, LENGTH, BODY]
+    register(tmp_path, f"{server.url}/a.tif")
+    assert fetch("lake", "a.tif", folder=tmp_path).read_bytes() == BODY
+
+
+def test_a_slow_server_that_is_fast_enough_is_waited_for(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(_download, "_PIECE", 250)
+
+    def slowly(path):
+        yield OK + LENGTH
+        for k in range(0, 5000, 500):
+            server.stop.wait(0.15)
+            yield BODY[k : k + 500]
+
+    server.answer = slowly
+    register(tmp_path, f"{server.url}/a.tif")
+    assert fetch("lake", "a.tif", folder=tmp_path).read_bytes() == BODY  # takes 1.5 s
+
+
+SLOW = r"it sent less than 2048 bytes a second for 0\.4 seconds, \d+ of 5000 bytes in all"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(lambda s, path: s.drip(OK + LENGTH + BODY), id="headers"),
+        pytest.param(lambda s, path: _then([OK, LENGTH], s.drip(BODY)), id="body"),
+        pytest.param(lambda s, path: _then([OK + b"\r\n"], s.drip(BODY)), id="body-unannounced"),
+        pytest.param(
+            lambda s, path: _then(
+                [OK + b"Transfer-Encoding: chunked\r\n\r\n"], s.drip(b"1\r\na\r\n" * 5000)
+            ),
+            id="chunks",
+        ),
+        pytest.param(
+            lambda s, path: _then([OK], s.drip(b"X-Header: 1\r\n" * 5000)), id="endless-headers"
+        ),
+        pytest.param(
+            lambda s, path: s.drip(b"HTTP/1.1 302 Found\r\nLocation: /b\r\n\r\n"), id="redirect"
+        ),
+    ],
+)
+def test_a_byte_now_and_then_ends(server, tmp_path, answer):
+    server.answer = lambda path: answer(server, path)
+    refused(tmp_path, server, SLOW)
+
+
+def _then(first, rest):
+    yield from first
+    yield from rest
+
+
+def test_a_server_that_says_nothing(server, tmp_path):
+    server.answer = lambda path: iter(lambda: server.stop.wait(0.1) or b"", True)
+    refused(tmp_path, server, f"{SLOW}|ReadTimeout")
+
+
+def _endless(server, head):
+    yield head
+    while not server.stop.is_set():
+        yield b"x" * 65536
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        OK + b"\r\n",
+        OK + b"Content-Length: 1000000000000\r\n\r\n",
+    ],
+)
+def test_an_endless_body_is_cut(server, tmp_path, head):
+    server.answer = lambda path: _endless(server, head)
+    refused(tmp_path, server, "it sent more than the 5000 bytes that are expected")
+
+
+def test_an_endless_body_of_a_redirect_is_not_read(server, tmp_path):
+    """requests reads the whole body of a redirect into memory before it goes on."""
+    head = b"HTTP/1.1 302 Found\r\nLocation: /moved\r\n\r\n"
+
+    def answer(path):
+        return [OK, LENGTH, BODY] if path == "/moved" else _endless(server, head)
+
+    server.answer = answer
+    register(tmp_path, f"{server.url}/a.tif")
+    assert fetch("lake", "a.tif", folder=tmp_path).read_bytes() == BODY
+    assert server.requests == ["/a.tif", "/moved"]
+
+
+def test_a_body_that_unpacks_to_gigabytes_is_cut(server, tmp_path):
+    bomb = gzip.compress(bytes(1 << 28))
+    server.answer = lambda path: [OK, b"Content-Encoding: gzip\r\n\r\n", bomb]
+    refused(tmp_path, server, "it sent more than the 5000 bytes")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([OK, b"Content-Length: 0\r\n\r\n"], "it sent 0 bytes, and 5000 are expected"),
+        ([OK, LENGTH, BODY[:999]], "IncompleteRead|ChunkedEncodingError|ProtocolError"),
+        ([OK, b"\r\n<html>quota exceeded</html>"], "it sent 27 bytes, and 5000 are expected"),
+        ([OK, LENGTH, b"wrong" * 1000], "it sent another file of 5000 bytes, whose SHA-256 is not"),
+        ([b"HTTP/1.1 503 Service Unavailable\r\n\r\n"], "it answered 503 Service Unavailable"),
+        ([b"HTTP/1.1 404 Nicht da\r\n\r\n"], "it answered 404 Nicht da"),
+        ([b"HTTP/1.1 302 Found\r\nLocation: /a.tif\r\n\r\n"], "TooManyRedirects"),
+        ([b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n"], "InvalidSchema"),
+        ([b"HTTP/1.1 302 Found\r\nLocation: http://\r\n\r\n"], "TooManyRedirects"),
+        ([b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n"], "it led to an address that"),
+        ([b"HTTP/1.1 302 Found\r\nLocation: http://a..b/\r\n\r\n"], "host name|InvalidURL|Error"),
+        ([b"HTTP/1.1 302 Found\r\n\r\n"], "it sent 0 bytes"),
+        ([b"HTTP/1.1 204 No Content\r\n\r\n"], "it sent 0 bytes"),
+        ([b"nonsense\r\n\r\n"], "ConnectionError"),
+        ([OK, b"X: " + b"x" * 100_000 + b"\r\n\r\n"], "ConnectionError|InvalidHeader"),
+        ([OK, b"Transfer-Encoding: chunked\r\n\r\nzzz\r\n"], "ChunkedEncodingError|InvalidChunk"),
+        ([OK, b"Content-Encoding: gzip\r\n\r\nnot packed"], "ContentDecodingError"),
+        ([OK, b"Content-Length: -5\r\n\r\n"], "it sent 0 bytes|InvalidHeader|Error"),
+        ([OK, b"Content-Length: many\r\n\r\n"], "it sent 0 bytes|InvalidHeader|Error"),
+        ([], "ConnectionError"),
+    ],
+    ids=lambda value: None if isinstance(value, list) else value[:20],
+)
+def test_what_is_not_the_file_is_refused(server, tmp_path, answer, message):
+    server.answer = lambda path: answer
+    refused(tmp_path, server, message)
+
+
+def test_a_download_is_tried_once(server, tmp_path):
+    server.answer = lambda path: []
+    refused(tmp_path, server, "ConnectionError")
+    assert server.requests == ["/a.tif"]
+
+
+def test_a_redirect_is_followed(server, tmp_path):
+    def answer(path):
+        moved = b"HTTP/1.1 301 Moved Permanently\r\nLocation: /moved\r\n\r\n"
+        return [OK, LENGTH, BODY] if path == "/moved" else [moved]
+
+    server.answer = answer
+    register(tmp_path, f"{server.url}/a.tif")
+    assert fetch("lake", "a.tif", folder=tmp_path).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "127.0.0.1:9", "nonsense://x", "http://"])
+def test_a_proxy_that_fails(server, tmp_path, monkeypatch, proxy):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", proxy)
+    refused(tmp_path, server, r"\((ProxyError|InvalidProxyURL|InvalidURL|ConnectionError)\)")
+
+
+def test_a_proxy_that_drips(server, tmp_path, monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", server.url)
+    server.answer = lambda path: server.drip(b"HTTP/1.1 200 Connected\r\n" + b"X: 1\r\n" * 5000)
+    register(tmp_path, "https://127.0.0.1:9/a.tif")
+    with pytest.raises(DataUnavailableError, match=SLOW):
+        fetch("lake", "a.tif", folder=tmp_path)
+
+
+def test_a_handshake_that_drips(server, tmp_path):
+    class Silent(socketserver.BaseRequestHandler):
+        def handle(self):
+            for piece in server.drip(b"\x16\x03\x03\x40\x00" + bytes(16384)):
+                try:
+                    self.request.sendall(piece)
+                except OSError:
+                    return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Silent) as other:
+        other.daemon_threads = True
+        threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
+        register(tmp_path, f"https://127.0.0.1:{other.server_address[1]}/a.tif")
+        with pytest.raises(DataUnavailableError, match=f"{SLOW}|ConnectTimeout|ReadTimeout"):
+            fetch("lake", "a.tif", folder=tmp_path)
+        server.stop.set()
+        other.shutdown()
+
+
+def test_a_full_disk(server, tmp_path, monkeypatch):
+    server.answer = lambda path: [OK, LENGTH, BODY]
+    register(tmp_path, f"{server.url}/a.tif")
+
+    class Full:
+        def __init__(self, *args):
+            self.file = open(*args)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, piece):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_download, "open", Full, raising=False)
+    with pytest.raises(DataUnavailableError, match=r"lake cannot be written .*No space left"):
+        fetch("lake", "a.tif", folder=tmp_path)
+    assert not [path for path in (tmp_path / "downloads").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("what", ["folder", "fifo", "file above", "loop above"])
+def test_something_else_stands_where_the_file_belongs(server, tmp_path, what):
+    server.answer = lambda path: [OK, LENGTH, BODY]
+    register(tmp_path, f"{server.url}/a.tif")
+    place = tmp_path / "downloads" / "lake" / "a.tif"
+    if what.endswith("above"):
+        place = place.parent
+    place.parent.mkdir(parents=True)
+    if what == "folder":
+        place.mkdir()
+    elif what == "fifo":
+        os.mkfifo(place)
+    elif what == "file above":
+        place.write_text("mine")
+    else:
+        place.symlink_to(place)
+    with pytest.raises(DataUnavailableError, match="cannot be written|link to"):
+        fetch("lake", "a.tif", folder=tmp_path)
+    assert [path.name for path in (tmp_path / "downloads").rglob("*") if path.is_file()] in (
+        [],
+        ["lake"],
+    )
+
+
+def test_a_link_does_not_lead_out_of_the_downloads(server, tmp_path):
+    server.answer = lambda path: [OK, LENGTH, BODY]
+    register(tmp_path, f"{server.url}/a.tif")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "lake").symlink_to(elsewhere)
+    with pytest.raises(DataUnavailableError, match=r"must be a folder inside of .*delete the link"):
+        fetch("lake", "a.tif", folder=tmp_path)
+    assert not list(elsewhere.iterdir()) and not server.requests
+
+
+def test_a_link_in_place_of_the_file_is_replaced_and_not_followed(server, tmp_path):
+    server.answer = lambda path: [OK, LENGTH, BODY]
+    register(tmp_path, f"{server.url}/a.tif")
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    place = tmp_path / "downloads" / "lake" / "a.tif"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(precious)
+    assert fetch("lake", "a.tif", folder=tmp_path).read_bytes() == BODY
+    assert precious.read_text() == "mine" and not place.is_symlink()
+
+
+def test_the_downloads_may_lie_on_another_disk(server, tmp_path):
+    server.answer = lambda path: [OK, LENGTH, BODY]
+    register(tmp_path, f"{server.url}/a.tif")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "downloads").symlink_to(tmp_path / "elsewhere")
+    assert fetch("lake", "a.tif", folder=tmp_path).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("given", ["file", "nothing", "loop"])
+def test_cookbook_data_names_no_folder(tmp_path, monkeypatch, given):
+    place = tmp_path / "given"
+    if given == "file":
+        place.write_text("")
+    elif given == "loop":
+        place.symlink_to(place)
+    monkeypatch.setenv("COOKBOOK_DATA", str(place))
+    register(tmp_path, "http://127.0.0.1:9/a.tif")
+    with pytest.raises(NotADirectoryError, match="COOKBOOK_DATA must name a folder"):
+        fetch("lake", "a.tif", folder=tmp_path)
+
+
+def test_many_threads_fetch_one_file(server, tmp_path):
+    server.answer = lambda path: [OK, LENGTH, BODY]
+    register(tmp_path, f"{server.url}/a.tif")
+    paths = []
+    threads = [
+        threading.Thread(target=lambda: paths.append(fetch("lake", "a.tif", folder=tmp_path)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.read_bytes() for path in paths] == [BODY] * 8
+    assert [path.name for path in paths[0].parent.iterdir()] == ["a.tif"]
+
+
+def test_progress_is_shown_if_asked_for(server, tmp_path, capfd):
+    server.answer = lambda path: [OK, LENGTH, BODY]
+    register(tmp_path, f"{server.url}/a.tif")
+    fetch("lake", "a.tif", folder=tmp_path, progressbar=True)
+    assert "5.00k" in capfd.readouterr().err
+
+
+def test_limits_let_a_modem_through():
+    largest = max(row.size for row in datasets._registry(datasets.DATA_FOLDER).values())
+    assert _download.LEAST_RATE * 8 < 33_600  # bits a second of a telephone line
+    assert largest / _download.LEAST_RATE + _download.PATIENCE < 3600  # and every download ends

@@ -1,0 +1,152 @@
+"""Deliveries that are bombs, locked, damaged or no files: one error, before the memory goes."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zipfile
+
+import pytest
+
+from cookbook_utils.insar import read_egms
+
+CSV = "pid,latitude,longitude,20200103,20200109\na1,38.7,13.2,0.0,-1.5\nb2,38.8,13.3,1.0,2.5\n"
+
+
+@pytest.fixture
+def csv(tmp_path):
+    return tmp_path / "points.csv"
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return tmp_path / "points.zip"
+
+
+def pack(path, *members, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, text in members:
+            file.writestr(name, text)
+    return path
+
+
+def refused(path, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        read_egms(path)
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("head", ["", CSV, CSV + '"'])
+def test_a_line_of_4_gb_is_not_read(csv, head):
+    with open(csv, "w") as file:
+        file.write(head)
+        file.truncate(4 << 30)  # takes no space
+    refused(csv, "not whole" if head else "must begin with a line of at most 131072 bytes")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CSV.replace("\n", "\r"),  # of an old Macintosh
+        CSV + "c" * 200_000 + ",38.7,13.2,0.0\n",
+        CSV + "c3\r,38.7,13.2,0.0\n",
+        CSV + "\0\0\0",
+    ],
+)
+def test_a_line_that_cannot_be_split(csv, text):
+    csv.write_bytes(text.encode())
+    refused(csv, "not whole|damaged|lacks the columns|more than once")
+
+
+def test_a_zip_of_zeros_is_not_unpacked(archive):
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        with file.open("points.csv", "w", force_zip64=True) as stream:
+            for _ in range(16):
+                stream.write(bytes(1 << 23))
+    refused(archive, "packed to no less than 1/50 of its size, got")
+
+
+def test_a_zip_of_one_row_many_times_is_not_unpacked(archive):
+    """It would be read, row by row, into more memory than there is."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        with file.open("points.csv", "w", force_zip64=True) as stream:
+            stream.write(CSV.encode())
+            for _ in range(20):
+                stream.write(b"b2,38.8,13.3,1.0,2.5\n" * 200_000)
+    refused(archive, "packed to no less than 1/50 of its size, got")
+
+
+def test_a_small_csv_may_be_packed_to_anything(archive):
+    header, row, _ = CSV.splitlines()
+    rows = "\n".join(f"p{k},38.7,13.2,0.0,0.0" for k in range(20_000))
+    pack(archive, ("points.csv", f"{header}\n{rows}\n"))
+    assert read_egms(archive).sizes["point"] == 20_000
+
+
+def patched(archive, flag=None, method=None, size=None):
+    """Change what the two headers of the only member say."""
+    content = bytearray(pack(archive, ("points.csv", CSV)).read_bytes())
+    central = content.index(b"PK\1\2")
+    if flag is not None:
+        content[6] |= flag
+        content[central + 8] |= flag
+    if method is not None:
+        content[8] = content[central + 10] = method
+    if size is not None:
+        content[central + 24 : central + 28] = struct.pack("<I", size)
+    archive.write_bytes(content)
+
+
+def test_a_zip_with_a_password(archive):
+    patched(archive, flag=1)
+    refused(archive, "damaged or not what its name says: .*encrypted, password required")
+
+
+def test_a_zip_compressed_in_a_way_that_python_lacks(archive):
+    patched(archive, method=9)
+    refused(archive, "damaged or not what its name says: .*compression method is not supported")
+
+
+def test_a_zip_that_lies_about_the_size(archive):
+    patched(archive, size=0xFFFFFFF0)
+    refused(archive, "packed to no less than 1/50 of its size")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([], "must hold one CSV, found 0: it holds nothing"),
+        ([("a.xml", "")], "must hold one CSV, found 0: it holds a.xml"),
+        ([("a.csv/", "")], "must hold one CSV, found 0: it holds nothing"),
+        ([("a.csv", CSV), ("b.CSV", CSV)], "must hold one CSV, found 2: it holds a.csv, b.CSV"),
+        ([(f"{k}.csv", CSV) for k in range(1000)], "found 1000: it holds 0.csv, .{,200}$"),
+    ],
+)
+def test_a_zip_without_its_one_csv(archive, members, message):
+    refused(pack(archive, *members), message)
+
+
+def test_a_folder_named_as_a_csv_is_none(archive):
+    pack(archive, ("a.csv/", ""), ("a.csv/points.csv", CSV))
+    assert read_egms(archive).sizes["point"] == 2
+
+
+@pytest.mark.parametrize(
+    "compression",
+    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
+)
+def test_damaged_bytes_are_found_or_do_not_matter(archive, compression):
+    whole = pack(archive, ("points.csv", CSV), compression=compression)
+    expected, content = read_egms(whole), archive.read_bytes()
+    draw = random.Random(compression)
+    for _ in range(150):
+        damaged = bytearray(content)
+        for _ in range(draw.choice((1, 2, 8))):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        if draw.random() < 0.2:
+            del damaged[draw.randrange(len(damaged)) :]
+        archive.write_bytes(damaged)
+        try:
+            assert read_egms(archive).equals(expected)
+        except ValueError as error:
+            assert str(archive) in str(error)
