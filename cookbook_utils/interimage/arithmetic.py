@@ -18,9 +18,6 @@ import numpy as np
 DTYPES = tuple(np.dtype(t) for t in ("uint8", "uint16", "int16", "float32", "float64"))
 """What the engines read in place; all else is converted to one of these."""
 
-LARGEST = 1e150
-"""Values beyond it have squares that overflow float64."""
-
 FARTHEST = 1024.0
 """Pixels farther from the offset, in units of the farthest center, get distances in float64."""
 

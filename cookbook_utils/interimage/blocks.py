@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cookbook_utils._checks import LARGEST
 from cookbook_utils._conventions import MISSING_LABEL, equals_nodata
-from cookbook_utils.interimage.arithmetic import LARGEST, FixedPoint, Scores, native_dtype
+from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.numpy_engine import distance_then_place
 
 AT_ONCE = 2**16  # pixels drawn or hashed at a time: temporary arrays stay in the cache

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cookbook_utils import __version__
 from cookbook_utils._checks import (
+    LARGEST,
     as_real_array,
     require_choice,
     require_dims,
@@ -21,7 +22,7 @@ from cookbook_utils._checks import (
     require_real,
 )
 from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
-from cookbook_utils.interimage.arithmetic import DTYPES, LARGEST, FixedPoint, Scores
+from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Extent, LocalBlocks, Sampling, Scene, array_module
 from cookbook_utils.interimage.lloyd import best_of_several, lloyd_steps, midpoint_centers
 from cookbook_utils.interimage.scenes import (

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.interimage import numba_engine, numpy_engine
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import LocalBlocks, Scene
@@ -79,7 +80,6 @@ def best_of_several(
         The centers with the least inertia on the sample.
     """
     from sklearn.cluster import kmeans_plusplus
-    from threadpoolctl import threadpool_limits
 
     pixels = pixels[np.lexsort(pixels.T)]  # in an order that chunks do not change
     table = pixels.astype(np.float64)
@@ -89,7 +89,7 @@ def best_of_several(
     table = (table - middle) / (reach or 1.0)
     found = []
     for _ in range(n_init):
-        with threadpool_limits(1):
+        with one_blas_thread():
             _, chosen = kmeans_plusplus(table, k, random_state=random)
         found.append(_refined(pixels, pixels[chosen].astype(np.float64)))
     return min(found, key=lambda pair: pair[0])[1]

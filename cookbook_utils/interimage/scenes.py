@@ -9,11 +9,8 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import as_real_array, require_dims
-from cookbook_utils._conventions import MISSING_LABEL, nodata_values
+from cookbook_utils._conventions import MISSING_LABEL, SCALE_KEYS, nodata_values, units_of
 from cookbook_utils.interimage.blocks import Scene, array_module
-
-SCALES = {"scale_factor": 1.0, "add_offset": 0.0}
-"""Attributes that say how digital numbers are scaled, and what they say of unscaled values."""
 
 
 class Traits(NamedTuple):
@@ -28,13 +25,12 @@ class Traits(NamedTuple):
     def of(cls, array: xr.DataArray) -> Traits:
         """Return the traits of an array with a ``band`` dimension."""
         bands = tuple(array["band"].values.tolist()) if "band" in array.coords else None
-        found = {name: array.attrs[name] for name in ("units", "scaling") if name in array.attrs}
-        for name, neutral in SCALES.items():
-            # Values in a physical unit carry no scale, and readers set a neutral one everywhere.
-            value = np.ravel(array.attrs.get(name, neutral)).tolist()
-            if value != [neutral] * len(value):
-                found[name] = value[0] if len(value) == 1 else value
-        return cls(bands, tuple((name, str(value)) for name, value in found.items()))
+        told = {"units": units_of(array), "scaling": array.attrs.get("scaling")}
+        for name, plain in SCALE_KEYS.items():  # readers set plain ones on every raster
+            scales = set(np.ravel(array.attrs.get(name, plain)).tolist())
+            told[name] = None if scales == {plain} else sorted(scales)
+        measure = ((name, str(value)) for name, value in told.items() if value is not None)
+        return cls(bands, tuple(measure))
 
     def require(self, expected: Traits, what: str, other: str) -> None:
         """Raise ValueError unless bands and measure are as `expected`, as far as both are known."""
