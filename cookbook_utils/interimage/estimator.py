@@ -56,7 +56,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         middles of `n_clusters` equal steps from the least to the greatest value of each band over
         all scenes. It needs no random numbers, but one outlier stretches the steps and leaves
         clusters empty.
-    n_init : int, default 4
+    n_init : int, default 10
         Number of "k-means++" starts to choose from.
     tol : float, default 1e-4
         Stop when `criterion` is below it, and in any case when no label changes.
@@ -153,7 +153,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         n_clusters=8,
         *,
         init="k-means++",
-        n_init=4,
+        n_init=10,
         tol=1e-4,
         criterion="changed",
         max_iter=100,
