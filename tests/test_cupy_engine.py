@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
 from cookbook_utils.interimage import InterImageKMeans, cupy_engine, estimator, numpy_engine
-from cookbook_utils.interimage.arithmetic import DTYPES, Arithmetic
+from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.stacking import stack_pixels
 
 from . import host_cuda
@@ -41,6 +42,20 @@ def streamed(monkeypatch):
 
     monkeypatch.setattr(cupy_engine._Chunks, "_one", count)
     return sent
+
+
+@pytest.fixture
+def change_kernels(monkeypatch):
+    """A function that puts other text into the source of the kernels."""
+    read = Path.read_text
+
+    def change(right, wrong):
+        assert right in read(Path(cupy_engine.__file__).with_name("kernels.cu"))
+        monkeypatch.setattr(Path, "read_text", lambda path: read(path).replace(right, wrong))
+        cupy_engine._compiled.cache_clear()
+
+    yield change
+    cupy_engine._compiled.cache_clear()
 
 
 def on_gpu(cupy, scene):
@@ -242,9 +257,14 @@ def test_infinity_in_a_late_chunk_is_refused(streamed):
 # -- kernels ----------------------------------------------------------------------------------
 
 
+def fixed_point_of(values, labels):
+    valid = values[:, labels != 255].astype(np.float64)
+    return FixedPoint.of(valid.min(axis=1), valid.max(axis=1), values.dtype, valid.shape[1])
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
-    ("k", "bands", "copies"), [(3, 6, 32), (60, 2, 8), (255, 2, 2), (255, 8, 1), (255, 20, 0)]
+    ("k", "bands", "copies"), [(3, 6, 32), (60, 2, 8), (200, 2, 2), (255, 8, 1), (255, 20, 0)]
 )
 def test_kernels_do_what_the_reference_does(cupy, dtype, k, bands, copies):
     assert cupy_engine.shared_memory(k, bands + 1)[0] == copies
@@ -253,22 +273,21 @@ def test_kernels_do_what_the_reference_does(cupy, dtype, k, bands, copies):
     if dtype.kind == "f":
         values += rng.random(values.shape).astype(dtype)
     labels = np.where(rng.random(4001) < 0.1, 255, 0).astype(np.uint8)
-    wide = values.astype(np.float64)
-    arithmetic = Arithmetic.of(wide.min(axis=1), wide.max(axis=1), dtype, 4001)
+    fixed_point = fixed_point_of(values, labels)
     there, theirs = cupy.asarray(values), cupy.asarray(labels)
     part = slice(13, 3990)
-    # Of centers that lie close together, the last bit of every step decides which is nearest.
+    # Of centers that lie close together, float64 has to find out which is nearest.
     for step, spread in enumerate((125, 125, 1e-4)):
         centers = rng.uniform(125 - spread, 125 + spread, (k, bands))
-        args = part, arithmetic, arithmetic.weights(centers), step == 0
+        args = part, fixed_point, Scores.of(centers, dtype), step == 0
         expected = numpy_engine.assign(values, labels, *args)
         found = cupy_engine.assign(there, theirs, *args)
         assert found[0] == expected[0] > 0
         assert_array_equal(found[1], expected[1])
         assert_array_equal(found[2], expected[2])
         assert_array_equal(theirs.get(), labels)
-        total, squared, pixel = numpy_engine.measure(values, labels, part, arithmetic, centers)
-        found = cupy_engine.measure(there, theirs, part, arithmetic, centers)
+        total, squared, pixel = numpy_engine.measure(values, labels, part, fixed_point, centers)
+        found = cupy_engine.measure(there, theirs, part, fixed_point, centers)
         assert found[:2] == (total, squared)
         assert_array_equal(found[2], pixel)
 
@@ -277,25 +296,156 @@ def test_of_equally_far_pixels_the_least_is_taken(cupy):
     values = np.zeros((2, 5000))
     values[:, 100], values[:, 2000], values[:, 4900] = (3, -4), (-3, 4), (-3, -4)
     labels = np.zeros(5000, np.uint8)
-    arithmetic = Arithmetic.of(np.full(2, -4.0), np.full(2, 4.0), values.dtype, 5000)
-    args = slice(0, 5000), arithmetic, np.zeros((1, 2))
+    fixed_point = fixed_point_of(values, labels)
+    args = slice(0, 5000), fixed_point, np.zeros((1, 2))
     total, squared, pixel = cupy_engine.measure(cupy.asarray(values), cupy.asarray(labels), *args)
-    assert (total / arithmetic.square, squared, pixel.tolist()) == (75, 25, [-3, -4])
+    assert (fixed_point.squares(total), squared, pixel.tolist()) == (75, 25, [-3, -4])
     missing = cupy.asarray(np.full(5000, 255, np.uint8))
     total, squared, _ = cupy_engine.measure(cupy.asarray(values), missing, *args)
     assert (total, squared) == (0, -1)
 
 
-def test_equal_centers_and_denormal_scores(cupy):
-    """The first of equal centers wins, and numbers too small for a normal float32 still count."""
-    values = np.array([[1e-38, -1e-38, 3e-39, 0, 2.0]], np.float32)
-    arithmetic = Arithmetic(np.zeros(1), 1.0, np.ones(1), 1.0)
-    weights = np.array([[-1, 1e-40], [-1, 1e-40], [1, 0]], np.float32)
-    labels = cupy.zeros(5, np.uint8)
-    cupy_engine.assign(cupy.asarray(values), labels, slice(0, 5), arithmetic, weights, True)
-    expected = numpy_engine.nearest(values, arithmetic, weights)
-    assert_array_equal(labels.get(), expected)
-    assert expected.tolist() == [0, 2, 0, 2, 0]
+def by_definition(values, labels, centers):
+    """Labels, sums and counts as they are defined, and the squared distance of each pixel."""
+    squared = np.zeros((len(centers), labels.size))
+    for band, at in zip(values.astype(np.float64), centers.T, strict=True):
+        squared += (band - at[:, np.newaxis]) ** 2
+    valid = labels != 255
+    own = np.where(valid, squared.argmin(axis=0), 255).astype(np.uint8)
+    fixed = np.zeros(values.shape, np.int64)
+    fixed[:, valid] = fixed_point_of(values, labels).of_pixels(values[:, valid])
+    sums = [[int(band[own == i].sum()) for band in fixed] for i in range(len(centers))]
+    counts = np.bincount(own[valid], minlength=len(centers))
+    return own, np.array(sums), counts, np.where(valid, squared.min(axis=0), -1)
+
+
+def assert_by_definition(cupy, values, labels, centers):
+    """Label twice, the second time with centers in another order, and measure, on both sides."""
+    part, fixed_point = slice(0, labels.size), fixed_point_of(values, labels)
+    there, theirs, ours = cupy.asarray(values), cupy.asarray(labels), labels.copy()
+    sums = counts = 0
+    for step in range(2):
+        centers = np.roll(centers, 2 * step, axis=0)
+        args = part, fixed_point, Scores.of(centers, values.dtype), step == 0
+        found = cupy_engine.assign(there, theirs, *args)
+        expected = numpy_engine.assign(values, ours, *args)
+        for one, two in zip(found, expected, strict=True):
+            assert_array_equal(one, two)
+        sums, counts = sums + found[1], counts + found[2]
+        own, own_sums, own_counts, squared = by_definition(values, labels, centers)
+        for one, two in [(theirs.get(), own), (ours, own), (sums, own_sums), (counts, own_counts)]:
+            assert_array_equal(one, two)
+    total, largest, pixel = cupy_engine.measure(there, theirs, part, fixed_point, centers)
+    expected = numpy_engine.measure(values, ours, part, fixed_point, centers)
+    assert (total, largest, pixel.tolist()) == (*expected[:2], expected[2].tolist())
+    assert total == fixed_point.sum_of_squares(squared[squared >= 0])
+    assert largest == squared.max()
+
+
+def make_table(dtype, *, middle=0.2, spread=0.05, bands=5, n=3001, k=9, seed=0):
+    """Pixels around `middle`, some missing, and as many centers: the first `k` of these pixels."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(middle, spread, (bands, n)).astype(dtype)
+    labels = np.where(rng.random(n) < 0.1, 255, 0).astype(np.uint8)
+    labels[:k] = 0
+    return values, labels, values[:, :k].T.astype(np.float64)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("outlier", [5, -20, 100, 1000, 1e6, 3e38])
+def test_an_outlier_does_not_change_the_labels_of_others(cupy, dtype, outlier):
+    values, labels, centers = make_table(dtype)
+    values[2, [17, 2000]] = outlier
+    labels[[17, 2000]] = 0
+    assert_by_definition(cupy, values, labels, centers)  # far from all centers
+    centers[4] = values[:, 17]
+    assert_by_definition(cupy, values, labels, centers)  # a center of its own
+
+
+@pytest.mark.parametrize(
+    ("dtype", "middle", "spread", "outlier"),
+    [("uint8", 40, 5, 255), ("uint16", 700, 30, 65535), ("uint16", 65000, 99, 0),
+     ("int16", -32000, 90, 32767), ("int16", 30, 9, -32768)],
+)  # fmt: skip
+def test_an_outlier_among_integers(cupy, dtype, middle, spread, outlier):
+    values, labels, centers = make_table(dtype, middle=middle, spread=spread)
+    values[:, 50] = outlier
+    labels[50] = 0
+    assert_by_definition(cupy, values, labels, centers)
+    centers[0] = outlier
+    assert_by_definition(cupy, values, labels, centers + 0.375)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "middle", "spread"),
+    [("float64", 2e59, 1e60), ("float64", -1e149, 1e149), ("float64", 0, 1e-150),
+     ("float64", 0, 1e-160), ("float64", 0, 1e-165), ("float64", 1e-300, 1e-300),
+     ("float32", 0, 5e37), ("float32", 0, 1e-38), ("float32", 0, 2e-44),
+     ("float64", 1e15, 1), ("float64", -1e9, 1e-6), ("float32", 2e4, 0.5), ("float32", 1e30, 1e24)],
+)  # fmt: skip
+def test_any_scale_and_offset(cupy, dtype, middle, spread):
+    assert_by_definition(cupy, *make_table(dtype, middle=middle, spread=spread))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("k", [1, 2, 255])
+def test_one_center_and_255(cupy, dtype, k):
+    assert_by_definition(cupy, *make_table(dtype, middle=90, spread=25, k=k))
+
+
+def make_near_ties(dtype):
+    """Pixels halfway between two centers and some roundings beside."""
+    values, labels, centers = make_table(dtype, middle=3, spread=1, bands=3)
+    halfway = (centers[1:] + centers[:-1]) / 2
+    near = np.repeat(halfway, 300, axis=0).T.astype(dtype)
+    steps = np.random.default_rng(1).integers(-3, 4, near.shape)
+    values[:, 100 : 100 + near.shape[1]] = near + steps * np.spacing(near)
+    return values, labels, centers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_float64_decides_near_ties(cupy, dtype, change_kernels):
+    values, labels, centers = make_near_ties(dtype)
+    assert_by_definition(cupy, values, labels, centers)
+    change_kernels("nearest[j] = nearest_in_float64(values, stride, at, centers, k);", ";")
+    with pytest.raises(AssertionError):
+        assert_by_definition(cupy, values, labels, centers)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_scores_settle_nearly_all_pixels(cupy, dtype, change_kernels):
+    values, labels, centers = make_table(dtype, middle=120, spread=30)
+    centers += 0.25
+    centers = np.concatenate([centers, centers[:3]])  # copies take no pixels
+    change_kernels("return nearest;", "return k - 1;")
+    there, theirs = cupy.asarray(values), cupy.asarray(labels)
+    scores = Scores.of(centers, values.dtype)
+    args = slice(0, labels.size), fixed_point_of(values, labels), scores, True
+    cupy_engine.assign(there, theirs, *args)
+    found, expected = theirs.get(), by_definition(values, labels, centers)[0]
+    settled = found != len(centers) - 1
+    assert settled.mean() > 0.99
+    assert_array_equal(found[settled], expected[settled])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_of_equal_centers_the_first_takes_the_pixels(cupy, dtype):
+    values, labels, centers = make_table(dtype, middle=90, spread=25, k=6)
+    assert_by_definition(cupy, values, labels, np.repeat(centers, 2, axis=0))
+    assert_by_definition(cupy, values, labels, np.tile(centers, (3, 1)))
+    assert_by_definition(cupy, values, labels, np.tile(centers[:1], (4, 1)))
+    bits = -0.0, 0.0  # equal, but not in their bits
+    assert_by_definition(cupy, values, labels, np.array([[bit] * 5 for bit in bits]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("held", [np.nan, np.inf, -9999, 3e38])
+def test_what_missing_pixels_hold_does_not_count(cupy, dtype, held):
+    values, labels, centers = make_table(dtype)
+    values[:, labels == 255] = held
+    assert_by_definition(cupy, values, labels, centers)
+    values[1:, labels == 255] = 0.2
+    assert_by_definition(cupy, values, labels, centers)
 
 
 # -- Dask -------------------------------------------------------------------------------------
