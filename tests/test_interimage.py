@@ -578,7 +578,7 @@ def test_scores_lie_within_their_bound(dtype):
                 score += minus_c * of_band
             exact = Fraction(0)
             for at, c, offset in zip(pixel, center, scores.offset.tolist(), strict=True):
-                at, c = (Fraction(at) - Fraction(offset)) * gain, (Fraction(c) - Fraction(offset)) * gain
+                at, c = ((Fraction(v) - Fraction(offset)) * gain for v in (at, c))
                 exact += c * c / 2 - at * c
             bound = scores.slack[number, -1] + scores.slack[number, :-1] @ np.abs(x)
             assert abs(Fraction(float(score)) - exact) <= Fraction(float(bound)) < Fraction(1, 1000)
