@@ -368,6 +368,21 @@ def test_an_outlier_does_not_change_the_labels_of_others(cupy, dtype, outlier):
     assert_by_definition(cupy, values, labels, centers)  # a center of its own
 
 
+def test_from_afar_float64_takes_close_centers_for_equal(cupy, change_kernels):
+    """A score tells them apart, but the label is what float64 makes of it: the first of them."""
+    values, labels, centers = make_table("float64", spread=1e-13)
+    values[0, 100:200] = np.linspace(5, 100, 100)
+    labels[100:200] = 0
+    most = centers[:, 0].argmax()
+    centers[0] = centers[most]
+    centers[0, 0] = np.nextafter(centers[0, 0], 0)
+    assert most > 0
+    assert_by_definition(cupy, values, labels, centers)
+    change_kernels(" && reach[j] <= (float)FARTHEST", "")
+    with pytest.raises(AssertionError):
+        assert_by_definition(cupy, values, labels, centers)
+
+
 @pytest.mark.parametrize(
     ("dtype", "middle", "spread", "outlier"),
     [("uint8", 40, 5, 255), ("uint16", 700, 30, 65535), ("uint16", 65000, 99, 0),

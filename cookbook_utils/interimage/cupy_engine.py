@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cookbook_utils._conventions import MISSING_LABEL
-from cookbook_utils.interimage.arithmetic import FARTHEST, NEVER, FixedPoint, Scores
+from cookbook_utils.interimage.arithmetic import FARTHEST, FixedPoint, Scores
 from cookbook_utils.interimage.blocks import (
     Extent,
     LocalBlocks,
@@ -131,12 +131,10 @@ def measure(
 def table(scores: Scores) -> np.ndarray:
     """Return what the kernel reads of each center: −c, then ½|c|² − a, b and a, float32.
 
-    A score has an error of at most a + b Σ|x|: of the bands, the largest b holds for all. A center
-    that no pixel takes has no error, so that no pixel comes near it.
+    The error of a score is at most a + b Σ|x| if b is the largest of those of the bands.
     """
-    slack = np.column_stack([scores.slack[:, :-1].max(axis=1), scores.slack[:, -1]])
-    slack[scores.table[:, -1] == NEVER] = 0
-    return np.column_stack([scores.table[:, :-1], scores.table[:, -1] - slack[:, -1], slack])
+    b, a = scores.slack[:, :-1].max(axis=1), scores.slack[:, -1]
+    return np.column_stack([scores.table[:, :-1], scores.table[:, -1] - a, b, a])
 
 
 def shared_memory(n_clusters: int, width: int) -> tuple[int, int]:
