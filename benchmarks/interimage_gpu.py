@@ -77,7 +77,7 @@ class OnGpu(Ours):
     """The same on the GPU; each iteration ends with the new centers on the host."""
 
     def blocks(self) -> cupy_engine.CupyBlocks:
-        return cupy_engine.CupyBlocks([Scene(self.pixels, None)])
+        return cupy_engine.CupyBlocks([Scene(self.pixels)])
 
 
 class Streamed(OnGpu):

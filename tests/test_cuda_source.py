@@ -91,15 +91,14 @@ def test_a_broken_source_does_not_compile(nvrtc, right, wrong):
         compile_cuda(nvrtc, SOURCE.replace(right, wrong), options(DTYPES[3], 6))
 
 
-def test_no_product_and_sum_are_fused(nvrtc):
-    _, ptx = compile_cuda(nvrtc, SOURCE, options(DTYPES[3], 6))
-    assert "fma" not in ptx
-    assert ptx.count("mul.rn.f32") >= 6
-    plain = SOURCE.replace(
-        "__fadd_rn(score, __fmul_rn(center[i * WIDTH + b], x[j][b]))", "score + center[i] * x[j][b]"
-    )
-    _, ptx = compile_cuda(nvrtc, plain, options(DTYPES[3], 6))
-    assert "fma.rn.f32" in ptx
+@pytest.mark.parametrize("dtype", [DTYPES[1], DTYPES[4]], ids=str)
+def test_what_float64_decides_is_not_fused(nvrtc, dtype):
+    _, ptx = compile_cuda(nvrtc, SOURCE, options(dtype, 6))
+    assert "fma.rn.f32" in ptx  # of scores, whose error is bounded
+    assert "fma.rn.f64" not in ptx
+    plain = SOURCE.replace("__dadd_rn(squared, __dmul_rn(away, away))", "squared + away * away")
+    _, ptx = compile_cuda(nvrtc, plain, options(dtype, 6))
+    assert "fma.rn.f64" in ptx
 
 
 def test_copies_of_the_sums_fit_in_shared_memory():
@@ -108,10 +107,11 @@ def test_copies_of_the_sums_fit_in_shared_memory():
         for width in (2, 7, 20, 300):
             copies, size = cupy_engine.shared_memory(k, width)
             if copies:
-                assert size == 4 * k * width + copies * 8 * (k * width + 1) <= 48 * 1024
+                rows = 4 * k * (width + 2)
+                assert size == rows + copies * 8 * (k * width + 1) <= 48 * 1024
                 assert copies == 1 or size * cupy_engine.BLOCKS <= 48 * 1024
             else:
-                assert k * width * 12 > 48 * 1024 - 8
+                assert 4 * k * (width + 2) + 8 * (k * width + 1) > 48 * 1024
 
 
 # -- on the host, with threads of the system --------------------------------------------------
@@ -154,6 +154,7 @@ def test_sanitizers_find_nothing(tmp_path, sanitizer):
         ("thread", "if (me == 0) {", "if (me <= 1) {"),
         ("address", "at = min(at, n - 1);", ""),
         ("address", "at < n ? labels[at] : MISSING", "labels[at]"),
+        ("address", "i < k * ROW", "i <= k * ROW"),
     ],
 )
 def test_sanitizers_find_what_is_wrong(tmp_path, sanitizer, right, wrong):

@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
 from cookbook_utils.interimage import InterImageKMeans, cupy_engine, estimator, numpy_engine
-from cookbook_utils.interimage.arithmetic import DTYPES, Arithmetic
+from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
+from cookbook_utils.interimage.scenes import read_scenes
 from cookbook_utils.stacking import stack_pixels
 
 from . import host_cuda
@@ -43,6 +45,20 @@ def streamed(monkeypatch):
     return sent
 
 
+@pytest.fixture
+def change_kernels(monkeypatch):
+    """A function that puts other text into the source of the kernels."""
+    read = Path.read_text
+
+    def change(right, wrong):
+        assert right in read(Path(cupy_engine.__file__).with_name("kernels.cu"))
+        monkeypatch.setattr(Path, "read_text", lambda path: read(path).replace(right, wrong))
+        cupy_engine._compiled.cache_clear()
+
+    yield change
+    cupy_engine._compiled.cache_clear()
+
+
 def on_gpu(cupy, scene):
     return scene.copy(data=cupy.asarray(scene.values))
 
@@ -54,8 +70,13 @@ def on_host(labels):
     return values.get()
 
 
+def kmeans(n_clusters, **options):
+    """The estimator with a seed: engines are compared from one start."""
+    return InterImageKMeans(n_clusters, **{"random_state": 0, **options})
+
+
 def reference(scenes, k, **options):
-    return InterImageKMeans(k, engine="numpy", **options).fit(scenes)
+    return kmeans(k, engine="numpy", **options).fit(scenes)
 
 
 def assert_equal_fits(cupy, expected, model):
@@ -72,7 +93,7 @@ def assert_equal_fits(cupy, expected, model):
 def test_scenes_of_the_gpu_stay_there(cupy, dtype, engine):
     scenes = make_series(dtype=dtype)
     given = [on_gpu(cupy, scene) for scene in scenes]
-    model = InterImageKMeans(5, engine=engine).fit(given)
+    model = kmeans(5, engine=engine).fit(given)
     for labels, scene in zip(model.labels_, scenes, strict=True):
         assert isinstance(labels.data, cupy.ndarray)
         assert labels.dtype == np.uint8
@@ -91,23 +112,21 @@ def test_scenes_of_the_gpu_stay_there(cupy, dtype, engine):
 
 @pytest.mark.parametrize(
     "options",
-    [{"sample": 0.3}, {"sample": 0.3, "sampling": "random"}, {"init": "k-means++"},
+    [{"sample": 0.3}, {"sample": 0.3, "sampling": "random"}, {"init": "midpoint"},
      {"empty": "farthest", "n_clusters": 30}, {"n_clusters": 1}, {"criterion": "shift"}],
     ids=str,
 )  # fmt: skip
 def test_options_on_the_gpu(cupy, options):
     scenes = make_series(dtype="float32", seed=1)
     options = {"n_clusters": 6, "random_state": 3, **options}
-    expected = InterImageKMeans(engine="numpy", **options).fit(scenes)
-    model = InterImageKMeans(**options).fit([on_gpu(cupy, scene) for scene in scenes])
+    expected = kmeans(engine="numpy", **options).fit(scenes)
+    model = kmeans(**options).fit([on_gpu(cupy, scene) for scene in scenes])
     assert_equal_fits(cupy, expected, model)
 
 
 def test_pixels_of_the_gpu_are_read_in_place(cupy):
     values = cupy.asarray(np.arange(40, dtype="uint16").reshape(2, 4, 5))
     scene = xr.DataArray(values, dims=("band", "y", "x"))
-    from cookbook_utils.interimage.blocks import read_scenes
-
     blocks = cupy_engine.CupyBlocks(read_scenes(scene)[0])
     before = blocks._blocks[0][0].get()
     values[0, 0, 0] = 999
@@ -123,14 +142,14 @@ def test_other_dtypes_are_converted_on_the_gpu(cupy, dtype, streamed):
     if dtype == "int32":
         scene = scene.assign_attrs(_FillValue=7)
     expected = reference(scene, 3)
-    assert_same(expected, InterImageKMeans(3, engine="cupy").fit(scene))
-    assert_equal_fits(cupy, expected, InterImageKMeans(3).fit(on_gpu(cupy, scene)))
+    assert_same(expected, kmeans(3, engine="cupy").fit(scene))
+    assert_equal_fits(cupy, expected, kmeans(3).fit(on_gpu(cupy, scene)))
 
 
 def test_a_fill_value_that_the_dtype_cannot_hold_marks_nothing(cupy):
     values = np.arange(24, dtype="uint8").reshape(2, 3, 4)
     scene = xr.DataArray(values, dims=("band", "y", "x"), attrs={"_FillValue": -9999})
-    labels = InterImageKMeans(2).fit(on_gpu(cupy, scene)).labels_
+    labels = kmeans(2).fit(on_gpu(cupy, scene)).labels_
     assert (on_host(labels) != 255).all()
 
 
@@ -139,13 +158,13 @@ def test_a_stack_of_scenes_and_a_list_of_both_sides(cupy):
     expected = reference(scenes, 4)
     bare = [scene.drop_vars(["time", "y", "x"]) for scene in scenes]
     stack = xr.concat(bare, "time").transpose("y", "band", "time", "x")
-    labels = InterImageKMeans(4).fit(on_gpu(cupy, stack)).labels_
+    labels = kmeans(4).fit(on_gpu(cupy, stack)).labels_
     assert labels.dims == ("y", "time", "x")
     assert isinstance(labels.data, cupy.ndarray)
     for number in range(3):
         assert_array_equal(labels.data.get()[:, number], expected.labels_[number])
 
-    mixed = InterImageKMeans(4).fit([scenes[0], on_gpu(cupy, scenes[1]), scenes[2]]).labels_
+    mixed = kmeans(4).fit([scenes[0], on_gpu(cupy, scenes[1]), scenes[2]]).labels_
     assert isinstance(mixed[0].data, np.ndarray)
     assert isinstance(mixed[1].data, cupy.ndarray)
     assert_array_equal(mixed[1].data.get(), expected.labels_[1])
@@ -154,7 +173,7 @@ def test_a_stack_of_scenes_and_a_list_of_both_sides(cupy):
 
 def test_tables_of_the_gpu(cupy):
     table = stack_pixels(make_series(1)[0]).values
-    model = InterImageKMeans(4).fit(cupy.asarray(table))
+    model = kmeans(4).fit(cupy.asarray(table))
     assert isinstance(model.labels_, cupy.ndarray)
     assert model.labels_.dtype == np.int32
     assert_array_equal(model.labels_.get(), reference(table, 4).labels_)
@@ -163,23 +182,25 @@ def test_tables_of_the_gpu(cupy):
 
 
 def test_bad_input_of_the_gpu_is_refused(cupy):
-    model = InterImageKMeans(2)
+    model = kmeans(2)
     with pytest.raises(NotFittedError):
         model.predict(cupy.asarray(np.ones((3, 2))))
     with pytest.raises(ValueError, match="NaN"):
         model.fit(cupy.asarray(np.array([[1.0], [np.nan], [2.0]])))
-    with pytest.raises(ValueError, match="infinity"):
+    with pytest.raises(ValueError, match="finite numbers .* got inf"):
         model.fit(cupy.asarray(np.array([[1.0], [np.inf], [2.0]])))
-    with pytest.raises(ValueError, match=r"expected a table .* found shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"X must be a table .* got shape \(3,\)"):
         model.fit(cupy.asarray(np.array([1.0, 2.0, 3.0])))
     with pytest.raises(ValueError, match="n_samples=1 valid pixels: too few for n_clusters=2"):
         model.fit(cupy.asarray(np.array([[1.0]])))
-    with pytest.raises(ValueError, match="n_samples=0 valid pixels"):
+    with pytest.raises(ValueError, match=r"X must be a table .* got shape \(0, 2\)"):
         model.fit(cupy.asarray(np.ones((0, 2))))
-    with pytest.raises(ValueError, match="real numbers, found dtype complex64"):
+    with pytest.raises(TypeError, match="real numbers, got dtype complex64"):
         model.fit(cupy.asarray(np.ones((3, 2), "complex64")))
     model.fit(cupy.asarray(np.arange(12.0).reshape(6, 2)))
-    with pytest.raises(ValueError, match="X has 3 features, the model was fitted on 2"):
+    with pytest.raises(
+        ValueError, match="X must have the 2 bands that the model was fitted on, got 3"
+    ):
         model.predict(cupy.asarray(np.ones((3, 3))))
 
 
@@ -187,19 +208,19 @@ def test_bad_input_of_the_gpu_is_refused(cupy):
 def test_engines_of_the_host_say_that_they_cannot_read_the_gpu(cupy, engine):
     table = cupy.asarray(np.ones((3, 2)))
     with pytest.raises(ValueError, match=f"engine='{engine}' reads NumPy arrays, found CuPy"):
-        InterImageKMeans(2, engine=engine).fit(table)
+        kmeans(2, engine=engine).fit(table)
 
 
 # -- pixels that do not fit -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("options", [{}, {"sample": 0.4}, {"init": "k-means++"}, {"k": 30}])
+@pytest.mark.parametrize("options", [{}, {"sample": 0.4}, {"init": "midpoint"}, {"k": 30}])
 def test_streaming_does_not_change_a_bit(dtype, options, streamed):
     scenes = make_series(dtype=dtype)
     options = {"random_state": 2, "empty": "farthest", "max_iter": 9, **options}
     k = options.pop("k", 6)
-    model = InterImageKMeans(k, engine="cupy", **options).fit(scenes)
+    model = kmeans(k, engine="cupy", **options).fit(scenes)
     assert all(isinstance(labels.data, np.ndarray) for labels in model.labels_)
     assert {which for which, _ in streamed} == {0, 1}
     assert_same(reference(scenes, k, **options), model)
@@ -209,12 +230,12 @@ def test_streaming_does_not_change_a_bit(dtype, options, streamed):
 
 def test_only_pixels_that_do_not_fit_are_sent_again(streamed):
     scenes = make_series()
-    fit = {"max_iter": 4, "tol": 0, "engine": "cupy"}
-    InterImageKMeans(6, **fit).fit(scenes)
+    fit = {"max_iter": 4, "tol": 0, "engine": "cupy", "init": "midpoint"}
+    kmeans(6, **fit).fit(scenes)
     again = len(streamed)
     streamed.clear()
     cupy_engine.ROOM = 0.5  # the fixture puts back what was there
-    InterImageKMeans(6, **fit).fit(scenes)
+    kmeans(6, **fit).fit(scenes)
     chunks = len(streamed)
     # To be read, for their range, in four iterations, for the last labels and their distances.
     assert again == (1 + 1 + 4 + 1 + 1) * chunks
@@ -229,22 +250,27 @@ def test_any_memory_layout_of_the_host_is_sent(streamed):
     read_only = scene.copy()
     read_only.values.setflags(write=False)
     for other in (rows, swapped, read_only):
-        assert_same(expected, InterImageKMeans(5, engine="cupy").fit(other))
+        assert_same(expected, kmeans(5, engine="cupy").fit(other))
 
 
 def test_infinity_in_a_late_chunk_is_refused(streamed):
     scene = make_series(1, dtype="float32")[0]
     scene[3, -1, -1] = np.inf
-    with pytest.raises(ValueError, match="infinity"):
-        InterImageKMeans(3, engine="cupy").fit(scene)
+    with pytest.raises(ValueError, match="finite numbers .* got inf"):
+        kmeans(3, engine="cupy").fit(scene)
 
 
 # -- kernels ----------------------------------------------------------------------------------
 
 
+def fixed_point_of(values, labels):
+    valid = values[:, labels != 255].astype(np.float64)
+    return FixedPoint.of(valid.min(axis=1), valid.max(axis=1), values.dtype, valid.shape[1])
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
-    ("k", "bands", "copies"), [(3, 6, 32), (60, 2, 8), (255, 2, 2), (255, 8, 1), (255, 20, 0)]
+    ("k", "bands", "copies"), [(3, 6, 32), (60, 2, 8), (200, 2, 2), (255, 8, 1), (255, 20, 0)]
 )
 def test_kernels_do_what_the_reference_does(cupy, dtype, k, bands, copies):
     assert cupy_engine.shared_memory(k, bands + 1)[0] == copies
@@ -253,22 +279,21 @@ def test_kernels_do_what_the_reference_does(cupy, dtype, k, bands, copies):
     if dtype.kind == "f":
         values += rng.random(values.shape).astype(dtype)
     labels = np.where(rng.random(4001) < 0.1, 255, 0).astype(np.uint8)
-    wide = values.astype(np.float64)
-    arithmetic = Arithmetic.of(wide.min(axis=1), wide.max(axis=1), dtype, 4001)
+    fixed_point = fixed_point_of(values, labels)
     there, theirs = cupy.asarray(values), cupy.asarray(labels)
     part = slice(13, 3990)
-    # Of centers that lie close together, the last bit of every step decides which is nearest.
+    # Of centers that lie close together, float64 has to find out which is nearest.
     for step, spread in enumerate((125, 125, 1e-4)):
         centers = rng.uniform(125 - spread, 125 + spread, (k, bands))
-        args = part, arithmetic, arithmetic.weights(centers), step == 0
+        args = part, fixed_point, Scores.of(centers, dtype), step == 0
         expected = numpy_engine.assign(values, labels, *args)
         found = cupy_engine.assign(there, theirs, *args)
         assert found[0] == expected[0] > 0
         assert_array_equal(found[1], expected[1])
         assert_array_equal(found[2], expected[2])
         assert_array_equal(theirs.get(), labels)
-        total, squared, pixel = numpy_engine.measure(values, labels, part, arithmetic, centers)
-        found = cupy_engine.measure(there, theirs, part, arithmetic, centers)
+        total, squared, pixel = numpy_engine.measure(values, labels, part, fixed_point, centers)
+        found = cupy_engine.measure(there, theirs, part, fixed_point, centers)
         assert found[:2] == (total, squared)
         assert_array_equal(found[2], pixel)
 
@@ -277,25 +302,171 @@ def test_of_equally_far_pixels_the_least_is_taken(cupy):
     values = np.zeros((2, 5000))
     values[:, 100], values[:, 2000], values[:, 4900] = (3, -4), (-3, 4), (-3, -4)
     labels = np.zeros(5000, np.uint8)
-    arithmetic = Arithmetic.of(np.full(2, -4.0), np.full(2, 4.0), values.dtype, 5000)
-    args = slice(0, 5000), arithmetic, np.zeros((1, 2))
+    fixed_point = fixed_point_of(values, labels)
+    args = slice(0, 5000), fixed_point, np.zeros((1, 2))
     total, squared, pixel = cupy_engine.measure(cupy.asarray(values), cupy.asarray(labels), *args)
-    assert (total / arithmetic.square, squared, pixel.tolist()) == (75, 25, [-3, -4])
+    assert (fixed_point.squares(total), squared, pixel.tolist()) == (75, 25, [-3, -4])
     missing = cupy.asarray(np.full(5000, 255, np.uint8))
     total, squared, _ = cupy_engine.measure(cupy.asarray(values), missing, *args)
     assert (total, squared) == (0, -1)
 
 
-def test_equal_centers_and_denormal_scores(cupy):
-    """The first of equal centers wins, and numbers too small for a normal float32 still count."""
-    values = np.array([[1e-38, -1e-38, 3e-39, 0, 2.0]], np.float32)
-    arithmetic = Arithmetic(np.zeros(1), 1.0, np.ones(1), 1.0)
-    weights = np.array([[-1, 1e-40], [-1, 1e-40], [1, 0]], np.float32)
-    labels = cupy.zeros(5, np.uint8)
-    cupy_engine.assign(cupy.asarray(values), labels, slice(0, 5), arithmetic, weights, True)
-    expected = numpy_engine.nearest(values, arithmetic, weights)
-    assert_array_equal(labels.get(), expected)
-    assert expected.tolist() == [0, 2, 0, 2, 0]
+def by_definition(values, labels, centers):
+    """Labels, sums and counts as they are defined, and the squared distance of each pixel."""
+    squared = np.zeros((len(centers), labels.size))
+    for band, at in zip(values.astype(np.float64), centers.T, strict=True):
+        squared += (band - at[:, np.newaxis]) ** 2
+    valid = labels != 255
+    own = np.where(valid, squared.argmin(axis=0), 255).astype(np.uint8)
+    fixed = np.zeros(values.shape, np.int64)
+    fixed[:, valid] = fixed_point_of(values, labels).of_pixels(values[:, valid])
+    sums = [[int(band[own == i].sum()) for band in fixed] for i in range(len(centers))]
+    counts = np.bincount(own[valid], minlength=len(centers))
+    return own, np.array(sums), counts, np.where(valid, squared.min(axis=0), -1)
+
+
+def assert_by_definition(cupy, values, labels, centers):
+    """Label twice, the second time with centers in another order, and measure, on both sides."""
+    part, fixed_point = slice(0, labels.size), fixed_point_of(values, labels)
+    there, theirs, ours = cupy.asarray(values), cupy.asarray(labels), labels.copy()
+    sums = counts = 0
+    for step in range(2):
+        centers = np.roll(centers, 2 * step, axis=0)
+        args = part, fixed_point, Scores.of(centers, values.dtype), step == 0
+        found = cupy_engine.assign(there, theirs, *args)
+        expected = numpy_engine.assign(values, ours, *args)
+        for one, two in zip(found, expected, strict=True):
+            assert_array_equal(one, two)
+        sums, counts = sums + found[1], counts + found[2]
+        own, own_sums, own_counts, squared = by_definition(values, labels, centers)
+        for one, two in [(theirs.get(), own), (ours, own), (sums, own_sums), (counts, own_counts)]:
+            assert_array_equal(one, two)
+    total, largest, pixel = cupy_engine.measure(there, theirs, part, fixed_point, centers)
+    expected = numpy_engine.measure(values, ours, part, fixed_point, centers)
+    assert (total, largest, pixel.tolist()) == (*expected[:2], expected[2].tolist())
+    assert total == fixed_point.sum_of_squares(squared[squared >= 0])
+    assert largest == squared.max()
+
+
+def make_table(dtype, *, middle=0.2, spread=0.05, bands=5, n=3001, k=9, seed=0):
+    """Pixels around `middle`, some missing, and as many centers: the first `k` of these pixels."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(middle, spread, (bands, n)).astype(dtype)
+    labels = np.where(rng.random(n) < 0.1, 255, 0).astype(np.uint8)
+    labels[:k] = 0
+    return values, labels, values[:, :k].T.astype(np.float64)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("outlier", [5, -20, 100, 1000, 1e6, 3e38])
+def test_an_outlier_does_not_change_the_labels_of_others(cupy, dtype, outlier):
+    values, labels, centers = make_table(dtype)
+    values[2, [17, 2000]] = outlier
+    labels[[17, 2000]] = 0
+    assert_by_definition(cupy, values, labels, centers)  # far from all centers
+    centers[4] = values[:, 17]
+    assert_by_definition(cupy, values, labels, centers)  # a center of its own
+
+
+def test_from_afar_float64_takes_close_centers_for_equal(cupy, change_kernels):
+    """A score tells them apart, but the label is what float64 makes of it: the first of them."""
+    values, labels, centers = make_table("float64", spread=1e-13)
+    values[0, 100:200] = np.linspace(5, 100, 100)
+    labels[100:200] = 0
+    most = centers[:, 0].argmax()
+    centers[0] = centers[most]
+    centers[0, 0] = np.nextafter(centers[0, 0], 0)
+    assert most > 0
+    assert_by_definition(cupy, values, labels, centers)
+    change_kernels(" && reach[j] <= (float)FARTHEST", "")
+    with pytest.raises(AssertionError):
+        assert_by_definition(cupy, values, labels, centers)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "middle", "spread", "outlier"),
+    [("uint8", 40, 5, 255), ("uint16", 700, 30, 65535), ("uint16", 65000, 99, 0),
+     ("int16", -32000, 90, 32767), ("int16", 30, 9, -32768)],
+)  # fmt: skip
+def test_an_outlier_among_integers(cupy, dtype, middle, spread, outlier):
+    values, labels, centers = make_table(dtype, middle=middle, spread=spread)
+    values[:, 50] = outlier
+    labels[50] = 0
+    assert_by_definition(cupy, values, labels, centers)
+    centers[0] = outlier
+    assert_by_definition(cupy, values, labels, centers + 0.375)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "middle", "spread"),
+    [("float64", 2e59, 1e60), ("float64", -1e149, 1e149), ("float64", 0, 1e-150),
+     ("float64", 0, 1e-160), ("float64", 0, 1e-165), ("float64", 1e-300, 1e-300),
+     ("float32", 0, 5e37), ("float32", 0, 1e-38), ("float32", 0, 2e-44),
+     ("float64", 1e15, 1), ("float64", -1e9, 1e-6), ("float32", 2e4, 0.5), ("float32", 1e30, 1e24)],
+)  # fmt: skip
+def test_any_scale_and_offset(cupy, dtype, middle, spread):
+    assert_by_definition(cupy, *make_table(dtype, middle=middle, spread=spread))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("k", [1, 2, 255])
+def test_one_center_and_255(cupy, dtype, k):
+    assert_by_definition(cupy, *make_table(dtype, middle=90, spread=25, k=k))
+
+
+def make_near_ties(dtype):
+    """Pixels halfway between two centers and some roundings beside."""
+    values, labels, centers = make_table(dtype, middle=3, spread=1, bands=3)
+    halfway = (centers[1:] + centers[:-1]) / 2
+    near = np.repeat(halfway, 300, axis=0).T.astype(dtype)
+    steps = np.random.default_rng(1).integers(-3, 4, near.shape)
+    values[:, 100 : 100 + near.shape[1]] = near + steps * np.spacing(near)
+    return values, labels, centers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_float64_decides_near_ties(cupy, dtype, change_kernels):
+    values, labels, centers = make_near_ties(dtype)
+    assert_by_definition(cupy, values, labels, centers)
+    change_kernels("nearest[j] = nearest_in_float64(values, stride, at, centers, k);", ";")
+    with pytest.raises(AssertionError):
+        assert_by_definition(cupy, values, labels, centers)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_scores_settle_nearly_all_pixels(cupy, dtype, change_kernels):
+    values, labels, centers = make_table(dtype, middle=120, spread=30)
+    centers += 0.25
+    centers = np.concatenate([centers, centers[:3]])  # copies take no pixels
+    change_kernels("return nearest;", "return k - 1;")
+    there, theirs = cupy.asarray(values), cupy.asarray(labels)
+    scores = Scores.of(centers, values.dtype)
+    args = slice(0, labels.size), fixed_point_of(values, labels), scores, True
+    cupy_engine.assign(there, theirs, *args)
+    found, expected = theirs.get(), by_definition(values, labels, centers)[0]
+    settled = found != len(centers) - 1
+    assert settled.mean() > 0.99
+    assert_array_equal(found[settled], expected[settled])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_of_equal_centers_the_first_takes_the_pixels(cupy, dtype):
+    values, labels, centers = make_table(dtype, middle=90, spread=25, k=6)
+    assert_by_definition(cupy, values, labels, np.repeat(centers, 2, axis=0))
+    assert_by_definition(cupy, values, labels, np.tile(centers, (3, 1)))
+    assert_by_definition(cupy, values, labels, np.tile(centers[:1], (4, 1)))
+    bits = -0.0, 0.0  # equal, but not in their bits
+    assert_by_definition(cupy, values, labels, np.array([[bit] * 5 for bit in bits]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("held", [np.nan, np.inf, -9999, 3e38])
+def test_what_missing_pixels_hold_does_not_count(cupy, dtype, held):
+    values, labels, centers = make_table(dtype)
+    values[:, labels == 255] = held
+    assert_by_definition(cupy, values, labels, centers)
+    values[1:, labels == 255] = 0.2
+    assert_by_definition(cupy, values, labels, centers)
 
 
 # -- Dask -------------------------------------------------------------------------------------
@@ -309,7 +480,7 @@ def test_chunks_of_the_gpu(cupy, dtype):
         for scene in scenes
     ]
     options = {"sample": 0.5, "random_state": 1, "empty": "farthest"}
-    model = InterImageKMeans(5, **options).fit(lazy)
+    model = kmeans(5, **options).fit(lazy)
     expected = reference(scenes, 5, **options)
     predicted = model.predict(lazy)[1].data.compute()
     model.labels_ = [labels.data.compute() for labels in model.labels_]
@@ -322,9 +493,9 @@ def test_dask_arrays_are_computed_for_the_gpu_if_asked(cupy):
     scene = make_series(1)[0]
     expected = reference(scene, 4)
     host = scene.chunk({"y": 13})
-    assert_same(expected, InterImageKMeans(4, engine="cupy").fit(host))
+    assert_same(expected, kmeans(4, engine="cupy").fit(host))
     there = scene.copy(data=host.data.map_blocks(cupy.asarray))
-    assert_equal_fits(cupy, expected, InterImageKMeans(4, engine="cupy").fit(there))
+    assert_equal_fits(cupy, expected, kmeans(4, engine="cupy").fit(there))
 
 
 # -- which engine -----------------------------------------------------------------------------
@@ -337,14 +508,14 @@ def test_auto_takes_a_gpu_for_many_pixels(cupy, monkeypatch):
     monkeypatch.setattr(
         cupy_engine.CupyBlocks, "__init__", lambda *args: used.append(1) or made(*args)
     )
-    InterImageKMeans(3).fit(scene)
+    kmeans(3).fit(scene)
     assert not used
     monkeypatch.setattr(estimator, "LARGE", scene[0].size)
-    InterImageKMeans(3).fit(scene)
+    kmeans(3).fit(scene)
     assert used
     used.clear()
     monkeypatch.setattr(cupy_engine, "missing", lambda: "no GPU")
-    InterImageKMeans(3).fit(scene)
+    kmeans(3).fit(scene)
     assert not used
 
 
@@ -359,7 +530,7 @@ def test_without_cupy_the_error_says_how_to_install_it(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", fail)
     with pytest.raises(RuntimeError, match=r"No module named 'cupy'.*cupy-cuda12x\[ctk\]"):
-        InterImageKMeans(2, engine="cupy").fit(np.ones((3, 2)))
+        kmeans(2, engine="cupy").fit(np.ones((3, 2)))
 
 
 def test_without_a_gpu_the_error_says_so(cupy, monkeypatch):
@@ -368,13 +539,13 @@ def test_without_a_gpu_the_error_says_so(cupy, monkeypatch):
 
     monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", fail)
     with pytest.raises(RuntimeError, match="finds no GPU that it can use"):
-        InterImageKMeans(2, engine="cupy").fit(np.ones((3, 2)))
+        kmeans(2, engine="cupy").fit(np.ones((3, 2)))
 
 
 def test_many_features_of_a_table(cupy):
     table = np.random.default_rng(0).normal(size=(700, 50)).astype("float32")
     expected = reference(table, 6)
-    assert_array_equal(InterImageKMeans(6, engine="cupy").fit(table).labels_, expected.labels_)
+    assert_array_equal(kmeans(6, engine="cupy").fit(table).labels_, expected.labels_)
 
 
 # -- benchmark --------------------------------------------------------------------------------

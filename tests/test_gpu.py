@@ -12,7 +12,7 @@ from cookbook_utils.interimage import InterImageKMeans, cupy_engine
 
 from . import test_checkpoints, test_cupy_engine, test_interimage
 from .test_checkpoints import path  # noqa: F401  a fixture of its tests
-from .test_cupy_engine import streamed  # noqa: F401  a fixture of its tests
+from .test_cupy_engine import change_kernels, streamed  # noqa: F401  fixtures of its tests
 from .test_interimage import assert_same
 
 MISSING = cupy_engine.missing()

@@ -1,5 +1,7 @@
 """One suite for all engines of inter-image k-means, against each other and a plain loop."""
 
+from fractions import Fraction
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -15,10 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from cookbook_utils.interimage import InterImageKMeans, estimator, numba_engine
-from cookbook_utils.interimage.arithmetic import (
-    DTYPES,
-    native_dtype,
-)
+from cookbook_utils.interimage.arithmetic import DTYPES, NEVER, FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.blocks import LocalBlocks, Sampling, Scene
 from cookbook_utils.metrics import simplified_silhouette
 from cookbook_utils.stacking import stack_pixels
@@ -558,3 +557,63 @@ def test_auto_takes_numba_for_many_pixels(monkeypatch):
     monkeypatch.setattr(estimator, "SMALL", 400)
     kmeans(2).fit(table)
     assert seen
+
+
+# -- arithmetic -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_scores_lie_within_their_bound(dtype):
+    """Exact scores, of fractions, differ from those of float32 by no more than a + Σ b |x|."""
+    rng = np.random.default_rng(0)
+    centers = rng.uniform(0, 200, (7, 4)) + (20_000 if dtype.kind == "f" else 0)
+    pixels = np.round(centers[rng.integers(0, 7, 30)] + rng.uniform(-9, 9, (30, 4)))
+    pixels = pixels.clip(0, 255 if dtype == "uint8" else None).astype(dtype)
+    scores = Scores.of(centers, dtype)
+    work = np.float64 if dtype == np.float64 else np.float32
+    shifted = (pixels.astype(work) - scores.offset.astype(work)) * work(scores.gain)
+    gain = Fraction(scores.gain)
+    for pixel, x in zip(pixels.tolist(), shifted.astype(np.float32), strict=True):
+        for number, center in enumerate(centers.tolist()):
+            score = scores.table[number, -1]
+            for minus_c, of_band in zip(scores.table[number], x, strict=False):
+                score += minus_c * of_band
+            exact = Fraction(0)
+            for at, c, offset in zip(pixel, center, scores.offset.tolist(), strict=True):
+                at, c = ((Fraction(v) - Fraction(offset)) * gain for v in (at, c))
+                exact += c * c / 2 - at * c
+            bound = scores.slack[number, -1] + scores.slack[number, :-1] @ np.abs(x)
+            assert abs(Fraction(float(score)) - exact) <= Fraction(float(bound)) < Fraction(1, 1000)
+
+
+def test_scores_are_counted_from_the_median_of_the_centers():
+    """20 000 ± 1 is as good as 0 ± 1, and an outlier does not take the digits of the others."""
+    centers = np.array([[20_000.0], [20_001.5], [20_002.0], [1e9], [20_001.5]])
+    scores = Scores.of(centers, np.dtype("float64"))
+    assert scores.offset == 20_001.5
+    assert np.frexp(scores.gain)[0] == 0.5
+    assert 0.5 <= (1e9 - 20_001.5) * scores.gain <= 1
+    away = -(centers[:4] - 20_001.5) * scores.gain
+    assert_array_equal(scores.table[:4], np.column_stack([away, away**2 / 2]).astype(np.float32))
+    assert scores.table[4].tolist() == [0, np.float32(NEVER)]
+
+
+def test_fixed_point_takes_integers_as_they_are_and_floats_to_52_bits():
+    low, high = np.array([-3.0, 5.0]), np.array([5.0, 5.0])
+    whole = FixedPoint.of(low, high, np.dtype("int16"), 100)
+    assert_array_equal(whole.of_pixels(np.array([[-3], [5]], "int16")), [[-3], [5]])
+    floats = FixedPoint.of(low, high, np.dtype("float64"), 100)
+    x = np.array([[-3.0, 5.0, 1 + 2.0**-50, 1 + 2.0**-51], [5.0] * 4])
+    assert_array_equal(floats.of_pixels(x), [[-(2**52), 2**52, 1, 0], [0, 0, 0, 0]])
+    sums = floats.of_pixels(x[:, :2]).sum(axis=1)[np.newaxis]
+    assert_array_equal(floats.means(sums, np.array([2]), x[:, :1].T), [[1, 5]])
+
+
+def test_fixed_point_keeps_small_squares_beside_a_large_one():
+    squared = np.array([1e12, 1e-6, 1e-6])
+    fixed_point = FixedPoint.of(np.zeros(1), np.full(1, 1e6), np.dtype("float64"), 3)
+    total = fixed_point.sum_of_squares(squared)
+    rest = total - fixed_point.sum_of_squares(squared[:1])
+    assert_allclose(fixed_point.squares(rest), 2e-6, rtol=1e-9)
+    assert fixed_point.squares(total) == 1e12
+    assert fixed_point.in_fine_steps(3, -1) == 3 * int(fixed_point.fraction) - 1

@@ -135,8 +135,9 @@ class Scores:
         else:
             offset = offset.astype(dtype).astype(np.float64)
         shifted = centers - offset
-        # A float32 pixel is multiplied by the gain in float32, which ends at 2**127.
-        most = 1000 if dtype == np.float64 else 126
+        # A float32 pixel is multiplied by the gain in float32, which ends at 2**127. In float64 the
+        # squares of distances underflow below 2**-537: times the gain they must stay below 2**-40.
+        most = 490 if dtype == np.float64 else 126
         gain = _power(-np.clip(_exponent(np.abs(shifted).max()), -most, most))
         scaled = shifted * gain
         half = (scaled**2).sum(axis=1) / 2

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cookbook_utils._conventions import MISSING_LABEL
-from cookbook_utils.interimage.arithmetic import FixedPoint
+from cookbook_utils.interimage.arithmetic import FARTHEST, FixedPoint, Scores
 from cookbook_utils.interimage.blocks import (
     Extent,
     LocalBlocks,
@@ -55,13 +55,13 @@ def missing() -> str | None:
 
 
 def assign(
-    values: Any, labels: Any, part: slice, arithmetic: FixedPoint, weights: np.ndarray, first: bool
+    values: Any, labels: Any, part: slice, fixed_point: FixedPoint, scores: Scores, first: bool
 ) -> tuple[int, np.ndarray, np.ndarray]:
     """Label a part of a block, and count what that changed: as `numpy_engine.assign`.
 
     `values` and `labels` are CuPy arrays, all else is of the host.
     """
-    changes = Changes(arithmetic, weights, first)
+    changes = Changes(fixed_point, scores, first)
     changes.add(values[:, part], labels[part])
     return changes.get()
 
@@ -69,13 +69,14 @@ def assign(
 class Changes:
     """What passes over several arrays of pixels change, added up on the GPU until asked for."""
 
-    def __init__(self, arithmetic: FixedPoint, weights: np.ndarray, first: bool):
+    def __init__(self, fixed_point: FixedPoint, scores: Scores, first: bool):
         import cupy
 
-        self._k, width = weights.shape
-        self._scale = cupy.asarray(np.stack([arithmetic.offset, arithmetic.unit]))
-        self._gain, self._first = np.float64(arithmetic.gain), np.int32(first)
-        self._weights = cupy.asarray(weights)
+        self._k, width = scores.table.shape
+        self._offset, self._gain = cupy.asarray(scores.offset), np.float64(scores.gain)
+        self._table, self._centers = cupy.asarray(table(scores)), cupy.asarray(scores.centers)
+        self._origin, self._unit = cupy.asarray(fixed_point.offset), cupy.asarray(fixed_point.unit)
+        self._first = np.int32(first)
         # Last of all is the number of labels that changed.
         self._totals = cupy.zeros(self._k * width + 1, np.uint64)
         self._copies, self._bytes = shared_memory(self._k, width)
@@ -86,8 +87,9 @@ class Changes:
         grid = _grid(labels.size, per_turn(values.dtype, len(values)))
         kernel(
             (grid,), (THREADS,),
-            (values, labels, *_layout(values), self._scale[0], self._scale[1], self._gain,
-             self._weights, np.int32(self._k), self._first, np.int32(self._copies), self._totals),
+            (values, labels, *_layout(values), self._offset, self._gain, self._table,
+             self._centers, np.int32(self._k), self._origin, self._unit, self._first,
+             np.int32(self._copies), self._totals),
             shared_mem=self._bytes,
         )  # fmt: skip
 
@@ -99,7 +101,7 @@ class Changes:
 
 
 def measure(
-    values: Any, labels: Any, part: slice, arithmetic: FixedPoint, centers: np.ndarray
+    values: Any, labels: Any, part: slice, fixed_point: FixedPoint, centers: np.ndarray
 ) -> tuple[int, float, np.ndarray]:
     """Sum squared distances and find the farthest pixel: as `numpy_engine.measure`."""
     import cupy
@@ -107,14 +109,13 @@ def measure(
     values, labels = values[:, part], labels[part]
     kernel = _compiled("measure", values.dtype, len(values), True)
     grid = _grid(labels.size, 1)
-    total = cupy.zeros(1, np.uint64)
+    totals = cupy.zeros(2, np.uint64)
     squared, place = cupy.empty(grid, np.float64), cupy.empty(grid, np.int64)
     kernel(
         (grid,), (THREADS,),
-        (values, labels, *_layout(values), cupy.asarray(arithmetic.offset),
-         cupy.asarray(centers - arithmetic.offset), np.float64(arithmetic.square), total, squared,
-         place),
-        shared_mem=THREADS * 3 * 8,
+        (values, labels, *_layout(values), cupy.asarray(centers), np.float64(fixed_point.square),
+         np.float64(fixed_point.fraction), totals, squared, place),
+        shared_mem=THREADS * 4 * 8,
     )  # fmt: skip
     # Each block found its farthest pixel; which of them it is, is decided here.
     squared, place = squared.get(), place.get()
@@ -123,7 +124,17 @@ def measure(
     ties = place[squared == squared.max()]
     pixels = values[:, cupy.asarray(ties)].get().astype(np.float64)
     candidates = [(float(squared.max()), pixel) for pixel in pixels.T]
-    return int(total.get().view(np.int64)[0]), *max(candidates, key=distance_then_place)
+    total = fixed_point.in_fine_steps(*totals.get().view(np.int64))
+    return total, *max(candidates, key=distance_then_place)
+
+
+def table(scores: Scores) -> np.ndarray:
+    """Return what the kernel reads of each center: −c, then ½|c|² − a, b and a, float32.
+
+    The error of a score is at most a + b Σ|x| if b is the largest of those of the bands.
+    """
+    b, a = scores.slack[:, :-1].max(axis=1), scores.slack[:, -1]
+    return np.column_stack([scores.table[:, :-1], scores.table[:, -1] - a, b, a])
 
 
 def shared_memory(n_clusters: int, width: int) -> tuple[int, int]:
@@ -132,11 +143,11 @@ def shared_memory(n_clusters: int, width: int) -> tuple[int, int]:
     One copy for each of the 32 lanes of a warp if there is room, else half as many, and so on.
     For so many clusters that there is no room for one, none: sums are added in global memory.
     """
-    weights, sums = 4 * n_clusters * width, 8 * (n_clusters * width + 1)
+    rows, sums = 4 * n_clusters * (width + 2), 8 * (n_clusters * width + 1)
     for copies in (32, 16, 8, 4, 2):
-        if weights + copies * sums <= SHARED:
-            return copies, weights + copies * sums
-    return (1, weights + sums) if weights + sums <= SHARED_AT_MOST else (0, 0)
+        if rows + copies * sums <= SHARED:
+            return copies, rows + copies * sums
+    return (1, rows + sums) if rows + sums <= SHARED_AT_MOST else (0, 0)
 
 
 def per_turn(dtype: np.dtype, bands: int) -> int:
@@ -149,7 +160,7 @@ def definitions(dtype: np.dtype, bands: int, in_shared: bool) -> tuple[str, ...]
     values = {
         "PIXEL": dtype.name, "WORK": "float64" if dtype == np.float64 else "float32",
         "WHOLE": int(dtype.kind in "ui"), "BANDS": bands, "PER_TURN": per_turn(dtype, bands),
-        "IN_SHARED": int(in_shared),
+        "IN_SHARED": int(in_shared), "FARTHEST": FARTHEST,
     }  # fmt: skip
     return tuple(f"-D{name}={value}" for name, value in values.items())
 
@@ -258,15 +269,17 @@ class CupyBlocks(LocalBlocks):
     def extent(self) -> Extent:
         return joint_extent(self._each(extent, whole=False))
 
-    def assign(self, arithmetic: FixedPoint, weights: np.ndarray) -> tuple:
+    def assign(self, fixed_point: FixedPoint, scores: Scores) -> tuple:
         first, self._first = self._first, False
-        changes = Changes(arithmetic, weights, first)
+        changes = Changes(fixed_point, scores, first)
         self._each(changes.add)
         return changes.get()
 
-    def measure(self, arithmetic: FixedPoint, centers: np.ndarray) -> tuple[int, float, np.ndarray]:
+    def measure(
+        self, fixed_point: FixedPoint, centers: np.ndarray
+    ) -> tuple[int, float, np.ndarray]:
         return add_distances(
-            self._each(lambda v, k: measure(v, k, slice(0, k.size), arithmetic, centers))
+            self._each(lambda v, k: measure(v, k, slice(0, k.size), fixed_point, centers))
         )
 
     def digest(self) -> int:

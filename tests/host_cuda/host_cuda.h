@@ -29,7 +29,7 @@ static thread_local Dim threadIdx, blockIdx, blockDim, gridDim;
 static const unsigned SHARED_MEMORY = 48 * 1024;
 alignas(16) unsigned long long memory[SHARED_MEMORY / 8];
 
-static inline float __fadd_rn(float a, float b) { return a + b; }
+static inline float __fmaf_rn(float a, float b, float c) { return std::fmaf(a, b, c); }
 static inline float __fsub_rn(float a, float b) { return a - b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
 static inline double __dadd_rn(double a, double b) { return a + b; }
@@ -42,6 +42,11 @@ static inline float __int_as_float(int a) {
     std::memcpy(&b, &a, 4);
     return b;
 }
+static inline double __longlong_as_double(long long a) {
+    double b;
+    std::memcpy(&b, &a, 8);
+    return b;
+}
 template <class T> static T atomicAdd(T *at, T value) {
     return __atomic_fetch_add(at, value, __ATOMIC_RELAXED);
 }
@@ -51,19 +56,22 @@ namespace host {
 typedef void Kernel(void **args);
 
 #ifdef HOST_CUDA_THREADS
-static pthread_barrier_t barrier;
+// Two in turn: with one alone, a thread that wakes late seems to have waited for all that the others
+// did until they came to it again, and the sanitizer misses races between them.
+static pthread_barrier_t barriers[2];
+static thread_local unsigned passed;
 
 static bool run_block(unsigned, Kernel *kernel, void **args) {
     const Dim block = blockIdx, size = blockDim, grid = gridDim;
     std::thread threads[1024];
-    pthread_barrier_init(&barrier, nullptr, size.x);
+    for (auto &barrier : barriers) pthread_barrier_init(&barrier, nullptr, size.x);
     for (unsigned i = 0; i < size.x; i++)
         threads[i] = std::thread([=] {
             threadIdx = {i, 0, 0}, blockIdx = block, blockDim = size, gridDim = grid;
             kernel(args);
         });
     for (unsigned i = 0; i < size.x; i++) threads[i].join();
-    pthread_barrier_destroy(&barrier);
+    for (auto &barrier : barriers) pthread_barrier_destroy(&barrier);
     return true;
 }
 #else
@@ -144,7 +152,7 @@ template <class... A> std::string types(void (*)(A...)) { return ((type<A>() + "
 
 static inline void __syncthreads() {
 #ifdef HOST_CUDA_THREADS
-    pthread_barrier_wait(&host::barrier);
+    pthread_barrier_wait(&host::barriers[host::passed++ % 2]);
 #else
     swapcontext(&host::fibers[host::current], &host::scheduler);
 #endif

@@ -15,25 +15,33 @@ int main() {
     uint8 *labels = array<uint8>(n);
     double *offset = array<double>(BANDS), *unit = array<double>(BANDS);
     double *centers = array<double>(k * BANDS), *farthest = array<double>(grid);
-    float *weights = array<float>(k * WIDTH);
-    uint64 *totals = array<uint64>(k * WIDTH + 1), *total = array<uint64>(1);
+    float *rows = array<float>(k * ROW);
+    uint64 *totals = array<uint64>(k * WIDTH + 1), *steps = array<uint64>(2);
     int64 *place = array<int64>(grid);
     for (int64 i = 0; i < BANDS * n; i++) values[i] = (PIXEL)(i * 7919 % 251);
     for (int64 i = 0; i < n; i += 10) labels[i] = MISSING;
     for (int b = 0; b < BANDS; b++) offset[b] = 125, unit[b] = 1;
-    for (int i = 0; i < k * WIDTH; i++) weights[i] = (float)(i * 31 % 67 - 33);
-    double gain = 1, square = 1;
+    for (int i = 0; i < k * BANDS; i++) centers[i] = 125 + i * 31 % 67 - 33;
+    double gain = 1, square = 1, fraction = 1;
     int clusters = k, kept = copies;
     for (int first = 1; first >= 0; first--) {
-        for (int i = 0; i < k; i++) weights[i * WIDTH] += i;
-        void *args[] = {&values, &labels, &stride, &n, &offset, &unit, &gain,
-                        &weights, &clusters, &first, &kept, &totals};
-        int size = k * WIDTH, bytes = 4 * size + copies * 8 * (size + 1);
+        for (int i = 0; i < k; i++) {
+            float *row = rows + i * ROW;
+            centers[i * BANDS] += i;
+            row[BANDS] = row[BANDS + 1] = 0, row[BANDS + 2] = 50;  // some pixels are settled
+            for (int b = 0; b < BANDS; b++) {
+                row[b] = 125 - centers[i * BANDS + b];
+                row[BANDS] += row[b] * row[b] / 2;
+            }
+        }
+        void *args[] = {&values, &labels, &stride, &n, &offset, &gain, &rows,
+                        &centers, &clusters, &offset, &unit, &first, &kept, &totals};
+        int bytes = 4 * k * ROW + copies * 8 * (k * WIDTH + 1);
         if (const char *error = launch_assign(grid, threads, bytes, args)) return puts(error), 1;
     }
-    void *args[] = {&values, &labels, &stride, &n, &offset, &centers, &square, &total, &farthest,
-                    &place};
-    if (const char *error = launch_measure(grid, threads, threads * 24, args)) return puts(error), 1;
+    void *args[] = {&values, &labels, &stride, &n, &centers, &square, &fraction,
+                    &steps, &farthest, &place};
+    if (const char *error = launch_measure(grid, threads, threads * 32, args)) return puts(error), 1;
     long long pixels = 0;
     for (int i = 0; i < k; i++) pixels += (long long)totals[i * WIDTH + BANDS];
     printf("%lld pixels, farthest %g\n", pixels, farthest[0]);
