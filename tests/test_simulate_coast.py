@@ -333,7 +333,8 @@ def test_a_part_of_the_full_series_clusters_alike():
     dims = ("time", "band", "y", "x")
     series = xr.DataArray(numbers, dims=dims, attrs={"_FillValue": 0})
     always = xr.DataArray((cover == cover[0]).all(axis=0), dims=("y", "x"))
-    labels = InterImageKMeans(8, random_state=0).fit(series).labels_
+    # The published start: k-means++ finds less inertia, and spends a spare cluster on the haze.
+    labels = InterImageKMeans(8, init="midpoint").fit(series).labels_
     assert agreement(list(labels), always) >= 0.98
 
 
