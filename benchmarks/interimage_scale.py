@@ -104,7 +104,7 @@ def fit(file: str, engine: str, threads: int, tol: float) -> dict:
     scene = as_scene(pixels)
     if engine == "dask":
         scene = scene.chunk({"x": 2**20})
-    model = InterImageKMeans(K, engine=engine, tol=tol)
+    model = InterImageKMeans(K, init="midpoint", engine=engine, tol=tol)
     model.fit(scene[..., : 2**17])  # compiling, and starting threads, is nobody's
     with memory() as used:
         start = time.perf_counter()
@@ -140,7 +140,7 @@ def quality(file: str, tol: float) -> dict:
     from cookbook_utils.metrics import sampled_silhouette, simplified_silhouette
 
     pixels = np.load(file)
-    model = InterImageKMeans(K, engine="numba", tol=tol).fit(as_scene(pixels))
+    model = InterImageKMeans(K, init="midpoint", engine="numba", tol=tol).fit(as_scene(pixels))
     labels = np.ravel(model.labels_).astype(np.int64)
     samples = xr.DataArray(pixels.T, dims=("pixel", "band"))
     start = time.perf_counter()
@@ -164,9 +164,11 @@ def downsampling(folder: str) -> list[dict]:
 
     scene = open_scenes(folder)[0].compute()
     full, rows = None, []
-    InterImageKMeans(K, engine="numba").fit(scene[:, 3000:3300, 3000:3300])
+    InterImageKMeans(K, init="midpoint", engine="numba").fit(scene[:, 3000:3300, 3000:3300])
     for share in (None, 0.2, 0.1):
-        model = InterImageKMeans(K, engine="numba", sample=share, random_state=SEED)
+        model = InterImageKMeans(
+            K, init="midpoint", engine="numba", sample=share, random_state=SEED
+        )
         start = time.perf_counter()
         model.fit(scene)
         seconds = time.perf_counter() - start
@@ -189,7 +191,9 @@ def everything(folder: str) -> dict:
 
     with memory() as used:
         start = time.perf_counter()
-        model = InterImageKMeans(K, engine="dask", tol=TOL).fit(open_scenes(folder))
+        model = InterImageKMeans(K, init="midpoint", engine="dask", tol=TOL).fit(
+            open_scenes(folder)
+        )
         seconds = time.perf_counter() - start
     passes = model.n_iter_ + 3  # the range of the bands, the last labels, inertia
     return {
