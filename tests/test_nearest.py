@@ -110,6 +110,16 @@ def test_what_float64_cannot_square_is_refused(value):
         InterImageKMeans(2, random_state=0).fit(make_scene().astype(np.float64) * 1e-160)
 
 
+@pytest.mark.parametrize("init", ["k-means++", "midpoint"])
+def test_an_outlier_beside_which_others_vanish_is_refused(init):
+    """Such as the fill value of NetCDF, 9.96921e36, where nobody declared it."""
+    scene = make_scene(ny=200, nx=200)
+    scene[:, 3, 4] = 9.96921e36
+    with pytest.raises(ValueError, match="outliers must not be so large .* declare them as nodata"):
+        InterImageKMeans(3, init=init, random_state=0).fit(scene)
+    InterImageKMeans(3, init=init, random_state=0).fit(scene.assign_attrs(_FillValue=9.96921e36))
+
+
 # -- the start ------------------------------------------------------------------------------------
 
 

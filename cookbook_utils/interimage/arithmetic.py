@@ -62,6 +62,20 @@ class FixedPoint:
         square = _power(61 - bits - _exponent(largest))
         return cls(offset, unit, float(square), float(_power(62 - bits)))
 
+    def require_resolved(self, pixels: np.ndarray) -> None:
+        """Raise ValueError if the steps are too long for most of a sample of pixels (n, bands)."""
+        if (self.unit == 1).all() and not self.offset.any():  # integers
+            return
+        low, high = np.quantile(pixels.astype(np.float64), (0.25, 0.75), axis=0)
+        coarse = np.flatnonzero((high > low) & ((high - low) * self.unit < 256))
+        if coarse.size:
+            band = coarse[0]
+            raise ValueError(
+                f"outliers must not be so large that other pixels vanish beside them, got half of "
+                f"band {band} between {low[band]:g} and {high[band]:g}, and values near "
+                f"{2 * self.offset[band]:g}: declare them as nodata, or mask them"
+            )
+
     def of_pixels(self, values: np.ndarray) -> np.ndarray:
         """Return pixels (bands, n) as they enter sums, int64."""
         shifted = values.astype(np.float64) - self.offset[:, np.newaxis]

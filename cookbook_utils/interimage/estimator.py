@@ -186,8 +186,9 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             A scene (band, y, x), several of any size in a list, or of one size in an array with
             further dimensions (time, band, y, x); or a table. NumPy, CuPy or Dask arrays: uint8,
             uint16, int16, float32 and float64 are read in place if bands are contiguous, others
-            are converted. A pixel of a scene is missing where a band is NaN or ``_FillValue`` (or
-            ``nodata`` in the attributes); a table must have all values.
+            are converted. A pixel of a scene is missing where a band is NaN or nodata, as
+            ``_FillValue``, ``missing_value``, ``nodata`` or the rio accessor say; a table must have
+            all values. All scenes must have the same bands, in the same order and the same units.
         y : None
             Ignored, there for pipelines.
 
@@ -199,8 +200,9 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            If a parameter is not as described, values are infinite, there are fewer valid pixels
-            than clusters, or the checkpoint is damaged or belongs to another fit.
+            If a parameter is not as described, values are infinite, bands or units differ, there
+            are fewer valid pixels than clusters, an outlier is so large that the other pixels
+            cannot be summed beside it, or the checkpoint is damaged or belongs to another fit.
         OSError
             If the checkpoint cannot be read or written, or another fit is writing it.
         """
@@ -228,8 +230,8 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
                 f"n_samples={extent.n_pixels} valid pixels{drawn}: too few for "
                 f"n_clusters={self.n_clusters}"
             )
-        start = self._start(scenes, extent, random)
         fixed_point = FixedPoint.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
+        start = self._start(scenes, extent, fixed_point, random)
         problem = None
         if self.checkpoint is not None:
             problem = self._problem(scenes, blocks, start, sampling)
@@ -247,7 +249,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> Any:
-        """Label pixels by the centers found: for a sample's fit, all; or those of other scenes.
+        """Label the pixels of the same or of other scenes with the centers that `fit` found.
 
         Parameters
         ----------
@@ -264,7 +266,8 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         sklearn.exceptions.NotFittedError
             Before `fit`.
         ValueError
-            If the bands are not those of `fit`.
+            If the bands, their order, units or scale are not those of `fit`. Where the pixels do
+            not tell them, a UserWarning says what is taken for granted.
         """
         check_is_fitted(self)
         blocks = self._blocks(self._read(X, reset=False))
@@ -305,9 +308,16 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             )
 
     def _start(
-        self, scenes: list[Scene], extent: Extent, random: np.random.RandomState
-    ) -> np.ndarray:
+        self, scenes: list[Scene], extent: Extent, fixed_point: FixedPoint,
+        random: np.random.RandomState,
+    ) -> np.ndarray:  # fmt: skip
         k, (low, high, n) = self.n_clusters, extent
+        seed = random.randint(2**31)
+        if self._draws_start() or (fixed_point.unit != 1).any():
+            share = min(1.0, max(START_SAMPLE, 64 * k) / n)
+            drawn = Sampling(share, stratified=True, seed=seed)
+            pixels = self._blocks(scenes, drawn if share < 1 else None).pixels()
+            fixed_point.require_resolved(pixels)
         if not isinstance(self.init, str):
             centers = np.array(as_real_array(self.init, "init"), np.float64)
             if centers.shape != (k, len(low)) or not np.isfinite(centers).all():
@@ -320,9 +330,6 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             return centers
         if self.init == "midpoint":
             return midpoint_centers(low, high, k)
-        share = min(1.0, max(START_SAMPLE, 64 * k) / n)
-        drawn = Sampling(share, stratified=True, seed=random.randint(2**31))
-        pixels = self._blocks(scenes, drawn if share < 1 else None).pixels()
         return best_of_several(pixels, k, self.n_init, random)
 
     def _iterate(
@@ -391,8 +398,11 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             "version": __version__,
         }
 
+    def _draws_start(self) -> bool:
+        return isinstance(self.init, str) and self.init == "k-means++"
+
     def _check_repeatable(self) -> None:
-        drawn = self.sample is not None or (isinstance(self.init, str) and self.init != "midpoint")
+        drawn = self.sample is not None or self._draws_start()
         if self.checkpoint is not None and self.random_state is None and drawn:
             raise ValueError(
                 "random_state must be an integer where a checkpoint is kept and `init` or `sample` "
