@@ -128,22 +128,32 @@ def read_scenes(x: Any) -> tuple[list[Scene], Traits]:
 
 
 def _shared_traits(arrays: list[xr.DataArray]) -> Traits:
-    """Return what is known of all scenes, or raise ValueError if two of them contradict."""
+    """Return what is known of all scenes, or raise ValueError if two of them contradict.
+
+    Integers beside floats contradict, too, unless both say that they are in the same units.
+    """
     traits = [Traits.of(array) for array in arrays]
     bands = next((each.bands for each in traits if each.bands is not None), None)
-    told = Traits(bands, traits[0].measure)
+    measure = next((each.measure for each in traits if each.measure), ())
+    shared = Traits(bands, measure)
     for number, (each, array) in enumerate(zip(traits, arrays, strict=True)):
-        each.require(told, f"scene {number}", "the first of the scenes")
-        mixed = (array.dtype.kind == "f") != (arrays[0].dtype.kind == "f")
-        if (each.measure != told.measure) or (mixed and not told.measure):
-            first = _told(told.measure) or f"no units and {arrays[0].dtype}"
-            found = _told(each.measure) or f"no units and {array.dtype}"
+        what = f"scene {number}"
+        each.require(shared, what, "the first of the scenes")
+        silent = each.measure != traits[0].measure or not measure
+        if silent and (array.dtype.kind == "f") != (arrays[0].dtype.kind == "f"):
             raise ValueError(
-                f"scene {number} must hold values of the same kind as scene 0, {first}, got "
-                f"{found}: scenes in different units would be clustered apart; set "
-                'attrs["units"] where they are the same'
+                f"{what} must hold values of the same kind as scene 0, {arrays[0].dtype}, got "
+                f"{array.dtype} and no common units: scenes in different units would be clustered "
+                'apart; set attrs["units"] where they are the same'
             )
-    return told
+        if measure and not each.measure:
+            warnings.warn(
+                f"{what} has no units or scale in its attributes: it is taken to be in those of "
+                f"the others, {_told(measure)}",
+                UserWarning,
+                stacklevel=6,
+            )
+    return shared
 
 
 def as_maps(labels: list, x: Any) -> Any:
