@@ -6,6 +6,7 @@ import copy
 import functools
 import os
 import re
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -177,6 +178,7 @@ class Execution(NamedTuple):
     notebook: NotebookNode
     seconds: float
     peak_memory: int  # bytes, of the kernel and of every process it started
+    leftovers: list[str]  # names of what it left in the temporary folder
 
 
 class MemoryWatch(threading.Thread):
@@ -215,12 +217,14 @@ def execute(notebook: NotebookNode, folder: Path, **environment: str) -> Executi
     watch = MemoryWatch(client)
     watch.start()
     start = time.perf_counter()
-    try:
-        client.execute(env=os.environ | environment)
-    finally:
-        watch.stopped.set()
-        watch.join()
-    return Execution(notebook, time.perf_counter() - start, watch.peak)
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            client.execute(env=os.environ | {"TMPDIR": temporary} | environment)
+        finally:
+            watch.stopped.set()
+            watch.join()
+        leftovers = sorted(os.listdir(temporary))
+    return Execution(notebook, time.perf_counter() - start, watch.peak, leftovers)
 
 
 @functools.cache
@@ -270,6 +274,11 @@ def test_errors_are_only_raised_where_they_are_taught(name):
         errors = [output for output in cell.outputs if output.output_type == "error"]
         assert bool(errors) == ("raises-exception" in tags(cell)), cell.source
         assert all(error.evalue for error in errors)
+
+
+@chapter
+def test_chapter_leaves_nothing_in_the_temporary_folder(name):
+    assert executed(name).leftovers == []
 
 
 def names_real_images(name: str) -> bool:
