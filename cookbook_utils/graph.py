@@ -279,7 +279,7 @@ def smooth_shards(
 
     _check_smoothing(alpha, hops, normalize)
     require_integer(block_size, "block_size", least=1)
-    source, target = PointShards(source_folder), as_path(target_folder, "target_folder")
+    target, source = as_path(target_folder, "target_folder"), PointShards(source_folder)
     if not isinstance(kind, str):
         raise TypeError(f"kind must be text such as 'dynamic+static', got {kind!r}")
     names = {name: source.features.get(name) for name in kind.split("+")}

@@ -415,7 +415,7 @@ def embed_shards(
     embedding = ReservoirEmbedding(n_features, representation=representation, seed=seed)
     require_choice(method, "method", ("linear", "pchip"))
     step_of(step)
-    source, target = PointShards(source_folder), as_path(target_folder, "target_folder")
+    target, source = as_path(target_folder, "target_folder"), PointShards(source_folder)
     if "displacement" not in source.features:
         raise ValueError(
             f"{source.folder} has no features displacement; it has: {', '.join(source.features)}"

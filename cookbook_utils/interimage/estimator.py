@@ -494,8 +494,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         there = any(array_module(scene.values) is not np for scene in scenes)
         if there and self.engine != "auto":
             raise ValueError(
-                f"engine={self.engine!r} reads NumPy arrays, found CuPy arrays; expected "
-                "engine='cupy' or 'auto'"
+                f"engine must be 'cupy' or 'auto' for CuPy arrays, got {self.engine!r}"
             )
         if there or self.engine != "auto" or n < LARGE:
             return there

@@ -78,6 +78,8 @@ def is_scenes(x: Any) -> bool:
     several = isinstance(x, list | tuple)
     members = list(x) if several else [x]
     arrays = [isinstance(member, xr.DataArray) for member in members]
+    if x is None or isinstance(x, str):
+        raise TypeError(f"X must be a DataArray (band, y, x), a list of them or a table, got {x!r}")
     for member in members:
         if isinstance(member, xr.Dataset):
             raise TypeError(
