@@ -48,7 +48,7 @@ class Registered(NamedTuple):
 def did_you_mean(name: str, known: Iterable[Hashable]) -> str:
     """Return a question after the one of `known` that resembles `name`, or an empty text."""
     close = difflib.get_close_matches(name, [str(k) for k in known], 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def read_text(path: Path, what: str, error: type[OSError]) -> str:

@@ -253,7 +253,7 @@ def test_a_name_of_another_type(name):
 @pytest.mark.parametrize(
     ("name", "arguments", "error", "message"),
     [
-        ("landsat_5_small", {"yaer": 1988}, TypeError, "got 'yaer'; did you mean 'year'"),
+        ("landsat_5_small", {"yaer": 1988}, TypeError, "got 'yaer' .did you mean 'year'"),
         ("landsat_5_small", {"year": "1988"}, TypeError, "year must be an integer, got '1988'"),
         ("landsat_5_small", {"year": True}, TypeError, "year must be an integer"),
         ("landsat_5_small", {"scenes": None}, TypeError, "scenes must be a mapping"),
@@ -263,7 +263,7 @@ def test_a_name_of_another_type(name):
         ("landsat_5_small_truth", {"attrs": {}}, ValueError, "attrs must have the date"),
         ("insar_lyngen", {"chunk": 0}, ValueError, "chunk must be an integer of at least 1"),
         ("insar_lyngen", {"chunk": "x"}, TypeError, "chunk must be an integer"),
-        ("insar_lyngen", {"cunk": 1}, TypeError, "got 'cunk'; did you mean 'chunk'"),
+        ("insar_lyngen", {"cunk": 1}, TypeError, "got 'cunk' .did you mean 'chunk'"),
         ("insar_lyngen", {"name": "../x"}, ValueError, "name must be a name"),
         ("ustica", {"folder": "http://127.0.0.1"}, ValueError, "a folder of this machine"),
         ("ustica", {"file": "x"}, ValueError, "the registry has no file ustica/x"),
