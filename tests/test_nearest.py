@@ -165,6 +165,28 @@ def test_nodata_in_floats_is_missing(key):
     assert_array_equal(found.cluster_centers_, expected.cluster_centers_)
 
 
+def test_nodata_in_a_table_is_refused():
+    values = [[0.0, 0], [1, 1], [9, 9], [-9999, -9999]]
+    table = xr.DataArray(values, dims=("pixel", "band"), attrs={"_FillValue": -9999})
+    for X in (table, table.chunk(pixel=2)):
+        with pytest.raises(ValueError, match="NaN or nodata; a table must have all values"):
+            InterImageKMeans(2, random_state=0).fit(X)
+
+
+def test_an_infinite_value_in_a_missing_pixel_is_missing_whatever_the_order_of_bands():
+    for bands in ([0, 1], [1, 0]):
+        scene = make_scene()
+        scene[bands[0], 0, 0], scene[bands[1], 0, 0] = np.nan, np.inf
+        assert InterImageKMeans(2, random_state=0).fit(scene).labels_[0, 0] == 255
+
+
+def test_integers_are_not_taken_for_the_floats_of_fit_in_silence():
+    scene = make_scene().drop_attrs()
+    model = InterImageKMeans(2, random_state=0).fit(scene)
+    with pytest.warns(UserWarning, match="holds integers"):
+        model.predict((scene * 10_000).astype("uint16"))
+
+
 def test_bands_are_held_by_name_and_order():
     scene = make_scene()
     model = InterImageKMeans(3, random_state=0).fit(scene.assign_coords(band=range(6)))

@@ -130,19 +130,18 @@ def load(
     for band in values:
         if scene.nodata:
             labels[equals_nodata(band, scene.nodata)] = MISSING_LABEL
-        if band.dtype.kind != "f":
-            continue
-        usable = abs(band) <= LARGEST if band.dtype == np.float64 else xp.isfinite(band)
-        if not usable.all():
+        if band.dtype.kind == "f":
             labels[xp.isnan(band)] = MISSING_LABEL
-            beyond = band[~usable & (labels != MISSING_LABEL)]
-            if beyond.size:
-                raise ValueError(
-                    "pixels must be finite numbers of at most 1e150 in size, NaN or nodata, "
-                    f"got {float(beyond[0])}"
-                )
+    for band in values if values.dtype.kind == "f" else ():
+        usable = abs(band) <= LARGEST if band.dtype == np.float64 else xp.isfinite(band)
+        beyond = band[~usable & (labels != MISSING_LABEL)]
+        if beyond.size:
+            raise ValueError(
+                "pixels must be finite numbers of at most 1e150 in size, NaN or nodata, "
+                f"got {float(beyond[0])}"
+            )
     if scene.complete and labels.any():
-        raise ValueError("X contains NaN; a table must have all values")
+        raise ValueError("X contains NaN or nodata; a table must have all values")
     return xp.ascontiguousarray(values, dtype), labels
 
 

@@ -21,6 +21,7 @@ from cookbook_utils._checks import (
     require_number,
     require_real,
 )
+from cookbook_utils._conventions import nodata_values
 from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
 from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Extent, LocalBlocks, Sampling, Scene, array_module
@@ -447,8 +448,9 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         traits.warn_if_less(self._traits)
 
     def _read_table(self, X: Any, reset: bool) -> Scene:
-        traits = Traits(None, ())
+        traits, nodata = Traits(None, ()), ()
         if isinstance(X, xr.DataArray):
+            nodata = nodata_values(X)
             X = X.transpose(..., "band") if "band" in X.dims else X
             require_dims(X, X.dims, "X")
             traits = Traits.of(X)
@@ -461,7 +463,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             if not hasattr(X, "columns") and not reset:
                 traits = traits._replace(bands=traits.bands or self._traits.bands)
             self._check_bands(values.shape[1], traits, reset)
-            return Scene(values.T, complete=True)
+            return Scene(values.T, nodata, complete=True)
         if X.ndim != 2 or 0 in X.shape:
             raise ValueError(
                 "X must be a table (n_samples, n_features) with at least one of each, got shape "
@@ -469,7 +471,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             )
         require_real(X, "X")
         self._check_bands(X.shape[1], traits, reset)
-        return Scene(X.T, complete=True)
+        return Scene(X.T, nodata, complete=True)
 
     def _as_given(self, labels: list, X: Any) -> Any:
         return as_maps(labels, X) if is_scenes(X) else as_lazy_as(labels[0], X).astype(np.int32)

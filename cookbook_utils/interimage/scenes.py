@@ -20,6 +20,8 @@ class Traits(NamedTuple):
     """The names of the bands, in their order, if they have names."""
     measure: tuple[tuple[str, str], ...]
     """Units, scale and scaling, as far as the attributes tell."""
+    kind: str | None = None
+    """Whether values are integers or floats, where that is known."""
 
     @classmethod
     def of(cls, array: xr.DataArray) -> Traits:
@@ -30,7 +32,7 @@ class Traits(NamedTuple):
             scales = set(np.ravel(array.attrs.get(name, plain)).tolist())
             told[name] = None if scales == {plain} else sorted(scales)
         measure = ((name, str(value)) for name, value in told.items() if value is not None)
-        return cls(bands, tuple(measure))
+        return cls(bands, tuple(measure), "floats" if array.dtype.kind == "f" else "integers")
 
     def require(self, expected: Traits, what: str, other: str) -> None:
         """Raise ValueError unless bands and measure are as `expected`, as far as both are known."""
@@ -53,6 +55,9 @@ class Traits(NamedTuple):
             lacking.append(f"names of its bands (fitted: {list(expected.bands)})")
         if expected.measure and not self.measure:
             lacking.append(f"units or scale in its attributes (fitted: {_told(expected.measure)})")
+        if not expected.measure and None not in (self.kind, expected.kind):
+            if self.kind != expected.kind:
+                lacking.append(f"units, and holds {self.kind} (fitted: {expected.kind})")
         if lacking:
             warnings.warn(
                 f"X has no {' and no '.join(lacking)}: it is taken to be like the pixels of fit",
@@ -137,7 +142,7 @@ def _shared_traits(arrays: list[xr.DataArray]) -> Traits:
     traits = [Traits.of(array) for array in arrays]
     bands = next((each.bands for each in traits if each.bands is not None), None)
     measure = next((each.measure for each in traits if each.measure), ())
-    shared = Traits(bands, measure)
+    shared = Traits(bands, measure, traits[0].kind)
     for number, (each, array) in enumerate(zip(traits, arrays, strict=True)):
         what = f"scene {number}"
         each.require(shared, what, "the first of the scenes")
