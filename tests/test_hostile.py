@@ -1,6 +1,7 @@
 """What every public function says of input that it cannot take: a table of calls and their errors.
 
-`VALID` holds one call of each public function that works, with the kind of each argument. `HOSTILE`
+`VALID` holds one call of each public function, with the kind of each argument replaced. Some
+name folders and files that are not there: only what is checked before them is tested. `HOSTILE`
 says what is passed in place of an argument of a kind, and which error that ends in. Each pair of
 the two is a case: the error is raised by this package, in one line, before anything is written.
 """
