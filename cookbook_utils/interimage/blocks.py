@@ -127,13 +127,17 @@ def load(
     if chosen is not None:
         values = values[:, xp.asarray(chosen)]
     labels = xp.zeros(values.shape[1], np.uint8)
+    unusable = []
     for band in values:
         if scene.nodata:
             labels[equals_nodata(band, scene.nodata)] = MISSING_LABEL
-        if band.dtype.kind == "f":
-            labels[xp.isnan(band)] = MISSING_LABEL
-    for band in values if values.dtype.kind == "f" else ():
+        if band.dtype.kind != "f":
+            continue
         usable = abs(band) <= LARGEST if band.dtype == np.float64 else xp.isfinite(band)
+        if not usable.all():
+            labels[xp.isnan(band)] = MISSING_LABEL
+            unusable.append((band, usable))
+    for band, usable in unusable:  # when all bands have said which pixels are missing
         beyond = band[~usable & (labels != MISSING_LABEL)]
         if beyond.size:
             raise ValueError(

@@ -232,7 +232,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
                 f"n_clusters={self.n_clusters}"
             )
         fixed_point = FixedPoint.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
-        start = self._start(scenes, extent, fixed_point, random)
+        start = self._start(scenes, blocks, extent, fixed_point, random)
         problem = None
         if self.checkpoint is not None:
             problem = self._problem(scenes, blocks, start, sampling)
@@ -309,7 +309,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             )
 
     def _start(
-        self, scenes: list[Scene], extent: Extent, fixed_point: FixedPoint,
+        self, scenes: list[Scene], blocks, extent: Extent, fixed_point: FixedPoint,
         random: np.random.RandomState,
     ) -> np.ndarray:  # fmt: skip
         k, (low, high, n) = self.n_clusters, extent
@@ -317,7 +317,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         if self._draws_start() or (fixed_point.unit != 1).any():
             share = min(1.0, max(START_SAMPLE, 64 * k) / n)
             drawn = Sampling(share, stratified=True, seed=seed)
-            pixels = self._blocks(scenes, drawn if share < 1 else None).pixels()
+            pixels = (self._blocks(scenes, drawn) if share < 1 else blocks).pixels()
             fixed_point.require_resolved(pixels)
         if not isinstance(self.init, str):
             centers = np.array(as_real_array(self.init, "init"), np.float64)
@@ -353,7 +353,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             )
             shift = float(np.linalg.norm(centers - before, axis=1).max())
             step = checkpoints.Step(changed / n, shift / (diagonal or 1.0), bool(moved))
-            state = checkpoints.State(centers.copy(), before, [*state.steps, step])
+            state = checkpoints.State(centers, before, [*state.steps, step])
             if problem is not None:
                 checkpoints.save(self.checkpoint, state, problem)
             if self._done(state):
