@@ -397,6 +397,24 @@ def dates_of(names: Sequence[str], what: str) -> np.ndarray:
     return times.to_numpy("datetime64[ns]")
 
 
+def require_places(longitude: np.ndarray, latitude: np.ndarray) -> None:
+    """Raise ValueError unless coordinates of points are finite degrees on the Earth."""
+    missing = np.count_nonzero(~(np.isfinite(longitude) & np.isfinite(latitude)))
+    if missing:
+        raise ValueError(
+            f"longitude and latitude must be finite, got {missing} of {longitude.size} points "
+            "where they are not"
+        )
+    for name, values, low, high in (
+        ("latitude", latitude, -90, 90), ("longitude", longitude, -180, 360)
+    ):  # fmt: skip
+        if values.size and not low <= values.min() <= values.max() <= high:
+            raise ValueError(
+                f"{name} must lie between {low} and {high} degrees, got {values.min():g} to "
+                f"{values.max():g}: are longitude and latitude swapped, or projected, in meters?"
+            )
+
+
 def step_of(step: str | pd.Timedelta | None) -> pd.Timedelta | None:
     """Return the time between regular dates as `fill_gaps` takes it, or raise.
 

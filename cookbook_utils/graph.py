@@ -21,7 +21,7 @@ from cookbook_utils._checks import (
     require_integer,
     require_number,
 )
-from cookbook_utils._conventions import mask_and_float
+from cookbook_utils._conventions import mask_and_float, require_places
 from cookbook_utils._files import as_path
 
 if TYPE_CHECKING:
@@ -240,7 +240,8 @@ def smooth_shards(
         A folder that `shards.PointShards` opens.
     target_folder : path
         Where a `shards.ShardWriter` puts the points with the smoothed kinds of features; its
-        ``attrs`` are those of the source with ``smoothing``, the options, added.
+        ``attrs`` are those of the source with ``smoothing`` added: the options, and a digest of
+        what was smoothed.
     alpha, hops, normalize
         As for `smooth_features`.
     kind : str, default "dynamic"
@@ -255,8 +256,8 @@ def smooth_shards(
     Returns
     -------
     pathlib.Path
-        `target_folder`. A complete one with the same options is left as it is. An interrupted run
-        leaves whole shards, behind which the next one goes on writing.
+        `target_folder`. A complete one of the same source and options is left as it is. An
+        interrupted run leaves whole shards, behind which the next one goes on writing.
 
     Raises
     ------
@@ -275,7 +276,7 @@ def smooth_shards(
     they are gone at the end however it comes. There the features are ordered by block, since points
     that lie together may be far apart in the shards.
     """
-    from cookbook_utils.shards import PointShards, ShardWriter
+    from cookbook_utils.shards import PointShards, ShardWriter, digest_of
 
     _check_smoothing(alpha, hops, normalize)
     require_integer(block_size, "block_size", least=1)
@@ -290,6 +291,8 @@ def smooth_shards(
         )
     links = _checked_links(k, bandwidth, weights, symmetric)
     smoothing = {"alpha": float(alpha), "hops": int(hops), "normalize": bool(normalize)} | links
+    # A run that goes on, or finds its result, must be of the same values: else it is refused.
+    smoothing["source"] = digest_of(source, names)
     attrs = source.attrs | {"smoothing": smoothing}
 
     def write() -> ShardWriter:
@@ -375,20 +378,7 @@ def _coordinates(longitude: Any, latitude: Any) -> tuple[np.ndarray, np.ndarray]
             "longitude and latitude must have one value for each point, got the shapes "
             f"{longitude.shape} and {latitude.shape}"
         )
-    missing = np.count_nonzero(~(np.isfinite(longitude) & np.isfinite(latitude)))
-    if missing:
-        raise ValueError(
-            f"longitude and latitude must be finite, got {missing} of {longitude.size} points "
-            "where they are not"
-        )
-    for name, values, low, high in (
-        ("latitude", latitude, -90, 90), ("longitude", longitude, -180, 360)
-    ):  # fmt: skip
-        if values.size and not low <= values.min() <= values.max() <= high:
-            raise ValueError(
-                f"{name} must lie between {low} and {high} degrees, got {values.min():g} to "
-                f"{values.max():g}: are longitude and latitude swapped, or projected, in meters?"
-            )
+    require_places(longitude, latitude)
     return longitude, latitude
 
 
@@ -406,20 +396,47 @@ def _nearest(xyz: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Neighbors (n, k), int32 and rising in each row, and their distances in meters, float32."""
     from scipy.spatial import cKDTree
 
-    tree = cKDTree(xyz, balanced_tree=False, copy_data=False)
+    kept, crowded, beside = _crowds(xyz, k)
+    places = xyz[kept] if len(crowded) else xyz
+    tree = cKDTree(places, balanced_tree=False, copy_data=False)
     neighbors = np.empty((len(xyz), k), np.int32)
     distances = np.empty((len(xyz), k), np.float32)
-    for start in range(0, len(xyz), _QUERY):
-        points = tree.indices[start : start + _QUERY]  # those that lie together: much faster
+    for start in range(0, len(kept), _QUERY):
+        points = kept[tree.indices[start : start + _QUERY]]  # those together: much faster
         distance, index = tree.query(xyz[points], k + 1, workers=-1)
+        index = kept[index]
         drop = index == points[:, np.newaxis]
         drop[~drop.any(axis=1), -1] = True  # more than k others at the very same place
         index, distance = (array[~drop].reshape(-1, k) for array in (index, distance))
         order = np.argsort(index, axis=1)
         neighbors[points] = np.take_along_axis(index, order, axis=1)
         distances[points] = np.take_along_axis(distance, order, axis=1)
+    neighbors[crowded], distances[crowded] = beside, 0
     distances[distances < _SAME_PLACE] = 0
     return neighbors, distances
+
+
+def _crowds(xyz: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Thin out places with more points than anyone can have as neighbors.
+
+    A tree looks at all points of a place for each of them, which for a million takes hours.
+
+    Returns
+    -------
+    kept, crowded : numpy.ndarray
+        The first k + 1 points of each place, in rising order, and all others.
+    beside : numpy.ndarray
+        Neighbors (crowded, k) of the others: the first points of their place.
+    """
+    order = np.lexsort(xyz.T)
+    new = np.zeros(len(xyz), bool)
+    new[:1] = True
+    for coordinate in xyz.T:
+        new[1:] |= np.diff(coordinate[order]) != 0
+    first = np.maximum.accumulate(np.where(new, np.arange(len(xyz)), 0))
+    over = np.arange(len(xyz)) - first > k
+    beside = order[first[over][:, np.newaxis] + np.arange(k)]
+    return np.sort(order[~over]), order[over], beside
 
 
 # -- smoothing --------------------------------------------------------------------------------
@@ -428,6 +445,11 @@ def _nearest(xyz: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 def _factors(graph: csr_array, alpha: float, normalize: bool) -> tuple[np.ndarray, np.ndarray]:
     """For every row, the factor of a point's own features and that of its neighbors' weights."""
     total = graph @ np.ones(graph.shape[1])
+    if normalize and not np.isfinite(total).all():
+        raise ValueError(
+            "graph must have weights so small that those of a point have a finite sum, got up to "
+            f"{graph.data.max():g}"
+        )
     lonely = total == 0
     keep = np.where(lonely, 1.0, alpha)
     share = np.full(len(total), 1.0 - alpha)
@@ -512,12 +534,12 @@ def _checked_graph(graph: Any, n: int) -> csr_array:
     if graph.shape != (n, n):
         raise ValueError(f"{wanted}, got the shape {graph.shape}")
     try:
+        if graph.dtype not in (np.float32, np.float64):
+            graph = graph.astype(np.float64)  # first: entries of one place are added up below
         graph = csr_array(graph)
         graph.check_format()
     except ValueError as error:
         raise ValueError(f"{wanted}, got one that is damaged: {error}") from None
-    if graph.dtype not in (np.float32, np.float64):
-        graph = graph.astype(np.float64)
     if graph.nnz and not 0 <= graph.data.min() <= graph.data.max() < np.inf:
         raise ValueError(
             "graph must have finite weights of 0 or more, got weights from "

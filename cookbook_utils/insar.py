@@ -452,6 +452,11 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     }
     attrs = dict(shards.attrs)
     variables = attrs.pop("variables", {})
+    if not isinstance(variables, dict) or not all(isinstance(v, dict) for v in variables.values()):
+        raise ValueError(
+            f"{shards.folder}: variables in its attrs must be a mapping of attributes for each "
+            f"name, got {variables!r:.60}"
+        )
     data: dict[str, Any] = {"displacement": (("point", "time"), lazy["displacement"])}
     for k, name in enumerate(statics):
         data[name] = ("point", lazy["static"][:, k])

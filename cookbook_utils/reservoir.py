@@ -17,7 +17,6 @@ generator of its own: the package draws from NumPy's global one, which other thr
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zipfile
 import zlib
@@ -41,7 +40,7 @@ from cookbook_utils._conventions import dates_of, mask_and_float, step_of
 from cookbook_utils._files import as_path
 from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.insar import fill_gaps
-from cookbook_utils.shards import PointShards, ShardWriter
+from cookbook_utils.shards import PointShards, ShardWriter, digest_of
 
 N_UNITS, CONNECTIVITY = 100, 0.3
 SPECTRAL_RADIUS, INPUT_SCALING, RIDGE = 0.99, 0.05, 10.0
@@ -441,7 +440,11 @@ def embed_shards(
         sample = np.concatenate([filled(rows) for rows in _sample(n)])
         embedding.fit(sample[~np.isnan(sample).any(axis=1)])
     # A run that goes on must be of the same values by the same matrices: else it is refused here.
-    digests = {"source": _digest_of(source), "matrices": _digest(embedding._arrays())}
+    embedded = [kind for kind in ("displacement", "static") if kind in source.features]
+    digests = {
+        "source": digest_of(source, embedded),
+        "matrices": _digest(embedding._arrays()),
+    }
     kinds = {"dynamic": [f"{representation}_{i:02}" for i in range(n_features)]}
     kinds |= {kind: names for kind, names in source.features.items() if kind == "static"}
     attrs = source.attrs | {"embedding": options | filling | {"n_points": n} | digests}
@@ -473,19 +476,6 @@ def embed_shards(
                 place = [source.read(key, rows) for key in ("point", "longitude", "latitude")]
                 writer.append(*place, **features)
     return target
-
-
-def _digest_of(source: PointShards) -> str:
-    """Return the SHA-256 of the points, dates, series and static features of shards."""
-    columns = ["point", "longitude", "latitude", "displacement"]
-    columns += ["static"] if "static" in source.features else []
-    totals = {name: hashlib.sha256() for name in columns}
-    for start in range(0, source.n_points, 2 * BLOCK):
-        for name, total in totals.items():
-            total.update(source.read(name, slice(start, start + 2 * BLOCK)).tobytes())
-    facts = {name: total.hexdigest() for name, total in totals.items()}
-    names = {kind: source.features[kind] for kind in columns if kind in source.features}
-    return hashlib.sha256(json.dumps([facts, names], sort_keys=True).encode()).hexdigest()
 
 
 def _sample(n: int) -> list[slice]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -37,6 +38,7 @@ from cookbook_utils._checks import (
     require_number,
     require_seed,
 )
+from cookbook_utils._conventions import require_places
 from cookbook_utils._files import as_path
 
 if TYPE_CHECKING:
@@ -48,8 +50,10 @@ BLOCK = 8192  # points of a row group, which is the smallest piece read
 WINDOW = 8  # blocks in memory at a time
 COORDINATES = {"point": np.int64, "longitude": np.float64, "latitude": np.float64}
 _MANIFEST = {"version", "features", "shard_size", "attrs", "shards", "complete"}
+_TAKEN = (*COORDINATES, "points", "self")  # names that `ShardWriter.append` needs itself
 _CURE = "delete the folder and write it again"
 _SUMS = b"crc32"
+_SHARDS = b"shards"  # of the metadata that says which values labels belong to
 _KEY = b"cookbook_utils.shards"  # of the metadata that says which shard of which folder a file is
 
 
@@ -144,7 +148,7 @@ class ShardWriter:
         self._pending: list[dict[str, np.ndarray]] = []
         self._n_pending = 0
         shards = self._manifest["shards"]
-        self._last = shards[-1]["last"] if shards else np.iinfo(np.int64).min
+        self._last = shards[-1]["last"] if shards else -math.inf
 
     @property
     def features(self) -> dict[str, list[str]]:
@@ -166,7 +170,7 @@ class ShardWriter:
         points : array of int (n,)
             Numbers that rise strictly, over all calls.
         longitude, latitude : array of float (n,)
-            Degrees, EPSG:4326.
+            Degrees, EPSG:4326; longitude from -180 to 360.
         **features : array of float (n, width)
             One for each kind; stored as float32.
 
@@ -175,8 +179,8 @@ class ShardWriter:
         TypeError
             If an array does not hold real numbers, or `points` no integers.
         ValueError
-            If an array has another shape than expected, the numbers do not rise, a feature is
-            beyond the range of float32, or the folder is complete.
+            If an array has another shape than expected, the numbers do not rise, a place is not on
+            the Earth, a feature is beyond the range of float32, or the folder is complete.
         OSError
             If a shard cannot be written, or another process has written to the folder.
         """
@@ -201,7 +205,9 @@ class ShardWriter:
                 raise ValueError(f"{key} must have the shape {shape}, got {array.shape}")
         if n == 0:
             return
-        if block["point"][0] <= self._last or np.any(np.diff(block["point"]) <= 0):
+        require_places(block["longitude"], block["latitude"])
+        # A difference of numbers could be too large for their type.
+        if block["point"][0] <= self._last or np.any(block["point"][1:] <= block["point"][:-1]):
             raise ValueError(
                 "the numbers of the points must rise strictly, from call to call too, got "
                 f"{block['point'][:3]}... after {self._last}"
@@ -249,7 +255,7 @@ class ShardWriter:
                 _require_own(path)
                 with claim.replacing(path) as temporary:
                     _write_table(temporary, self._manifest, len(shards), shard)
-                shards = [*shards, _facts(path, shard["point"])]
+                shards = [*shards, _facts(path, shard)]
             changed = self._manifest | {"shards": shards, "complete": complete}
             content = _as_bytes(changed)
             try:
@@ -506,6 +512,8 @@ class PointShards:
 
     def _rows(self, points: np.ndarray) -> np.ndarray:
         """Return the positions of points in the folder, by their numbers."""
+        if not self.n_points:
+            raise ValueError(f"{self.folder} has no points, got the numbers of {len(points)}")
         shard = np.searchsorted(self._last, points).clip(max=len(self._last) - 1)
         rows = self._starts[shard] + points - self._first[shard]
         gaps = self._last - self._first + 1 != np.diff(self._starts)
@@ -573,6 +581,18 @@ def is_test(points: Any, *, test_fraction: float = 0.2, seed: int = 0) -> np.nda
             h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             h ^= h >> np.uint64(31)
     return (h >> np.uint64(11)) * 2.0**-53 < test_fraction
+
+
+def digest_of(shards: PointShards, kinds: Iterable[str]) -> str:
+    """Return the SHA-256 of points and kinds of features, however many shards hold them."""
+    kinds = list(kinds)
+    totals = {column: hashlib.sha256() for column in (*COORDINATES, *kinds)}
+    for start in range(0, shards.n_points, BLOCK):
+        for column, total in totals.items():
+            total.update(shards.read(column, slice(start, start + BLOCK)))
+    facts = {column: total.hexdigest() for column, total in totals.items()}
+    names = {kind: shards.features[kind] for kind in kinds}
+    return hashlib.sha256(json.dumps([facts, names], sort_keys=True).encode()).hexdigest()
 
 
 def write_labels(
@@ -649,6 +669,7 @@ def write_labels(
                 "for each"
             )
         meta = {_KEY: _fingerprint(shards._manifest), b"attrs": described}
+        meta[_SHARDS] = _digest_of_shards(shards._manifest)
         meta[b"digest"] = digest.hexdigest().encode()
         columns = [("point", pa.int64()), ("label", pa.uint8())]
         schema = pa.schema([pa.field(*c, nullable=False) for c in columns], metadata=meta)
@@ -684,7 +705,7 @@ def read_labels(folder: str | os.PathLike[str], name: str) -> xr.DataArray:
     FileNotFoundError
         If there are no labels of that name.
     ValueError
-        If the file is damaged or belongs to other points.
+        If the file is damaged or belongs to other points, or to these with other features.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -702,14 +723,20 @@ def read_labels(folder: str | os.PathLike[str], name: str) -> xr.DataArray:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             meta = file.schema_arrow.metadata or {}
             rows, own = file.metadata.num_rows, meta.get(_KEY)
-            labels = file.read(["label"]).column(0).to_numpy()
+            table = file.read(["point", "label"])
+        points, labels = (column.to_numpy() for column in table.columns)
         attrs = json.loads(meta[b"attrs"])
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:
         raise ValueError(f"{path} cannot be read: {error}; {cure}") from None
-    if (rows, own) != (shards.n_points, _fingerprint(shards._manifest)):
+    same = (rows, own) == (shards.n_points, _fingerprint(shards._manifest))
+    if _SHARDS in meta:
+        same = same and meta[_SHARDS] == _digest_of_shards(shards._manifest)
+    else:  # earlier versions did not write it
+        same = same and np.array_equal(points, shards.read("point"))
+    if not same:
         raise ValueError(
-            f"{path} holds labels of other points: {rows} of them, expected the "
-            f"{shards.n_points} of this folder; {cure}"
+            f"{path} holds labels of other points, or of these with other features: {rows} of "
+            f"them, expected the {shards.n_points} of this folder; {cure}"
         )
     digest = hashlib.sha256(meta[b"attrs"])
     digest.update(labels)
@@ -725,8 +752,8 @@ def read_labels(folder: str | os.PathLike[str], name: str) -> xr.DataArray:
 def _kinds(features: Any) -> dict[str, list[str]]:
     """Return kinds of features with the names of each, or raise."""
     wanted = (
-        f"features must have a word other than {', '.join(COORDINATES)} for each kind, with at "
-        "least one name"
+        f"features must have a word other than {', '.join(_TAKEN)} for each kind, with at least "
+        "one name and none twice"
     )
     if not isinstance(features, Mapping):
         raise TypeError(f"{wanted}, got {type(features).__name__}")
@@ -735,7 +762,8 @@ def _kinds(features: Any) -> dict[str, list[str]]:
         if not isinstance(kind, str) or isinstance(names, str) or not isinstance(names, Iterable):
             raise TypeError(f"{wanted}, got {kind!r}: {names!r}")
         kinds[kind] = list(map(str, names))
-        if kind in COORDINATES or not kind.isidentifier() or not kinds[kind]:
+        twice = len(set(kinds[kind])) < len(kinds[kind])
+        if kind in _TAKEN or not kind.isidentifier() or not kinds[kind] or twice:
             raise ValueError(f"{wanted}, got {kind!r}: {kinds[kind]}")
     if not kinds:
         raise ValueError(f"{wanted}, got no kind")
@@ -828,9 +856,36 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} must have the version {VERSION}, got {version!r}; {cure}")
     # Manifests written by earlier versions have no digest.
     digest = manifest.pop("digest", None)
-    if set(manifest) != _MANIFEST or digest not in (None, _digest(manifest)):
+    if not _is_whole(manifest) or digest not in (None, _digest(manifest)):
         raise ValueError(f"{path} was altered: it differs from its digest; {cure}")
     return manifest
+
+
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Return whether a manifest has all its parts, each of its type, and shards in order."""
+    try:
+        features, size, shards = (manifest[key] for key in ("features", "shard_size", "shards"))
+        last = -math.inf
+        for shard in shards:
+            facts = [shard[key] for key in ("points", "first", "last", "bytes")]
+            if any(type(fact) is not int for fact in facts) or facts[3] < 1:
+                return False
+            # As many different numbers as points lie from the first to the last.
+            if not (last < facts[1] and 0 < facts[0] <= facts[2] - facts[1] + 1):
+                return False
+            last = facts[2]
+        return (
+            set(manifest) == _MANIFEST
+            and _kinds(features) == features
+            and require_integer(size, "shard_size", least=1) == size
+            and isinstance(manifest["attrs"], dict)
+            and isinstance(shards, list)
+            and isinstance(manifest["complete"], bool)
+            and -(2**63) <= (shards[0]["first"] if shards else 0)
+            and last < 2**63
+        )
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
@@ -839,6 +894,12 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 def _as_bytes(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(manifest | {"digest": _digest(manifest)}, indent=1).encode()
+
+
+def _digest_of_shards(manifest: Mapping[str, Any]) -> bytes:
+    """Return the SHA-256 of the points and values of shards, however Parquet has stored them."""
+    facts = [{key: shard[key] for key in shard if key != "bytes"} for shard in manifest["shards"]]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest().encode()
 
 
 def _fingerprint(manifest: Mapping[str, Any]) -> bytes:
@@ -889,10 +950,11 @@ def _write_table(
     )
 
 
-def _facts(path: Path, ids: np.ndarray) -> dict[str, int]:
+def _facts(path: Path, shard: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return what the manifest says of a shard."""
+    ids, sums = shard["point"], json.dumps(_sums(shard)).encode()
     facts = {"points": len(ids), "first": int(ids[0]), "last": int(ids[-1])}
-    return facts | {"bytes": path.stat().st_size}
+    return facts | {"bytes": path.stat().st_size, "sums": hashlib.sha256(sums).hexdigest()}
 
 
 def _sums(columns: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
@@ -938,13 +1000,20 @@ def _open_shard(folder: Path, manifest: Mapping[str, Any], number: int) -> pq.Pa
         names = ", ".join(found.names)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise ValueError(f"{path} is not a readable shard: {error}; {_CURE}") from None
-    place = (found.metadata or {}).get(_KEY)
+    meta = found.metadata or {}
+    place, sums = meta.get(_KEY), hashlib.sha256(meta.get(_SUMS, b"")).hexdigest()
     if not found.equals(expected) or place != expected.metadata[_KEY]:
         file.close()
         what = "another place" if found.equals(expected) else f"columns {names}"
         raise ValueError(
             f"{path} is a foreign file: it has {what}, expected shard {number} of this folder "
             f"with columns {', '.join(expected.names)}; {_CURE}"
+        )
+    if facts.get("sums", sums) != sums:  # which manifests of earlier versions do not have
+        file.close()
+        raise ValueError(
+            f"{path} was altered: it holds values of another run, which differ from the checksums "
+            f"in the manifest; {_CURE}"
         )
     if (rows := file.metadata.num_rows) != facts["points"] or size != facts["bytes"]:
         file.close()

@@ -8,7 +8,8 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
+from scipy.spatial import cKDTree
 
 import cookbook_utils.graph as graph_module
 from cookbook_utils.graph import neighbor_graph, smooth_features, smooth_shards
@@ -562,3 +563,49 @@ def test_shards_refuse(tmp_path, points):
         smooth_shards(gaps, target, alpha=0.5, hops=1)
     with pytest.raises(FileNotFoundError, match="not a folder of shards"):
         smooth_shards(tmp_path / "nothing", target, alpha=0.5, hops=1)
+
+
+def test_a_result_of_other_features_is_not_taken_for_this_one(tmp_path):
+    options = {"alpha": 0.5, "hops": 1, "k": 2}
+    for seed in (0, 1):
+        source = tmp_path / f"source {seed}"
+        with ShardWriter(source, {"dynamic": ["a"]}) as writer:
+            at = np.arange(9)
+            features = np.random.default_rng(seed).normal(size=(9, 1))
+            writer.append(at, at / 1000, at / 1000, dynamic=features)
+    target = smooth_shards(tmp_path / "source 0", tmp_path / "target", **options)
+    assert smooth_shards(tmp_path / "source 0", target, **options) == target
+    with pytest.raises(ValueError, match="already holds shards with other attrs"):
+        smooth_shards(tmp_path / "source 1", target, **options)
+
+
+def test_a_crowd_at_one_place_is_not_looked_at_for_each_of_its_points(monkeypatch):
+    """Points at one place were compared pair by pair, for hours where there are a million."""
+    in_trees = []
+
+    class Counting(cKDTree):
+        def __init__(self, places, **options):
+            in_trees.append(len(places))
+            super().__init__(places, **options)
+
+    monkeypatch.setattr("scipy.spatial.cKDTree", Counting)
+    longitude = np.random.default_rng(0).permutation(np.repeat([20.0, 20.1, 20.2], [500, 3, 1]))
+    graph = neighbor_graph(longitude, np.full(504, 69.6), k=4, bandwidth=1e8)
+    assert in_trees == [5 + 3 + 1]
+    assert np.all(graph.diagonal() == 0) and np.all(np.diff(graph.indptr) == 4)
+    assert np.all(np.diff(graph.indices.reshape(-1, 4), axis=1) > 0)
+    found = np.sort(np.abs(longitude[graph.indices.reshape(-1, 4)] - longitude[:, None]), axis=1)
+    everyone = np.sort(np.abs(longitude - longitude[:, None]), axis=1)[:, 1:5]
+    np.testing.assert_array_equal(found, everyone)
+
+
+def test_weights_of_int8_are_added_up_in_more_than_int8():
+    twice = coo_array((np.array([100, 100, 1], np.int8), ([0, 0, 1], [1, 1, 0])), (2, 2))
+    smoothed = smooth_features(np.eye(2), twice, alpha=0, hops=1, normalize=False)
+    np.testing.assert_array_equal(smoothed, [[0, 200], [1, 0]])
+
+
+def test_weights_whose_sum_is_not_finite():
+    graph = csr_array(np.array([[0, 1e308, 1e308], [1, 0, 0], [1, 0, 0]]))
+    with pytest.raises(ValueError, match="have a finite sum, got up to 1e"):
+        smooth_features(np.eye(3), graph, alpha=0.5, hops=1)

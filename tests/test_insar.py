@@ -504,3 +504,12 @@ def test_the_reader_of_real_points_goes_by_the_registry(tmp_path, archive, monke
     archive.rename(tmp_path / "ustica" / "a.zip")
     options = {"dataset": "ustica", "file": "a.zip", "folder": tmp_path.as_uri()}
     assert read("EGMSReader", **options).sizes["point"] == 2
+
+
+@pytest.mark.parametrize("variables", [5, {"height": 3}, [{}]])
+def test_points_whose_variables_are_described_in_another_way(tmp_path, variables):
+    features = {"displacement": ["2020-01-01"], "static": ["height"]}
+    with ShardWriter(tmp_path, features, attrs={"variables": variables}) as writer:
+        writer.append([0], [20], [69], displacement=[[0]], static=[[1]])
+    with pytest.raises(ValueError, match="variables in its attrs must be a mapping"):
+        open_points(tmp_path)

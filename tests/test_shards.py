@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -483,3 +484,122 @@ def test_nothing_temporary_is_left(folder):
         "manifest.json",
         *(f"shard-0000{i}.parquet" for i in range(5)),
     ]
+
+
+# -- another run of the same size -------------------------------------------------------------
+
+
+def write_other(folder):
+    """Write points with the numbers, places and names of those of `folder`, but other features."""
+    with ShardWriter(folder, FEATURES, shard_size=7) as writer:
+        ids = np.arange(30)
+        writer.append(ids, ids / 1000, -ids / 1000, **make_values(ids + 1))
+    return folder
+
+
+def test_labels_of_the_folder_that_stood_here_before(folder):
+    write_labels(folder, "found", [(np.arange(30), np.arange(30))])
+    for path in [*folder.glob("shard-*"), folder / "manifest.json"]:
+        path.unlink()
+    write_other(folder)
+    with pytest.raises(ValueError, match="with other features"):
+        read_labels(folder, "found")
+    for path in [*folder.glob("shard-*"), folder / "manifest.json"]:
+        path.unlink()
+    write(folder, 30)
+    assert read_labels(folder, "found").values.tolist() == list(range(30))
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_labels_of_an_earlier_version_are_compared_by_point(folder, tmp_path, step):
+    target = write(tmp_path / "target", 30, step=step)
+    table = pq.read_table(write_labels(folder, "found", [(np.arange(30), np.arange(30))]))
+    meta = {key: value for key, value in table.schema.metadata.items() if key != b"shards"}
+    pq.write_table(table.replace_schema_metadata(meta), target / "labels-found.parquet")
+    if step == 1:
+        assert read_labels(target, "found").values.tolist() == list(range(30))
+    else:
+        with pytest.raises(ValueError, match="labels of other points"):
+            read_labels(target, "found")
+
+
+def test_a_shard_of_another_run(folder, tmp_path):
+    other = write_other(tmp_path / "other")
+    shutil.copy(other / "shard-00001.parquet", folder)
+    with pytest.raises(ValueError, match="shard-00001.parquet was altered.* another run"):
+        PointShards(folder)
+
+
+def test_shards_that_are_written_anew_while_they_are_open(folder):
+    shards = PointShards(folder)
+    shutil.rmtree(folder)
+    write_other(folder)
+    with pytest.raises(ValueError, match="was altered.* another run"):
+        shards.read("dynamic")
+
+
+@pytest.mark.parametrize("key", ["points", "first", "last", "bytes"])
+@pytest.mark.parametrize("value", [-1, 2.5, "1", None, 10**30])
+def test_a_manifest_without_a_digest_and_with_numbers_that_cannot_be(folder, key, value):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["digest"]
+    manifest["shards"][1][key] = value
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="manifest.json was altered|is cut short"):
+        PointShards(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"features": {"dynamic": "abc"}}, {"features": 5}, {"shard_size": "7"}, {"attrs": []},
+        {"shards": [{}]}, {"shards": 5}, {"complete": 1},
+    ],
+)  # fmt: skip
+def test_a_manifest_without_a_digest_and_with_parts_of_other_types(folder, change):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["digest"]
+    (folder / "manifest.json").write_text(json.dumps(manifest | change))
+    for call in (PointShards, lambda path: ShardWriter(path, FEATURES, shard_size=7)):
+        with pytest.raises(ValueError, match="manifest.json was altered"):
+            call(folder)
+
+
+# -- what cannot be written -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["points", "self"])
+def test_kinds_that_append_could_not_tell_from_its_own_parameters(tmp_path, kind):
+    with pytest.raises(ValueError, match=f"a word other than .*{kind}"):
+        ShardWriter(tmp_path, {kind: ["a"]})
+
+
+def test_two_features_of_one_name(tmp_path):
+    with pytest.raises(ValueError, match="none twice"):
+        ShardWriter(tmp_path, {"static": ["height", "height"]})
+
+
+def test_numbers_that_fall_by_more_than_their_type_holds(tmp_path):
+    writer = ShardWriter(tmp_path, {"static": ["height"]})
+    with pytest.raises(ValueError, match="must rise strictly"):
+        writer.append([2**63 - 1, -(2**63)], [0, 0], [0, 0], static=[[0], [0]])
+    with writer:
+        writer.append([-(2**63), 2**63 - 1], [0, 0], [0, 0], static=[[0], [0]])
+    assert PointShards(tmp_path).read("point").tolist() == [-(2**63), 2**63 - 1]
+
+
+@pytest.mark.parametrize("place", [(np.nan, 0), (0, np.inf), (1e9, 0), (0, 91), (-181, 0)])
+def test_places_that_are_not_on_the_earth(tmp_path, place):
+    writer = ShardWriter(tmp_path / "new", {"static": ["height"]})
+    longitude, latitude = place
+    with pytest.raises(ValueError, match="must be finite|must lie between"):
+        writer.append([0], [longitude], [latitude], static=[[0]])
+    assert not (tmp_path / "new").exists()
+
+
+def test_labels_of_points_for_a_folder_without_any(tmp_path):
+    with ShardWriter(tmp_path, FEATURES):
+        pass
+    with pytest.raises(ValueError, match="has no points"):
+        write_labels(tmp_path, "found", [([1], [0])])
+    assert not list(tmp_path.glob("labels-*"))
