@@ -226,6 +226,11 @@ def _require_entry(entry: Any, what: str) -> None:
         raise ValueError(f"{what}: user_parameters must be empty, got {entry['user_parameters']}")
     _require_kind(entry.setdefault("output_instance", ""), str, f"{what}: output_instance")
     _refuse_templates([entry["kwargs"], entry["metadata"]], what)
+    if unknown := [name for name in entry["kwargs"] if name not in _FACTS]:
+        raise ValueError(
+            f"{what}: kwargs must be among {', '.join(_FACTS)}, got {unknown[0]!r}"
+            f"{did_you_mean(str(unknown[0]), _FACTS)}"
+        )
     require_facts(entry["kwargs"], what)
 
 
@@ -385,6 +390,7 @@ _FACTS: dict[str, Callable[[Any, str], Any]] = {
     "maps": _require_maps,
     "year": require_integer,
     "fill": require_number,
+    "chunks": lambda value, what: None,  # which `open_geotiffs` checks against a file
     "chunk": lambda value, what: require_integer(value, what, least=1),
 }
 

@@ -32,13 +32,25 @@ def as_path(value: Any, name: str) -> Path:
     TypeError
         If it is neither text nor a path.
     ValueError
-        If it is empty or holds a null character.
+        If it is empty or holds characters that no path has.
+    OSError
+        If it is too long, or lies in a folder that may not be read.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name} must be a path, got {type(value).__name__}")
     text = os.fspath(value)
     if not text or "\0" in text:
         raise ValueError(f"{name} must be a path, got {text!r}")
+    try:
+        os.stat(text)
+    except UnicodeError:
+        raise ValueError(
+            f"{name} must be a path in characters of this system, got {text!r}"
+        ) from None
+    except OSError as error:
+        # All others end in a message of whoever reads or writes there.
+        if error.errno in (errno.ENAMETOOLONG, errno.EACCES):
+            raise OSError(f"{name} {text!r} cannot be looked up: {error.strerror}") from None
     return Path(text)
 
 
@@ -109,6 +121,8 @@ def claim(path: Path, *, wait: float | None = None) -> Iterator[Claim]:
     OSError
         If the folder cannot be written.
     """
+    if path.name in ("", ".."):
+        raise IsADirectoryError(f"{str(path)!r} must name a file or folder to write, got no name")
     claimed = Claim(path)
     made = [folder for folder in path.parents if not folder.exists()]
     try:

@@ -49,6 +49,7 @@ class _Header(NamedTuple):
     transform: tuple[float, ...]
     crs: Any
     dtype: str
+    tags: dict[str, str]
 
 
 def open_geotiffs(files: Sequence[File], kind: Kind, chunks: Any) -> xr.DataArray:
@@ -67,7 +68,7 @@ def open_geotiffs(files: Sequence[File], kind: Kind, chunks: Any) -> xr.DataArra
         header = _read_header(file, kind)
         _require_one_grid(file.path, header, files[0].path, first or header)
         first = first or header
-        opened.append(_open(file, header, chunks))
+        opened.append(_open(file, header, kind.n_bands, chunks))
     return xr.concat(
         opened, "band", coords="minimal", compat="override", join="exact", combine_attrs="override"
     )
@@ -86,11 +87,15 @@ def _read_header(file: File, kind: Kind) -> _Header:
             # Env sends GDAL's warnings to the log, not to stderr.
             with rasterio.Env(), rasterio.open(path, driver="GTiff") as source:
                 header = _Header(
-                    source.shape, tuple(source.transform)[:6], source.crs, source.dtypes[0]
+                    source.shape,
+                    tuple(source.transform)[:6],
+                    source.crs,
+                    source.dtypes[0],
+                    source.tags(),
                 )
                 _require_kind(path, source, header, kind)
                 _require_whole(file, source, size)
-    except (RasterioError, CRSError, OSError) as error:
+    except (RasterioError, CRSError, OSError, UnicodeDecodeError) as error:
         if isinstance(error, _DamagedError):
             raise OSError(str(error)) from None
         raise OSError(f"{path} is not a readable GeoTIFF ({error}); {file.cure}") from None
@@ -117,8 +122,35 @@ def _require_kind(path: Path, source: Any, header: _Header, kind: Kind) -> None:
             f"{path} must be georeferenced, with a CRS and rows from west to east, got the CRS "
             f"{source.crs} and the transform {header.transform}"
         )
-    if not np.isfinite(header.transform).all():
-        raise ValueError(f"{path} must have a finite grid, got the transform {header.transform}")
+    for first, step, size in zip(header.transform[2::3], (a, e), source.shape[::-1], strict=True):
+        last = first + step * size
+        # Pixels that are too small have the same coordinates as their neighbors.
+        if not np.isfinite([first, last]).all() or abs(step) <= np.spacing(
+            max(map(abs, (first, last)))
+        ):
+            raise ValueError(
+                f"{path} must have a grid of finite coordinates that differ from pixel to pixel, "
+                f"got the transform {header.transform}"
+            )
+    _refuse_other_meanings(path, source)
+
+
+def _refuse_other_meanings(path: Path, source: Any) -> None:
+    """Raise ValueError if pixels are numbers of colors, or are missing by more than their value."""
+    from rasterio.enums import ColorInterp, MaskFlags
+
+    if ColorInterp.palette in source.colorinterp:
+        raise ValueError(
+            f"{path} must hold measured values or labels, got numbers of colors in a palette: "
+            "convert it without the palette"
+        )
+    if any(
+        {MaskFlags.per_dataset, MaskFlags.alpha} & set(enums) for enums in source.mask_flag_enums
+    ):
+        raise ValueError(
+            f"{path} must mark missing pixels by the nodata value, got a mask or a band of "
+            "transparency: write the nodata value where it says that pixels are missing"
+        )
 
 
 def _require_whole(file: File, source: Any, size: int) -> None:
@@ -179,26 +211,30 @@ def _require_one_grid(path: Path, header: _Header, first: Path, expected: _Heade
             )
 
 
-def _open(file: File, header: _Header, chunks: Any) -> xr.DataArray:
-    """Return one file as a lazy array: its coordinates from rioxarray, its pixels from Dask."""
+def _open(file: File, header: _Header, n_bands: int, chunks: Any) -> xr.DataArray:
+    """Return one file as a lazy array on its grid, with its tags as attributes.
+
+    rioxarray would make coordinates and dimensions of some tags.
+    """
     import dask.array as da
-    import rasterio
-    import rioxarray
+    from rasterio import Affine
+    from rioxarray.rioxarray import affine_to_coords
 
     status = file.path.stat()
-    with rasterio.Env():
-        array = rioxarray.open_rasterio(file.path, driver="GTiff")
     dtype = np.dtype(header.dtype)
+    transform = Affine(*header.transform)
+    height, width = header.shape
     pixels = da.map_blocks(
         _read_block,
         file=file,
         status=(status.st_size, status.st_mtime_ns),
-        chunks=_chunks(chunks, array.shape, dtype),
+        chunks=_chunks(chunks, (n_bands, height, width), dtype),
         dtype=dtype,
         meta=np.empty((0, 0, 0), dtype),
     )
-    array.close()
-    return array.copy(data=pixels)
+    coords = {"band": np.arange(1, n_bands + 1), **affine_to_coords(transform, width, height)}
+    array = xr.DataArray(pixels, coords, ("band", "y", "x"), attrs=header.tags)
+    return array.rio.write_crs(header.crs).rio.write_transform(transform)
 
 
 def _read_block(*, file: File, status: tuple[int, int], block_info: Any) -> np.ndarray:

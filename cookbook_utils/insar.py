@@ -69,6 +69,7 @@ MAX_DISPLACEMENT = 5000.0
 of a wavelength, 14 mm, which makes 4.2 m in the five years of a delivery."""
 MAX_DATES = 100_000
 """Dates of a series on regular dates, at most: every hour of eleven years."""
+_MOST_YEARS = 290  # from first to last date; spans of time in nanoseconds have 292
 _RENAMED = {"height_ortho": "height"}  # as deliveries of 2018-2022 and 2020-2024 say it
 _RESERVED = ("displacement", "filled_fraction", "point", "regime", "time")  # have a meaning here
 _POINTS = 4096  # filled at a time
@@ -166,7 +167,8 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     if not series:
         raise ValueError(f"{path}: its CSV holds no points, only a header")
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    joined["pid"] = joined["pid"].astype(str)
+    # As around the names of columns, and with the mark that editors put before a file's start.
+    joined["pid"] = np.char.strip(joined["pid"].astype(str), " \t\ufeff")
     displacement = np.concatenate(series)
     _require_points(path, joined)
     _require_displacement(path, joined["pid"], dates, displacement)
@@ -517,9 +519,9 @@ def fill_gaps(
     TypeError
         If `points` is not a Dataset, or the displacements no real numbers or the times no dates.
     ValueError
-        If there is no displacement (point, time), the dates do not rise, a displacement is
-        infinite or too large for float32 (on compute, if it is lazy), or an option is not as
-        described.
+        If there is no displacement (point, time), the dates do not rise or span more than 290
+        years, a displacement is infinite or too large for float32 (on compute, if it is lazy), or
+        an option is not as described.
 
     References
     ----------
@@ -539,6 +541,11 @@ def fill_gaps(
     displacement = displacement_of(points)
     require_rising_time(points, "points")
     before = points["time"].to_index()
+    if before[-1].year - before[0].year > _MOST_YEARS:
+        raise ValueError(
+            f"the times of points must lie within {_MOST_YEARS} years, got {before[0]} to "
+            f"{before[-1]}"
+        )
     after = before
     if every is not None:
         if (n := (before[-1] - before[0]) // every + 1) > MAX_DATES:

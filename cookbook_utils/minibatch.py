@@ -461,9 +461,8 @@ def _present(batch: Batch, n_missing: int) -> np.ndarray:
 
 
 def _scaled(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    x = features - mean.astype(np.float32)
-    x /= scale.astype(np.float32)
-    return x
+    # In float64: a difference or a scale may lie beyond the range of float32.
+    return ((features - mean) / scale).astype(np.float32)
 
 
 def _start(sample: np.ndarray, n_clusters: int, init: Any, seed: int) -> Any:

@@ -17,7 +17,9 @@ generator of its own: the package draws from NumPy's global one, which other thr
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -127,7 +129,8 @@ class ReservoirEmbedding:
                 f"{centered.shape}"
             )
         scale = float(centered.std())
-        if scale == 0:
+        # The mean of equal values is rounded, which leaves a little of them.
+        if scale <= 4 * np.finfo(float).eps * np.abs(np.asarray(series)).max():
             raise ValueError("every series is constant, so there is nothing to embed")
         self.scale_ = scale
         self.internal_weights_, self.input_weights_ = _draw_reservoir(self.seed)
@@ -266,7 +269,8 @@ class ReservoirEmbedding:
             return cls._from_arrays(arrays)
         except (
             ValueError, TypeError, KeyError, EOFError, SyntaxError, NotImplementedError,
-            RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
+            RuntimeError, MemoryError, OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+            struct.error,
         ) as error:  # fmt: skip
             raise ValueError(
                 f"{path} is damaged, or not an embedding that ReservoirEmbedding.save wrote: "

@@ -381,3 +381,8 @@ def test_an_argument_of_fetch_of_another_type(arguments, message):
 def test_fetch_of_a_name_that_is_nearly_right(name, guess):
     with pytest.raises(ValueError, match=f"did you mean '{guess}'"):
         fetch(*name)
+
+
+@pytest.mark.parametrize("name", ["self", "reader", "metadata", "output_instance", "yaer"])
+def test_an_argument_that_no_reader_has(path, name):
+    refused(write(path, **{name: 1}), f"the entry 'lake': kwargs must be among .*, got '{name}'")

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_origin
 
 from cookbook_utils import datasets
@@ -505,6 +506,9 @@ def every_band(band_file, values, **options):
         ({"transform": Affine(-150, 0, 9e5, 0, -150, 9e5)}, "must be georeferenced"),
         ({"transform": Affine(np.nan, 0, 9e5, 0, -150, 9e5)}, "must be georeferenced"),
         ({"nodata": 0}, "must have the nodata value of the catalog, -9999, got 0"),
+        ({"transform": Affine(1e307, 0, 9e5, 0, -1e307, 9e5)}, "must have a grid of finite"),
+        ({"transform": Affine(1e-300, 0, 9e5, 0, -150, 9e5)}, "must have a grid of .* differ"),
+        ({"transform": Affine(150, 0, 9e5, 0, -1e-10, 9e5)}, "must have a grid of .* differ"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -512,6 +516,54 @@ def test_files_that_agree_on_no_place_or_on_another_nodata(band_file, options, m
     every_band(band_file, np.ones((1, 40, 30), "int16"), **options)
     with pytest.raises(ValueError, match=rf"B1\.tif {message}"):
         open_catalog().landsat_5_small.read()
+
+
+def with_palette(file):
+    file.write_colormap(1, {0: (0, 0, 0), 1: (255, 255, 255)})
+
+
+def with_mask(file):
+    file.write_mask(np.eye(40, 30, dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (with_palette, {"photometric": "palette"}, "got numbers of colors in a palette"),
+        (with_mask, {}, "must mark missing pixels by the nodata value, got a mask"),
+    ],
+)
+@pytest.mark.parametrize("internal", [True, False])
+def test_pixels_that_are_colors_or_masked(band_file, change, options, message, internal):
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal),
+        rasterio.open(
+            band_file, "w", driver="GTiff", count=1, height=40, width=30, dtype="uint8",
+            crs="EPSG:32611", transform=GRID, **options,
+        ) as file,
+    ):  # fmt: skip
+        file.write(np.ones((1, 40, 30), "uint8"))
+        change(file)
+    with pytest.raises(ValueError, match=message):
+        open_geotiffs([File(band_file, "make it")], Kind(1, ("uint8",), 255), -1)
+
+
+def test_a_band_of_transparency(band_file):
+    write_tiff(band_file, np.ones((2, 40, 30), "uint8"))
+    with rasterio.open(band_file, "r+") as file:
+        file.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+    with pytest.raises(ValueError, match="got a mask or a band of transparency"):
+        open_geotiffs([File(band_file, "make it")], Kind(2, ("uint8",), 255), -1)
+
+
+def test_tags_of_another_format_make_no_dimension(band_file):
+    """Files that were NetCDF say so in tags, of which rioxarray makes a coordinate."""
+    values = np.ones((1, 40, 30), "int16")
+    tags = {"NETCDF_DIM_EXTRA": "{time}", "NETCDF_DIM_time_VALUES": "{5}",
+            "NETCDF_DIM_time_DEF": "{1,6}"}  # fmt: skip
+    every_band(band_file, values, tags=tags)
+    scene = open_catalog().landsat_5_small.read()
+    assert scene.dims == ("band", "y", "x") and scene.shape == (6, 40, 30)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "float64", "complex64"])

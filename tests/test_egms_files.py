@@ -150,3 +150,13 @@ def test_damaged_bytes_are_found_or_do_not_matter(archive, compression):
             assert read_egms(archive).equals(expected)
         except ValueError as error:
             assert str(archive) in str(error)
+
+
+def test_spaces_and_marks_around_a_pid_are_no_part_of_it(csv):
+    header, first, second = CSV.splitlines()
+    csv.write_text(f"{header}\n\ufeff {first.replace('a1', 'a1 ')}\n{second}\n")
+    assert read_egms(csv).pid.values.tolist() == ["a1", "b2"]
+    csv.write_text(f"{header}\n{first}\n{first.replace('a1', 'a1 ')}\n")
+    refused(csv, "the column pid has 'a1' 2 times")
+    csv.write_text(f"{header}\n{first.replace('a1', ' ')}\n")
+    refused(csv, "have an empty pid")

@@ -92,6 +92,31 @@ def test_paths_are_checked(value, error):
         PointShards(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ("x" * 300, OSError, "folder '/.*x' cannot be looked up: File name too long"),
+        ("\ud800", ValueError, "folder must be a path in characters of this system"),
+    ],
+)
+@pytest.mark.parametrize(
+    "use", [PointShards, lambda folder: ShardWriter(folder, {"static": ["height"]})]
+)
+def test_paths_that_no_file_can_have(tmp_path, use, value, error, message):
+    with pytest.raises(error, match=message):
+        use(f"{tmp_path}/{value}")
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_what_has_no_name_cannot_be_written(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IsADirectoryError, match="must name a file or folder to write"):
+        with replacing(Path(path)):
+            pass
+    assert not names(tmp_path)
+
+
 # -- scratch space ----------------------------------------------------------------------------
 
 

@@ -513,3 +513,11 @@ def test_points_whose_variables_are_described_in_another_way(tmp_path, variables
         writer.append([0], [20], [69], displacement=[[0]], static=[[1]])
     with pytest.raises(ValueError, match="variables in its attrs must be a mapping"):
         open_points(tmp_path)
+
+
+@pytest.mark.parametrize("step", [None, "3650D"])
+def test_dates_that_no_span_of_time_joins(step):
+    time = np.array(["1680-01-01", "2261-01-01"], "datetime64[ns]")
+    points = xr.Dataset({"displacement": (("point", "time"), [[0.0, 1.0]])}, {"time": time})
+    with pytest.raises(ValueError, match="must lie within 290 years, got 1680-01-01"):
+        fill_gaps(points, step=step)

@@ -589,3 +589,21 @@ def test_labels_that_a_file_made_floats_are_labels():
     points = xr.Dataset({"displacement": (("point", "time"), np.ones((3, 2)))}, named)
     for labels in ([0, np.nan, 1.0], xr.DataArray([0.0, np.nan, 1.0], dims="point")):
         assert displacement_profiles(points, labels)["count"].values.tolist() == [1, 1]
+
+
+def test_features_whose_scale_is_beyond_float32(tmp_path):
+    """A rare feature near the smallest float32 has a standard deviation that float32 lacks."""
+    x = np.zeros((4000, 1), np.float32)
+    x[::500] = np.finfo(np.float32).smallest_subnormal
+    shards = write(tmp_path, np.repeat(x, 3, axis=1))
+    result = fit(shards, 2)
+    assert 0 < result.scale[0] < np.finfo(np.float32).smallest_subnormal
+    found = labeled(shards, result)
+    assert np.unique(found[::500]).size == 1
+    assert adjusted_rand_score(x[:, 0] > 0, found) == 1
+
+
+def test_centers_are_as_exact_as_float64_far_from_zero(tmp_path):
+    x = np.repeat(np.array([[1e9], [1e9 + 1024]], np.float32), 400, axis=0)
+    result = fit(write(tmp_path, np.repeat(x, 3, axis=1)), 2)
+    np.testing.assert_allclose(np.sort(result.centers[:, 0]), x[[0, -1], 0], rtol=0, atol=0.1)

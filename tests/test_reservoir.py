@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -206,6 +207,16 @@ def test_a_file_cut_anywhere_is_refused(saved):
     for size in [0, 1, 30, *np.linspace(100, len(whole) - 1, 15, dtype=int)]:
         saved.write_bytes(whole[:size])
         assert_refused(saved)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_file_that_claims_to_be_packed_in_another_way_is_refused(saved, method):
+    whole = bytearray(saved.read_bytes())
+    for start, at in ((b"PK\3\4", 8), (b"PK\1\2", 10)):  # the method of each header
+        for found in re.finditer(re.escape(start), bytes(whole)):
+            whole[found.start() + at] = method
+    saved.write_bytes(whole)
+    assert_refused(saved)
 
 
 def test_no_flipped_bit_gets_through(saved, series):
@@ -547,3 +558,13 @@ def test_shards_take_a_step_of_any_kind(tmp_path, gappy):
     one = embed_shards(source, tmp_path / "one", n_features=4, step="12D")
     two = embed_shards(source, tmp_path / "two", n_features=4, step=pd.Timedelta("12D"))
     np.testing.assert_array_equal(*(PointShards(f).read("dynamic") for f in (one, two)))
+
+
+@pytest.mark.parametrize("levels", [[0.1] * 30, np.arange(1, 31) / 10, np.logspace(-8, 8, 30)])
+def test_constant_series_whose_mean_is_rounded(levels):
+    series = np.repeat(np.asarray(levels)[:, np.newaxis], 61, axis=1)
+    with pytest.raises(ValueError, match="every series is constant"):
+        ReservoirEmbedding(6).fit(series)
+    moving = series.copy()
+    moving[:, 1::2] += 1e-6 * series.max()
+    ReservoirEmbedding(6).fit(moving)
