@@ -598,7 +598,7 @@ def test_features_whose_scale_is_beyond_float32(tmp_path):
     shards = write(tmp_path, np.repeat(x, 3, axis=1))
     result = fit(shards, 2)
     assert 0 < result.scale[0] < np.finfo(np.float32).smallest_subnormal
-    found = labeled(shards, result)
+    found, _ = labeled(shards, result)
     assert np.unique(found[::500]).size == 1
     assert adjusted_rand_score(x[:, 0] > 0, found) == 1
 
