@@ -276,7 +276,7 @@ def smooth_shards(
     they are gone at the end however it comes. There the features are ordered by block, since points
     that lie together may be far apart in the shards.
     """
-    from cookbook_utils.shards import PointShards, ShardWriter, digest_of
+    from cookbook_utils.shards import PointShards, ShardWriter, _digest_of
 
     _check_smoothing(alpha, hops, normalize)
     require_integer(block_size, "block_size", least=1)
@@ -292,7 +292,7 @@ def smooth_shards(
     links = _checked_links(k, bandwidth, weights, symmetric)
     smoothing = {"alpha": float(alpha), "hops": int(hops), "normalize": bool(normalize)} | links
     # A run that goes on, or finds its result, must be of the same values: else it is refused.
-    smoothing["source"] = digest_of(source, names)
+    smoothing["source"] = _digest_of(source, names)
     attrs = source.attrs | {"smoothing": smoothing}
 
     def write() -> ShardWriter:

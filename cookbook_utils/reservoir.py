@@ -42,7 +42,7 @@ from cookbook_utils._conventions import dates_of, mask_and_float, step_of
 from cookbook_utils._files import as_path
 from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.insar import fill_gaps
-from cookbook_utils.shards import PointShards, ShardWriter, digest_of
+from cookbook_utils.shards import PointShards, ShardWriter, _digest_of
 
 N_UNITS, CONNECTIVITY = 100, 0.3
 SPECTRAL_RADIUS, INPUT_SCALING, RIDGE = 0.99, 0.05, 10.0
@@ -446,7 +446,7 @@ def embed_shards(
     # A run that goes on must be of the same values by the same matrices: else it is refused here.
     embedded = [kind for kind in ("displacement", "static") if kind in source.features]
     digests = {
-        "source": digest_of(source, embedded),
+        "source": _digest_of(source, embedded),
         "matrices": _digest(embedding._arrays()),
     }
     kinds = {"dynamic": [f"{representation}_{i:02}" for i in range(n_features)]}

@@ -583,7 +583,7 @@ def is_test(points: Any, *, test_fraction: float = 0.2, seed: int = 0) -> np.nda
     return (h >> np.uint64(11)) * 2.0**-53 < test_fraction
 
 
-def digest_of(shards: PointShards, kinds: Iterable[str]) -> str:
+def _digest_of(shards: PointShards, kinds: Iterable[str]) -> str:
     """Return the SHA-256 of points and kinds of features, however many shards hold them."""
     kinds = list(kinds)
     totals = {column: hashlib.sha256() for column in (*COORDINATES, *kinds)}
