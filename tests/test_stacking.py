@@ -380,7 +380,7 @@ def test_labels_that_declare_their_nodata_value(nodata):
 
 def test_the_template_may_write_its_crs_otherwise():
     scene = make_scene()
-    template = scene.rio.write_crs("+proj=utm +zone=11 +datum=WGS84 +units=m")
+    template = scene.rio.write_crs("EPSG:32611+5773")  # with a vertical part
     samples = stack_pixels(scene)
     labels = np.arange(samples.sizes["pixel"])
     np.testing.assert_array_equal(unstack_labels(labels, samples, template).values.ravel(), labels)
