@@ -31,6 +31,17 @@ SCALE_KEYS = {"scale_factor": 1, "add_offset": 0, "scales": 1, "offsets": 0}
 rioxarray writes the last two, one number for each band, where bands differ.
 """
 
+_UNITS = {
+    **dict.fromkeys(("m", "metre", "meter"), ("length", 1.0)),
+    **dict.fromkeys(("km", "kilometre", "kilometer"), ("length", 1000.0)),
+    **dict.fromkeys(("ft", "foot", "feet", "us survey foot", "us ft"), ("length", 0.3048)),
+    **dict.fromkeys(("°", "degree", "degree east", "degree north"), ("angle", np.pi / 180)),
+    **dict.fromkeys(("degrees east", "degrees north"), ("angle", np.pi / 180)),
+    **dict.fromkeys(("grad", "gon"), ("angle", np.pi / 200)),
+    **dict.fromkeys(("rad", "radian"), ("angle", 1.0)),
+}
+"""Units of coordinates, in the singular, in meters or radians; others are not judged."""
+
 GRID_TOLERANCE = 1e-3
 """Fraction of a pixel by which coordinates of equal grids may differ, as files round them."""
 
@@ -165,7 +176,8 @@ def as_labels(
     Parameters
     ----------
     labels
-        Labels from 0 to 254. Missing: NaN, 255, or the nodata value that the array declares.
+        Labels from 0 to 254. Missing: NaN, 255, or the nodata value that the array declares; not
+        255 beside another one, which could be a class.
     what
         Name for them in error messages.
     dims, allow_extra
@@ -208,7 +220,15 @@ def without_single_band(labels: Any) -> Any:
 
 
 def labels_of(values: np.ndarray, what: str, nodata: Sequence[float] = ()) -> np.ndarray:
-    """Return an array of labels in uint8, 255 where NaN, 255 or nodata, or raise ValueError."""
+    """Return an array of labels in uint8, 255 where NaN, 255 or nodata, or raise ValueError.
+
+    A 255 beside another nodata value is no label: it may be a class, which no map can hold.
+    """
+    if nodata and MISSING_LABEL not in nodata and (values == MISSING_LABEL).any():
+        raise ValueError(
+            f"{what} must be whole numbers from 0 to {MISSING_LABEL - 1}, got {MISSING_LABEL}, "
+            f"while their nodata value is {nodata[0]}: set it to that where missing, or renumber"
+        )
     missing = equals_nodata(values, (*nodata, MISSING_LABEL))
     present = values[~missing]
     whole = present.dtype.kind != "f" or (present == np.floor(present)).all()
@@ -466,7 +486,8 @@ def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
     Raises
     ------
     ValueError
-        If it cannot be read.
+        If it cannot be read, or ``units`` of x or y name another unit than that of the CRS, such as
+        km for m, or the scan angles of a geostationary satellite.
     """
     import pyproj
     import rasterio.errors
@@ -474,11 +495,49 @@ def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
 
     try:
         crs = array.rio.crs
-        return None if crs is None else pyproj.CRS.from_user_input(crs)
+        crs = None if crs is None else pyproj.CRS.from_user_input(crs)
     except (pyproj.exceptions.CRSError, rasterio.errors.CRSError) as error:
         raise ValueError(
             "spatial_ref must hold a coordinate reference system, got one that cannot be read: "
             "set it with rio.write_crs"
+        ) from error
+    if crs is not None:
+        _require_units_of(crs, array)
+    return crs
+
+
+def _require_units_of(crs: pyproj.CRS, array: xr.DataArray | xr.Dataset) -> None:
+    """Raise ValueError if x or y say that they are in another unit than `crs` counts in."""
+    axes = crs.axis_info
+    kind = "angle" if crs.is_geographic else "length" if crs.is_projected else None
+    for dim in ("x", "y") if axes and kind else ():
+        units = str(array[dim].attrs.get("units", "")) if dim in array.coords else ""
+        unit, size = _UNITS.get(units.lower().replace("_", " ").removesuffix("s"), (None, 0))
+        # A file may say feet where its CRS has US survey feet, 2 parts in a million longer.
+        same_size = abs(size / axes[0].unit_conversion_factor - 1) < 1e-4
+        if unit and not (unit == kind and same_size):
+            raise ValueError(
+                f"the coordinate {dim} must be in the unit of its CRS, {axes[0].unit_name}, got "
+                f"{units!r} in its attributes: convert it and set the new units"
+            )
+
+
+def transformer(source: Any, target: Any) -> pyproj.Transformer:
+    """Return the transformer between two CRSs, x before y, or raise if there is none.
+
+    Raises
+    ------
+    ValueError
+        If no way leads from one to the other, as from the Moon to the Earth.
+    """
+    import pyproj
+
+    try:
+        return pyproj.Transformer.from_crs(source, target, always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        names = [pyproj.CRS.from_user_input(crs).name for crs in (source, target)]
+        raise ValueError(
+            f"crs must be one of the Earth, got no way between {names[0]} and {names[1]}"
         ) from error
 
 

@@ -36,6 +36,8 @@ def check_text(title: Any, names: Any = None) -> None:
         require_integer(number, "each number in names", least=0, most=MISSING_LABEL - 1)
         if not isinstance(name, str):
             raise TypeError(f"names must map label numbers to text, got {name!r} for {number}")
+        if not name.strip():
+            raise ValueError(f"names must not be blank, got {name!r} for {number}")
 
 
 def check_labels(labels: xr.DataArray, *further: Hashable, what: str = "labels") -> xr.DataArray:

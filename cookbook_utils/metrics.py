@@ -50,18 +50,19 @@ def pixel_area_km2(template: xr.DataArray | xr.Dataset) -> xr.DataArray:
     -------
     xarray.DataArray
         In a projected CRS that keeps areas to within `AREA_TOLERANCE` all over the grid, as UTM
-        does, one number, ``|dx · dy|``. In any other one for each pixel (y, x): Web Mercator
-        shows 4 km² for 1 km² at 60° N. In a geographic CRS one for each row (y), since pixels
-        shrink toward the poles: the area between its two parallels on the CRS's ellipsoid,
-        without what would lie beyond a pole.
+        does, one number, ``|dx · dy|``. In any other one for each pixel (y, x), NaN where the
+        projection is not defined: Web Mercator shows 4 km² for 1 km² at 60° N. In a geographic
+        CRS one for each row (y), since pixels shrink toward the poles: the area between its two
+        parallels on the CRS's ellipsoid, without what would lie beyond a pole.
 
     Raises
     ------
     TypeError
         If `template` is not a DataArray or Dataset.
     ValueError
-        If there is no CRS, it is neither projected nor geographic, a latitude is beyond 90°, or
-        the coordinates are fewer than two or not regular.
+        If there is no CRS, it is neither projected nor geographic, a latitude is beyond 90°, the
+        longitudes span more than 360°, or the coordinates are fewer than two, not regular, or in
+        another unit than the CRS.
 
     References
     ----------
@@ -105,6 +106,11 @@ def _pixel_area(template: xr.DataArray | xr.Dataset, what: str) -> xr.DataArray:
         raise ValueError(f"{what} must have a projected or geographic CRS, got {crs.name}")
 
     degrees = 360 / turn
+    if x.size * abs(dx) > turn * (1 + 1e-6):
+        raise ValueError(
+            f"the longitudes of {what} must span 360 degrees at most, got {x.size} pixels of "
+            f"{abs(dx) * degrees:g} degrees, which show some ground twice: leave out those beyond"
+        )
     if np.abs(y * degrees).max() > 90 + 1e-9:
         raise ValueError(
             f"the latitudes of {what} must lie from -90 to 90 degrees, got "
@@ -131,12 +137,13 @@ def _ground_per_map(crs: pyproj.CRS, x: np.ndarray, y: np.ndarray) -> np.ndarray
     """
     import pyproj
 
-    to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    to_geodetic = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    radians = crs.geodetic_crs.axis_info[0].unit_conversion_factor  # some count in grads
     a, e = crs.ellipsoid.semi_major_metre, _eccentricity(crs)
     half = 500 / crs.axis_info[0].unit_conversion_factor
 
     def place(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        lon, lat = np.radians(to_degrees.transform(x, y))
+        lon, lat = radians * np.asarray(to_geodetic.transform(x, y))
         normal = a / np.sqrt(1 - (e * np.sin(lat)) ** 2)
         equatorial = normal * np.cos(lat)
         return np.stack(
@@ -174,7 +181,8 @@ def area_km2(mask: xr.DataArray) -> float:
     TypeError
         If `mask` is not a DataArray of real numbers.
     ValueError
-        If `mask` holds other values, or its grid is none that `pixel_area_km2` takes.
+        If `mask` holds other values, its grid is none that `pixel_area_km2` takes, or a pixel that
+        is 1 lies where the projection is not defined.
 
     Examples
     --------
@@ -188,7 +196,8 @@ def area_km2(mask: xr.DataArray) -> float:
     """
     mask = as_labels(mask, "mask").compute()
     _require_mask(mask.values, "mask")
-    return float(((mask == 1) * _pixel_area(mask, "mask")).sum())
+    water = mask == 1
+    return float((water * _area_under(water, "mask")).sum())
 
 
 def class_areas(labels: xr.DataArray) -> pd.Series:
@@ -211,8 +220,8 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     TypeError
         If `labels` is not a DataArray of real numbers.
     ValueError
-        If `labels` are not whole numbers, hold one that is not among the flags, or their grid is
-        none that `pixel_area_km2` takes.
+        If `labels` are not whole numbers, hold one that is not among the flags, their grid is none
+        that `pixel_area_km2` takes, or a pixel of a class lies where the projection is not defined.
 
     Examples
     --------
@@ -226,9 +235,20 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     """
     labels = as_labels(labels).compute()
     names = _class_names(labels)
-    area = _pixel_area(labels, "labels")
+    area = _area_under(labels != MISSING_LABEL, "labels")
     areas = [float(((labels == number) * area).sum()) for number in names]
     return pd.Series(areas, pd.Index(list(names.values()), name="class"), name="area_km2")
+
+
+def _area_under(counted: xr.DataArray, what: str) -> xr.DataArray:
+    """Return `_pixel_area`, or raise if one of the pixels that are `counted` has none."""
+    area = _pixel_area(counted, what)
+    if beyond := int((counted & area.isnull()).sum()):
+        raise ValueError(
+            f"{what} must lie where the CRS is defined, got {beyond} pixels beyond, which have no "
+            "area: set them to missing, or give the right CRS with rio.write_crs"
+        )
+    return area
 
 
 def _class_names(labels: xr.DataArray) -> dict[int, str | int]:

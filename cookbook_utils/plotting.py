@@ -304,7 +304,7 @@ def plot_points(
         ax = _draw_points(place, colors, present, ax, title, len(classes))
         _class_legend(ax, classes)
         return ax
-    quantity = mask_and_float(values)
+    quantity = mask_and_float(values).astype(np.float64)  # float32 overflows between percentiles
     scale, present = _color_scale(quantity), np.isfinite(quantity.values)
     colors = scale.to_rgba(np.ma.masked_where(~present, quantity.values))
     ax = _draw_points(place, colors, present, ax, title)

@@ -12,6 +12,7 @@ from cookbook_utils._conventions import (
     GRID_TOLERANCE,
     MISSING_LABEL,
     NODATA_KEYS,
+    SCALE_KEYS,
     crs_of,
     full_turn,
     grid_tolerance,
@@ -21,6 +22,7 @@ from cookbook_utils._conventions import (
     pixel_centers,
     regular_centers,
     same_crs,
+    transformer,
 )
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ def common_grid(
     ValueError
         If `lon` or `lat` is out of range (as when they are swapped) or far from where `crs` is
         used, `crs` is not projected, `buffer` and `resolution` are not positive with
-        resolution ≤ buffer, or there were more than `MAX_PIXELS` pixels.
+        resolution ≤ buffer, there were more than `MAX_PIXELS` pixels, or pixels are so small that
+        float64 does not hold their coordinates.
 
     Examples
     --------
@@ -74,7 +77,6 @@ def common_grid(
     >>> dict(grid.sizes)
     {'y': 150, 'x': 150}
     """
-    import pyproj
     import rioxarray  # noqa: F401  registers the accessor
 
     lon, lat = require_number(lon, "lon"), require_number(lat, "lat")
@@ -94,9 +96,15 @@ def common_grid(
     size = np.ceil(np.round(2 * (buffer / resolution), 6))
     _require_size(size, size, "the grid")
     _require_in_use(target, lon, lat)
-    x, y = pyproj.Transformer.from_crs("EPSG:4326", target, always_xy=True).transform(lon, lat)
+    x, y = transformer("EPSG:4326", target).transform(lon, lat)
     if not np.isfinite([x, y]).all():
         raise ValueError(f"lon={lon}, lat={lat} must lie where {target.name} is defined, got {x}")
+    finest = float(np.spacing(max(abs(x), abs(y)) + buffer)) / GRID_TOLERANCE
+    if resolution < finest:
+        raise ValueError(
+            f"resolution must be at least {finest:.3g} here, below which float64 does not hold "
+            f"regular coordinates, got {resolution}"
+        )
     steps = resolution * np.arange(int(size))
     coords = {"y": (y - buffer + steps)[::-1], "x": x - buffer + steps}
     return xr.Dataset(coords=coords).rio.write_crs(target).rio.write_coordinate_system()
@@ -181,9 +189,9 @@ def regrid(
         or Dataset.
     ValueError
         If the CRSs differ or are absent, the two do not overlap, the coordinates of `scene` are
-        not regular or fewer than two along a side, integers would be interpolated linearly or
-        have no value for missing pixels, or `grid` has more than `MAX_PIXELS` pixels while
-        `scene` is in memory.
+        not regular or fewer than two along a side, integers or labels would be interpolated
+        linearly, integers have no value for missing pixels, or `grid` has more than `MAX_PIXELS`
+        pixels while `scene` is in memory.
 
     Examples
     --------
@@ -230,6 +238,11 @@ def _fill_value(scene: xr.DataArray, method: str) -> float:
             f"use scene.astype('uint8').assign_attrs(_FillValue={MISSING_LABEL})"
         )
     if np.issubdtype(scene.dtype, np.floating):
+        if method == "linear" and _are_labels(scene):
+            raise ValueError(
+                "scene must hold quantities for method='linear', got labels, which have no mean: "
+                "use method='nearest', or scene.drop_encoding() if they are none"
+            )
         return np.nan
     if method != "nearest":
         raise ValueError(
@@ -245,6 +258,18 @@ def _fill_value(scene: xr.DataArray, method: str) -> float:
         f"scene must have a _FillValue that {scene.dtype} can hold, to mark missing pixels, got "
         f"{list(nodata) or 'none'}: set attrs['_FillValue'] (label maps: uint8 and {MISSING_LABEL})"
     )
+
+
+def _are_labels(scene: xr.DataArray) -> bool:
+    """Return whether floats are the labels of one map, as a reader with a mask makes them."""
+    encoding = scene.encoding
+    stored_as_labels = (
+        encoding.get("dtype") == np.uint8
+        and encoding.get("_FillValue") == MISSING_LABEL
+        and not any(key in encoding for key in SCALE_KEYS)
+        and scene.sizes.get("band", 1) == 1
+    )
+    return "flag_meanings" in scene.attrs or "flag_values" in scene.attrs or stored_as_labels
 
 
 def _positions(
@@ -304,5 +329,6 @@ def _take(
         second = np.minimum(first + 1, scene.sizes[dim] - 1)
         weight = xr.DataArray(along - first, dims=dim)
         result, above = scene.isel({dim: first}), scene.isel({dim: second})
-        result = xr.where(weight > 0, result + (above - result) * weight, result)
+        # The difference of the two would overflow for large values of opposite sign.
+        result = xr.where(weight > 0, result * (1 - weight) + above * weight, result)
     return result if inside.all() else result.where(inside, fill)

@@ -16,6 +16,7 @@ from cookbook_utils._conventions import (
     align_labels,
     crs_of,
     nodata_values,
+    same_crs,
     valid_pixels,
 )
 
@@ -200,7 +201,7 @@ def _flat_positions(samples: xr.DataArray, grid: xr.DataArray) -> np.ndarray:
             f"{list(grid.dims)}, got the levels {names}: give the scene that was stacked"
         )
     one, two = crs_of(samples), crs_of(grid)
-    if one is not None and two is not None and one != two:
+    if one is not None and two is not None and not same_crs(one, two):
         raise ValueError(
             f"template must have the CRS of the samples, {one.name}, got {two.name}: give the "
             "scene that was stacked"

@@ -16,6 +16,7 @@ from cookbook_utils._conventions import (
     as_labels,
     crs_of,
     require_same_grid,
+    transformer,
     without_single_band,
 )
 from cookbook_utils._maps import (
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 VIEW_PIXELS = 400  # an interactive view carries its pixels in the page, so it carries fewer
 VIEW_POINTS = 5000
 LEGEND_ROWS = 20  # as many as stand beside a map
+
+MAX_FLOWS = 500
+"""Bands of a Sankey diagram, more than which no eye follows and HoloViews needs minutes for."""
 
 MAX_TILE_LATITUDE = 85.06
 """Degrees: Web Mercator shows nothing nearer to a pole (EPSG:3857)."""
@@ -104,7 +108,8 @@ def view_rgb(
     # Two bytes a value: 65535 is missing, the rest count steps from the minimum to the maximum.
     numbers = picture.astype("float64")
     low, high = numbers.min(("y", "x")).values, numbers.max(("y", "x")).values
-    step = np.maximum(high / 65534 - low / 65534, np.finfo("float32").tiny)
+    step = high / 65534 - low / 65534
+    step = np.where(step > 0, step, 1)  # of a constant band, any will do
     codes = (numbers.values / step[:, None, None] - (low / step)[:, None, None]).round()
     codes = np.where(np.isnan(codes), 65535, codes).astype("uint16")
     fields = {"first": "@image", "second": "@{second}", "third": "@{third}"}  # as Bokeh calls them
@@ -265,7 +270,7 @@ def view_transitions(
         If an argument has the wrong type.
     ValueError
         If the grids differ, a value is no label, coordinates are not evenly spaced, two classes
-        have one name, or no pixel changed.
+        have one name, no pixel changed, or there are more than `MAX_FLOWS` kinds of change.
 
     Examples
     --------
@@ -293,6 +298,11 @@ def view_transitions(
     left, right = _nodes_of(before, names, "before", ""), _nodes_of(after, names, "after", " ")
     pairs = np.stack([labels.values[changed] for labels in (before, after)])
     (ones, twos), pixels = np.unique(pairs, axis=1, return_counts=True)
+    if len(pixels) > MAX_FLOWS:
+        raise ValueError(
+            f"before and after must have at most {MAX_FLOWS} kinds of change to be drawn, got "
+            f"{len(pixels)}: merge classes, or count with metrics.transition_matrix"
+        )
     flows = [
         (left[one][0], right[two][0], count)
         for one, two, count in zip(ones.tolist(), twos.tolist(), pixels.tolist(), strict=True)
@@ -301,7 +311,7 @@ def view_transitions(
     view = hv.Sankey(flows, ["before", "after"], "pixels")
     return view.opts(
         cmap=colors, edge_color="before", node_color="index", label_position="outer",
-        node_padding=12, node_size=0, show_values=False, width=640, height=360, title=title or "",
+        node_padding=12, node_size=0, show_values=False, width=640, height=360, title=_title(title),
         backend="bokeh",
     )  # fmt: skip
 
@@ -389,11 +399,10 @@ def view_points(
     else:
         import geoviews as gv
         from cartopy.crs import GOOGLE_MERCATOR
-        from pyproj import Transformer
 
         background = _tiles(tiles)
         _require_tiles_at(float(latitude.min()), float(latitude.max()), "points")
-        mercator = Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
+        mercator = transformer("EPSG:4326", "EPSG:3857")
         place["x"], place["y"] = mercator.transform(*place.values())
         axes, element, kdims = _TILE_AXES, gv.Points, ["x", "y"]
         options = {"crs": GOOGLE_MERCATOR}
@@ -449,8 +458,8 @@ def _web_mercator_image(labels: xr.DataArray) -> hv.Image:
     """Return `labels` reprojected to Web Mercator by nearest neighbor, 255 outside."""
     import geoviews as gv
     from cartopy.crs import GOOGLE_MERCATOR
-    from pyproj import Transformer
     from rasterio.enums import Resampling
+    from rasterio.transform import from_bounds
 
     crs = crs_of(labels)
     if crs is None or not (crs.is_geographic or crs.is_projected):
@@ -458,7 +467,7 @@ def _web_mercator_image(labels: xr.DataArray) -> hv.Image:
             "labels must have a geographic or projected CRS to be laid over map tiles, got "
             f"{crs.name if crs else 'none'}: set it with labels.rio.write_crs"
         )
-    degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    degrees = transformer(crs, "EPSG:4326")
     west, south, east, north = degrees.transform_bounds(*bounds_of(labels))
     _require_tiles_at(south, north, "labels")
     if not west < east or west < -180 < east or west < 180 < east:
@@ -466,8 +475,14 @@ def _web_mercator_image(labels: xr.DataArray) -> hv.Image:
             "labels must lie on one side of the antimeridian to be laid over map tiles, got "
             f"longitudes from {west:.4f} to {east:.4f}: show them without tiles"
         )
-    labels = labels.rio.reproject("EPSG:3857", resampling=Resampling.nearest, nodata=MISSING_LABEL)
-    return gv.Image(labels.values, bounds=labels.rio.bounds(), vdims="label", crs=GOOGLE_MERCATOR)
+    # GDAL would choose square pixels, and lose columns or rows of a map whose own are not square.
+    bounds = transformer(crs, "EPSG:3857").transform_bounds(*bounds_of(labels))
+    ny, nx = (min(2 * labels.sizes[dim], VIEW_PIXELS) for dim in ("y", "x"))
+    labels = labels.rio.reproject(
+        "EPSG:3857", shape=(ny, nx), transform=from_bounds(*bounds, nx, ny),
+        resampling=Resampling.nearest, nodata=MISSING_LABEL,
+    )  # fmt: skip
+    return gv.Image(labels.values, bounds=bounds, vdims="label", crs=GOOGLE_MERCATOR)
 
 
 # The hooks below run at each drawing and make new models: Bokeh lets no two documents share one.
@@ -493,7 +508,7 @@ def _legend_hook(entries: Iterable[tuple[str, str]]) -> Callable:
     def hook(plot, element):
         from bokeh.models import Legend, LegendItem
 
-        if plot.state.legend:  # a slider draws the same figure again and again
+        if not entries or plot.state.legend:  # a slider draws the same figure again and again
             return
 
         def patches(colors):
@@ -555,5 +570,10 @@ def _frame(axes: MapAxes, title: str | None) -> dict[str, Any]:
         "xlabel": axes.x + axes.unit,
         "ylabel": axes.y + axes.unit,
         "xticks": 4,
-        "title": title or "",
+        "title": _title(title),
     }
+
+
+def _title(title: str | None) -> str:
+    """Return a title in which HoloViews takes no braces for fields of its own."""
+    return (title or "").replace("{", "{{").replace("}", "}}")

@@ -629,3 +629,50 @@ def test_sampled_silhouette_checks_its_options(clustered, options, error):
     samples, labels, _ = clustered
     with pytest.raises(error, match="^(n_samples|random_state) must be an integer"):
         metrics.sampled_silhouette(samples, labels, **options)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:27572", "EPSG:27571", "EPSG:2154"])
+def test_areas_in_projections_of_a_crs_in_grads(crs):
+    """The French Lambert zones count their longitudes in grads from Paris."""
+    import pyproj
+
+    center = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(2.5, 47.5)
+    grid = make_grid(ny=2, nx=2, step=1000, left=center[0], top=center[1], crs=crs)
+    x, y = (np.array(grid[dim])[[0, 1, 1, 0]] for dim in "xy")
+    y = np.repeat(np.array(grid.y), 2)
+    to_degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    area, _ = pyproj.Geod(ellps="WGS84").polygon_area_perimeter(*to_degrees.transform(x, y))
+    assert float(metrics.pixel_area_km2(grid).mean()) == pytest.approx(abs(area) / 1e6, rel=2e-3)
+
+
+def test_pixels_off_the_map_have_no_area():
+    disk = "+proj=geos +h=35785831 +lon_0=0 +sweep=y"
+    labels = make_labels(np.ones((4, 4)), step=3.5e6, left=-7e6, top=7e6, crs=disk)
+    for function in (metrics.area_km2, metrics.class_areas):
+        with pytest.raises(ValueError, match="must lie where the CRS is defined, got .* beyond"):
+            function(labels)
+    inside = labels.where(metrics.pixel_area_km2(labels).notnull(), 255).astype("uint8")
+    assert metrics.area_km2(inside) == metrics.class_areas(inside)[1] > 0
+
+
+@pytest.mark.parametrize("columns", [361, 720])
+def test_ground_is_not_counted_twice(columns):
+    labels = make_labels(np.ones((2, columns)), step=1.0, left=-180.5, top=50, crs="EPSG:4326")
+    with pytest.raises(ValueError, match=f"360 degrees at most, got {columns} pixels of 1 degrees"):
+        metrics.class_areas(labels)
+    assert metrics.class_areas(labels[:, :360]).sum() > 0
+
+
+def test_a_255_beside_another_nodata_value_may_be_a_class():
+    labels = make_labels([[0, 255], [1, 2]]).astype("uint16").assign_attrs(_FillValue=65535)
+    for function in (metrics.class_areas, lambda labels: metrics.label_change(labels, labels)):
+        with pytest.raises(ValueError, match="got 255, while their nodata value is 65535"):
+            function(labels)
+    assert metrics.class_areas(labels.where(labels != 255, 65535).astype("uint16")).size == 3
+
+
+def test_coordinates_in_km_have_no_area_in_meters():
+    labels = make_labels([[0, 1], [1, 2]])
+    km = labels.assign_coords({d: (labels[d] / 1000).assign_attrs(units="km") for d in "yx"})
+    with pytest.raises(ValueError, match="x must be in the unit of its CRS, metre, got 'km'"):
+        metrics.class_areas(km)

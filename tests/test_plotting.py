@@ -642,3 +642,9 @@ def test_series_errors(series):
     for count in (np.nan, np.inf, 1.5, -1):
         with pytest.raises(ValueError, match="count of the profiles must be whole numbers"):
             plot_series(series.assign(count=("cluster", [1500, count])))
+
+
+def test_points_of_all_float32_values():
+    values = np.linspace(-3e38, 3e38, 50).astype("float32")
+    ax = plot_points(make_points(50), values, ax=Figure().subplots())
+    assert len({tuple(color) for color in ax.collections[0].get_facecolors()}) > 40

@@ -352,3 +352,66 @@ def test_a_grid_too_large_for_memory_is_refused_before_it_is_taken():
     grid = make_grid(ny=30_000, nx=30_000, step=0.005)
     with pytest.raises(ValueError, match="at most 500000000 pixels, got 30000 x 30000"):
         regrid(make_scene(), grid)
+
+
+# -- labels as floats, large values, tiny pixels ------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", ["flags", "encoding"])
+def test_labels_in_floats_are_not_averaged(mark):
+    labels = make_labels([[0, 2, 255], [2, 0, 1]])
+    masked = labels.where(labels != 255).drop_attrs(deep=False)
+    if mark == "flags":
+        masked.attrs = {"flag_values": [0, 1, 2], "flag_meanings": "land water snow"}
+    else:
+        masked.encoding = {"dtype": np.dtype("uint8"), "_FillValue": 255}
+    grid = make_grid(ny=2, nx=3, left=330_015)
+    with pytest.raises(ValueError, match="got labels, which have no mean: use method='nearest'"):
+        regrid(masked, grid)
+    assert set(np.unique(regrid(masked, grid, method="nearest").fillna(255))) <= {0, 1, 2, 255}
+
+
+def test_a_byte_image_in_floats_is_averaged():
+    scene = plane().drop_attrs(deep=False)
+    scene.encoding = {"dtype": np.dtype("uint8"), "_FillValue": 255}
+    one = scene.isel(band=0)
+    one.encoding = scene.encoding | {"scale_factor": 0.01}
+    for image in (scene, one):
+        assert regrid(image, make_grid(left=330_015)).notnull().any()
+
+
+def test_linear_does_not_overflow():
+    coords = {"y": [30.0, 0.0], "x": [0.0, 100.0]}
+    scene = xr.DataArray([[1.6e308, -1.6e308]] * 2, coords, ("y", "x")).rio.write_crs(32611)
+    grid = xr.Dataset(coords={"y": [0.0], "x": [25.0, 50.0, 75.0]}).rio.write_crs(32611)
+    np.testing.assert_allclose(regrid(scene, grid)[0], [0.8e308, 0, -0.8e308])
+
+
+def test_pixels_too_small_for_their_coordinates():
+    with pytest.raises(ValueError, match="resolution must be at least .*, got 1e-09"):
+        common_grid(**LAKE, crs="EPSG:32611", buffer=1e-8, resolution=1e-9)
+
+
+def test_no_grid_on_another_planet():
+    with pytest.raises(ValueError, match="crs must be one of the Earth, got no way"):
+        common_grid(**LAKE, crs="+proj=eqc +R=1737400", buffer=10, resolution=1)
+
+
+@pytest.mark.parametrize("units", ["km", "kilometres", "degrees_east", "rad"])
+def test_coordinates_in_another_unit_than_their_crs(units):
+    scene, grid = make_scene(), make_grid(left=330_015)
+    scene.x.attrs["units"] = units
+    for one, other in [(scene, grid), (grid.x * grid.y, scene)]:
+        with pytest.raises(ValueError, match=f"x must be in the unit .* metre, got {units!r}"):
+            regrid(one, other)
+
+
+@pytest.mark.parametrize(
+    ("crs", "units"),
+    [(32611, "m"), (32611, "Metres"), (2229, "US survey foot"), (2229, "ft"),
+     (4326, "degrees_north"), (32611, "furlong"), (32611, "")],
+)  # fmt: skip
+def test_units_that_fit_their_crs_or_are_unknown(crs, units):
+    scene = make_scene(crs=crs, step=0.1, left=10, top=50)
+    scene.y.attrs["units"] = units
+    np.testing.assert_array_equal(regrid(scene, scene), scene)

@@ -376,3 +376,11 @@ def test_labels_that_declare_their_nodata_value(nodata):
     labels = xr.DataArray([nodata, *range(29)], dims="pixel", attrs={"_FillValue": nodata})
     result = unstack_labels(labels, stack_pixels(scene), scene)
     assert result.values.ravel().tolist() == [255, *range(29)]
+
+
+def test_the_template_may_write_its_crs_otherwise():
+    scene = make_scene()
+    template = scene.rio.write_crs("EPSG:32611+5773")  # with a vertical part
+    samples = stack_pixels(scene)
+    labels = np.arange(samples.sizes["pixel"])
+    np.testing.assert_array_equal(unstack_labels(labels, samples, template).values.ravel(), labels)

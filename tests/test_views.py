@@ -440,3 +440,55 @@ def test_views_of_points_draw_twice_and_move_together(capfd):
     assert render(view, capfd) is not render(view, capfd)
     first, second = render(view + view, capfd).select({"type": Plot})
     assert first.x_range is second.x_range
+
+
+# -- titles, names, many classes, odd pixels and values -----------------------------------------
+
+
+@pytest.mark.parametrize("title", ["{b}", "{label} of {dimensions}", "a {0}", "{", "}}"])
+def test_a_title_is_shown_as_it_is(scene, labels, title, capfd):
+    series = xr.concat([labels, labels], "year").assign_coords(year=[2017, 2022])
+    for view in (view_rgb(scene, title=title), view_labels(labels, title=title),
+                 view_labels(series, title=title),
+                 view_transitions(labels, (labels + 1) % 4, title=title)):  # fmt: skip
+        assert render(view, capfd).title.text == title
+
+
+def test_names_are_not_blank(labels):
+    for view in (view_labels, lambda labels, names: view_transitions(labels, labels, names=names)):
+        with pytest.raises(ValueError, match="names must not be blank, got ' ' for 2"):
+            view(labels, names={0: "sea", 2: " "})
+
+
+def test_too_many_kinds_of_change_are_no_diagram():
+    before = make_labels(np.repeat(np.arange(30), 30).reshape(30, 30))
+    with pytest.raises(ValueError, match="at most 500 kinds of change to be drawn, got 870"):
+        view_transitions(before, before.copy(data=before.values.T))
+
+
+def test_a_constant_band_of_large_values_is_not_missing(scene, capfd):
+    band = xr.where(scene.band == "red", 1e300, scene.astype("float64")).transpose(*scene.dims)
+    figure = render(view_rgb(band.assign_coords(scene.coords)), capfd)
+    _, scripts = hover_of(figure)
+    assert any("(1e+300 + value" in script.code for script in scripts.values())
+    codes = figure.renderers[1].data_source.data["image"][0]
+    assert set(np.unique(codes)) == {0}
+
+
+def test_a_map_without_a_class_over_tiles(labels, capfd):
+    render(view_labels(xr.full_like(labels, 255), tiles="OSM"), capfd)
+
+
+@pytest.mark.parametrize("tall", [20, 0.05])
+def test_no_row_or_column_of_oblong_pixels_is_lost_over_tiles(tall):
+    values = np.add.outer(np.arange(12) * 10, np.arange(10))
+    labels = make_labels(values)
+    labels = labels.assign_coords(y=4_200_000 - 30 * tall * np.arange(12))
+    view = view_labels(labels, tiles="OSM")
+    assert set(np.unique(view.Image.I.dimension_values("label"))) - {255} == set(values.ravel())
+
+
+def test_a_map_of_the_moon_over_tiles_of_the_earth():
+    labels = make_labels([[0, 1], [2, 3]], crs="+proj=longlat +R=1737400", left=1, top=50, step=1)
+    with pytest.raises(ValueError, match="crs must be one of the Earth, got no way between"):
+        view_labels(labels, tiles="OSM")
