@@ -629,10 +629,11 @@ def sampled_silhouette(
     ]))  # fmt: skip
     labels = labels[chosen]
     values = samples.isel(pixel=chosen).transpose("pixel", "band").values.astype(np.float64)
-    # Around 0 and of size 1: scikit-learn's x² − 2xy + y² loses digits to a common offset.
     values -= np.median(values, axis=0)
-    values /= np.abs(values).max() or 1
-    scores = silhouette_samples(values, labels)
+    values /= np.abs(values).max() or 1  # squares of huge values would overflow
+    # "euclidean" would be x² − 2xy + y² there, which loses small distances within clusters that are
+    # far from one another; "minkowski" is SciPy's, by differences.
+    scores = silhouette_samples(values, labels, metric="minkowski", p=2)
     means = [scores[labels == number].mean() for number in numbers]
     return float(np.average(means, weights=sizes))
 

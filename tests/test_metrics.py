@@ -629,3 +629,13 @@ def test_sampled_silhouette_checks_its_options(clustered, options, error):
     samples, labels, _ = clustered
     with pytest.raises(error, match="^(n_samples|random_state) must be an integer"):
         metrics.sampled_silhouette(samples, labels, **options)
+
+
+def test_clusters_far_apart_keep_their_silhouette():
+    """As x² − 2xy + y², distances of 1 beside 1e9 would be lost."""
+    rng = np.random.default_rng(0)
+    near = np.concatenate([rng.normal(0, 0.1, (50, 2)), rng.normal(1, 0.1, (50, 2))])
+    values, labels = np.concatenate([near, near + 1e9]), np.repeat([0, 1, 2, 3], 50)
+    samples = xr.DataArray(values, dims=("pixel", "band"))
+    alone = metrics.sampled_silhouette(samples[:100], labels[:100])
+    assert metrics.sampled_silhouette(samples, labels) == pytest.approx(alone, abs=1e-5)

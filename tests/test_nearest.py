@@ -152,6 +152,15 @@ def test_the_start_does_not_depend_on_engine_or_chunks(engine):
     assert_array_equal(found.labels_, expected.labels_)
 
 
+def test_the_start_finds_groups_within_groups_far_apart():
+    rng = np.random.default_rng(0)
+    near = np.concatenate([rng.normal(i, 0.05, (500, 2)) for i in range(6)])
+    table = np.concatenate([near, near + 1e9])
+    for seed in range(5):
+        model = InterImageKMeans(12, n_init=1, max_iter=1, random_state=seed).fit(table)
+        assert_array_equal(model.counts_, np.full((1, 12), 500))
+
+
 # -- what pixels are ------------------------------------------------------------------------------
 
 
