@@ -377,6 +377,17 @@ def test_cluster_profiles_keep_small_deviations():
     assert profile["std"].item() == pytest.approx(values.std(), rel=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e140])
+def test_cluster_profiles_know_no_unit(clustered, scale):
+    samples, labels, _ = clustered
+    samples = samples.astype("f8") - samples.mean("pixel")
+    expected = metrics.cluster_profiles(samples, labels) * scale
+    beside = xr.concat([samples * scale, samples], "pixel")  # a cluster has a size of its own
+    found = metrics.cluster_profiles(beside, np.concatenate([labels, labels + 4]))
+    for name in ("mean", "std"):
+        np.testing.assert_allclose(found[name][:4], expected[name], rtol=1e-9)
+
+
 @pytest.mark.parametrize("chunks", [None, 2])
 def test_cluster_profiles_of_a_scene_are_those_of_its_samples(chunks):
     scene = make_scene(chunks=chunks)
@@ -598,6 +609,12 @@ def test_silhouettes_know_no_unit(clustered, scale):
     assert metrics.simplified_silhouette(samples * scale, labels, centers * scale) == pytest.approx(
         metrics.simplified_silhouette(samples, labels, centers)
     )
+
+
+def test_simplified_silhouette_of_values_far_larger_than_the_centers():
+    samples = xr.DataArray([[0.0], [1e-200], [1e150]], dims=("pixel", "band"))
+    score = metrics.simplified_silhouette(samples, [0, 1, 1], [[0], [1e-200]])
+    assert score == pytest.approx(1 / 3)
 
 
 def test_a_common_offset_leaves_the_silhouette_as_it_is(clustered):
