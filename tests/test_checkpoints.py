@@ -188,6 +188,18 @@ def rename_a_band(scenes):
     scenes[:] = [scene.assign_coords(band=["a", "b", "c", "d"]) for scene in scenes]
 
 
+def renumber_bands(scenes):
+    scenes[:] = [scene.assign_coords(band=[4, 3, 2, 1]) for scene in scenes]
+
+
+def change_units(scenes):
+    scenes[:] = [scene.assign_attrs(units="percent") for scene in scenes]
+
+
+def change_scale(scenes):
+    scenes[:] = [scene.assign_attrs(scale_factor=1e-4) for scene in scenes]
+
+
 def make_doubles(scenes):
     scenes[:] = [scene.astype("float64") for scene in scenes]
 
@@ -204,6 +216,9 @@ def make_doubles(scenes):
         (lose_a_pixel, "pixels"),
         (move_a_border, "shapes"),
         (rename_a_band, "bands"),
+        (renumber_bands, "bands"),
+        (change_units, "measure"),
+        (change_scale, "measure"),
         (make_doubles, "dtype"),
     ],
 )
