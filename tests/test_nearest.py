@@ -112,6 +112,21 @@ def test_what_float64_cannot_square_is_refused(value):
         InterImageKMeans(2, random_state=0).fit(make_scene().astype(np.float64) * 1e-160)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+@pytest.mark.parametrize("engine", ["numpy", "numba", "dask"])
+def test_integers_that_float64_rounds_are_refused(engine, dtype):
+    rng = np.random.default_rng(0)
+    scene = xr.DataArray(rng.integers(0, 9, (2, 20, 30)).astype(dtype), dims=("band", "y", "x"))
+    model = InterImageKMeans(3, engine=engine, random_state=0).fit(scene)
+    for X in (scene + 2**60, scene.values.reshape(2, -1).T + np.array(2**60, dtype)):
+        with pytest.raises(ValueError, match=r"at most 2\*\*53 in size, or nodata, got 11529215"):
+            model.fit(X)
+    marked = scene.copy()
+    marked[:, 3, 4] = 2**63 - 1
+    model.fit(marked.assign_attrs(_FillValue=2**63 - 1))
+    assert model.labels_[3, 4] == 255
+
+
 @pytest.mark.parametrize("init", ["k-means++", "midpoint"])
 def test_an_outlier_beside_which_others_vanish_is_refused(init):
     """Such as the fill value of NetCDF, 9.96921e36, where nobody declared it."""

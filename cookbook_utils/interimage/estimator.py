@@ -24,7 +24,7 @@ from cookbook_utils._checks import (
 )
 from cookbook_utils._conventions import nodata_values
 from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
-from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
+from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Extent, LocalBlocks, Sampling, Scene, array_module
 from cookbook_utils.interimage.lloyd import best_of_several, lloyd_steps, midpoint_centers
 from cookbook_utils.interimage.scenes import (
@@ -465,8 +465,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
                 traits = traits._replace(bands=self._traits.bands)  # scikit-learn warns of it
             if not hasattr(X, "dask") and array_module(X) is np:
                 # Missing and infinite values are refused where those of scenes are looked for.
-                dtypes = list(DTYPES)[::-1]
-                X = validate_data(self, X, reset=reset, dtype=dtypes, ensure_all_finite=False)
+                X = validate_data(self, X, reset=reset, ensure_all_finite=False)
         require_real(X, "X")
         self._check_bands(X.shape[1], traits, reset)
         return Scene(X.T, nodata, complete=True)
