@@ -132,8 +132,9 @@ def as_real_array(values: Any, what: str) -> Any:
     if isinstance(values, xr.DataArray):
         values = values.data
     if not hasattr(values, "__array_function__"):
-        if _is_masked(values):
-            require_real(values, what)
+        if isinstance(values, list | tuple):
+            for row in filter(_is_masked, values):  # NumPy drops the masks of a list
+                require_real(row, what)
         try:
             values = np.asarray(values)
         except (ValueError, TypeError) as error:

@@ -335,3 +335,10 @@ def test_sizes_that_are_not_known():
     samples = xr.DataArray(values[values[:, 0] > 0.5], dims=("pixel", "band"))
     with pytest.raises(ValueError, match="known size .* none for .'pixel'.: call compute_chunk_si"):
         _checks.require_dims(samples, ("pixel", "band"), "samples")
+
+
+def test_masked_rows_of_a_list_are_refused():
+    rows = [np.ma.masked_less([1.0, -9999.0], 0), np.array([1.0, 2.0])]
+    for values in (rows, tuple(rows)):
+        with pytest.raises(TypeError, match="^X must be an array without a mask"):
+            _checks.as_real_array(values, "X")
