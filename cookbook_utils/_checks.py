@@ -31,9 +31,9 @@ def require_integer(
     """
     wanted = "an integer" + _limits(least, most)
     if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be {wanted}, got {_shown(value)}")
+        raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     if (least is not None and value < least) or (most is not None and value > most):
-        raise ValueError(f"{name} must be {wanted}, got {value}")
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
     return int(value)
 
 
@@ -59,8 +59,11 @@ def require_number(
         wanted = f"a finite number greater than {above}"
         wanted += "" if most is None else f" and at most {most}"
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be {wanted}, got {_shown(value)}")
-    value = float(value)
+        raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
+    try:
+        value = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}") from None
     if (
         not np.isfinite(value)
         or (least is not None and value < least)
@@ -79,7 +82,7 @@ def require_seed(value: Any, name: str = "seed") -> int:
 def require_bool(value: Any, name: str) -> bool:
     """Return `value`, or raise TypeError unless it is True or False."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {_shown(value)}")
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -95,7 +98,7 @@ def require_choice(value: Any, name: str, choices: Sequence[str]) -> str:
     """
     wanted = "one of " + ", ".join(map(repr, choices))
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be {wanted}, got {_shown(value)}")
+        raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     if value not in choices:
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return value
@@ -129,13 +132,14 @@ def as_real_array(values: Any, what: str) -> Any:
     if isinstance(values, xr.DataArray):
         values = values.data
     if not hasattr(values, "__array_function__"):
-        if _is_masked(values):
-            require_real(values, what)
+        if isinstance(values, list | tuple):
+            for row in filter(_is_masked, values):  # NumPy drops the masks of a list
+                require_real(row, what)
         try:
             values = np.asarray(values)
         except (ValueError, TypeError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{what} must be an array of numbers, got {_shown(values)}") from error
+            raise kind(f"{what} must be an array of numbers, got {shown(values)}") from error
     require_real(values, what)
     return values
 
@@ -174,6 +178,12 @@ def require_dims(
         raise ValueError(
             f"{what} must have the dimensions {dims}, got {tuple(array.dims)}: "
             f"it {' and '.join(wrong)}"
+        )
+    unknown = [dim for dim in array.dims if np.isnan(array.sizes[dim])]
+    if unknown:
+        raise ValueError(
+            f"{what} must have a known size along each dimension, got none for {unknown}: call "
+            "compute_chunk_sizes() on the Dask array that it is made of"
         )
     empty = [dim for dim in array.dims if array.sizes[dim] == 0]
     if empty:
@@ -230,7 +240,10 @@ def _limits(least: float | None, most: float | None) -> str:
     return f" of at most {most}" if most is not None else ""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a short description of a value for an error message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = "\n"
     return text if len(text) <= 60 and "\n" not in text else type(value).__name__

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import as_real_array, require_dims
+from cookbook_utils._checks import as_real_array, require_dims, shown
 
 if TYPE_CHECKING:
     import pyproj
@@ -63,29 +63,39 @@ def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
     """
     found = [array.attrs.get(key) for key in NODATA_KEYS]
     encoding = array.encoding
-    scaled = (np.asarray(encoding.get(key, plain)) != plain for key, plain in SCALE_KEYS.items())
-    if not any(map(np.any, scaled)):
+    scaled = (
+        set(numbers_in(encoding.get(key), f"the {key} of an array")) - {plain}
+        for key, plain in SCALE_KEYS.items()
+    )
+    if not any(scaled):
         found += [encoding.get(key) for key in NODATA_KEYS]
-    values = {number for value in found for number in _numbers_in(value)}
+    what = "the nodata value of an array"
+    values = {number for value in found for number in numbers_in(value, what)}
     if hasattr(array, "rio") and {"x", "y"} <= set(array.dims):  # rioxarray has been imported
         try:
             with np.errstate(over="ignore"):
-                values.update(_numbers_in(array.rio.nodata))
+                values.update(numbers_in(array.rio.nodata, what))
         except (TypeError, ValueError, OverflowError):
             pass  # several values, text, or one that the dtype cannot hold: they were read above
     return tuple(sorted(value for value in values if value == value))
 
 
-def _numbers_in(nodata: Any) -> list[float]:
-    """Return the numbers that an attribute names: none, one or several; integers stay exact."""
+def numbers_in(value: Any, what: str) -> list[float]:
+    """Return the numbers that an attribute holds: none, one or several; integers stay exact.
+
+    Raises
+    ------
+    ValueError
+        If it is no number; `what` is its name in the message.
+    """
     try:
-        numbers = np.atleast_1d([] if nodata is None else nodata)
+        numbers = np.ravel([] if value is None else value)
         if numbers.dtype.kind == "c":
             raise TypeError("complex numbers have no order")
         return (numbers if numbers.dtype.kind in "biuf" else numbers.astype(np.float64)).tolist()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"the nodata value of an array must be a number, got {nodata!r} in its attributes "
+            f"{what} must be a number that float64 can hold, got {shown(value)} in its attributes "
             "or encoding"
         ) from error
 

@@ -19,9 +19,9 @@ def ndvi(scene: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        Dimensionless, the dimensions of `scene` without ``band``, lazy if `scene` is. NaN where
-        a band is missing (NaN or nodata) or the two do not sum to more than 0 (reflectance below
-        0 over dark water, where the index means nothing).
+        From −1 to 1, the dimensions of `scene` without ``band``, lazy if `scene` is. Reflectance
+        below 0, an error of atmospheric correction, counts as 0. NaN where a band is missing (NaN
+        or nodata) or none of the two is above 0.
 
     Raises
     ------
@@ -103,7 +103,9 @@ def _normalized_difference(
             + (f"the scene lacks {missing}, it has {bands}" if missing else f"got {bands}")
         )
     scene = mask_and_float(scene)
-    one, other = (scene.isel(band=bands.index(band), drop=True) for band in (plus, minus))
+    one, other = (
+        scene.isel(band=bands.index(band), drop=True).clip(min=0) for band in (plus, minus)
+    )
     total = one + other
     result = ((one - other) / total.where(total > 0)).rename(name)
     result.attrs = {"long_name": long_name, "units": "1"}

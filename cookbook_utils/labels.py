@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -447,8 +448,10 @@ def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
     TypeError
         If a mask is not a DataArray of real numbers.
     ValueError
-        If the grids differ, `before` has a later time than `after`, the classes of a mask are
-        named but not land and water, or a mask holds other values (on compute, where it is lazy).
+        If the grids differ, `before` has a later time than `after` or one that cannot be compared
+        with it (dates of any calendar, text of ISO 8601 and numbers can), the classes of a mask
+        are named but not land and water, or a mask holds other values (on compute, where it is
+        lazy).
 
     Examples
     --------
@@ -462,18 +465,47 @@ def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
         masks.append(as_labels(mask, what))
         codes.append(_land_and_water(mask, what))
     before, after = masks[0], require_same_grid(*masks)
-    dates = [mask.coords.get("time") for mask in masks]
-    if all(date is not None and date.dtype.kind == "M" for date in dates) and dates[0] > dates[1]:
-        raise ValueError(
-            f"before must not be later than after, got {dates[0].values} and {dates[1].values}: "
-            "are they swapped?"
-        )
+    _require_in_order(*masks)
     change = xr.apply_ufunc(
         _compare, before.drop_vars("time", errors="ignore"), after.reset_coords(drop=True),
         kwargs={"codes": codes}, dask="parallelized", output_dtypes=[np.uint8],
     ).rename("change")  # fmt: skip
     change.attrs = flags("water change", CHANGE_CLASSES)
     return change
+
+
+def _require_in_order(before: xr.DataArray, after: xr.DataArray) -> None:
+    """Raise ValueError unless the time of `before` is that of `after` or earlier, where both tell.
+
+    Dates of different calendars are compared by year, month, day and time of day.
+    """
+    times = [mask.coords.get("time") for mask in (before, after)]
+    if any(time is None or time.ndim for time in times):
+        return
+    one, two = (time.values[()] for time in times)
+    try:
+        swapped = _moment(one) > _moment(two)
+    except (ValueError, TypeError):
+        raise ValueError(
+            "before and after must have times that can be compared, dates, text of ISO 8601 or "
+            f"numbers, got {one} and {two}: drop them with .drop_vars('time')"
+        ) from None
+    if swapped:
+        raise ValueError(
+            f"before must not be later than after, got {one} and {two}: are they swapped?"
+        )
+
+
+def _moment(time: Any) -> Any:
+    """Return a time as what can be compared: NaN, above and below nothing, for NaT."""
+    if isinstance(time, str):
+        time = pd.to_datetime(time, format="ISO8601", utc=True)
+    elif isinstance(time, np.datetime64):
+        time = pd.Timestamp(time)
+    if not hasattr(time, "year"):
+        return time.item() if isinstance(time, np.generic) else time
+    parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
+    return tuple(getattr(time, part, 0) for part in parts)
 
 
 def _land_and_water(mask: xr.DataArray, what: str) -> tuple[int, int]:

@@ -447,17 +447,20 @@ def profiles_of(samples: xr.DataArray, labels: Any, what: str) -> xr.Dataset:
     """Return what `cluster_profiles` does; `what` is the name of `samples` in error messages."""
 
     def sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-        weights = [np.ones(len(labels)), *values.T]
+        weights = [np.ones(len(labels)), *values.T, *np.abs(values.T)]
         return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights], axis=-1)
 
-    count, total = np.split(_sum_over_blocks(sums, labels, samples, what), [1], axis=1)
+    totals = _sum_over_blocks(sums, labels, samples, what)
+    count = totals[:, :1]
     if not count.any():
         raise ValueError(_NONE_VALID)
-    mean = total / np.maximum(count, 1)
+    mean, size = np.split(totals[:, 1:] / np.maximum(count, 1), 2, axis=1)
+    size[size == 0] = 1
 
     def squares(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-        deviations = (values[:, b] - mean[labels, b] for b in range(mean.shape[1]))
-        return np.stack([np.bincount(labels, d**2, MISSING_LABEL) for d in deviations], axis=-1)
+        # In units of the size of the values: the squares of tiny ones would vanish.
+        away = ((values[:, b] - mean[labels, b]) / size[labels, b] for b in range(mean.shape[1]))
+        return np.stack([np.bincount(labels, d**2, MISSING_LABEL) for d in away], axis=-1)
 
     variance = _sum_over_blocks(squares, labels, samples, what) / np.maximum(count, 1)
     present = np.flatnonzero(count)
@@ -469,7 +472,7 @@ def profiles_of(samples: xr.DataArray, labels: Any, what: str) -> xr.Dataset:
     return xr.Dataset(
         {
             "mean": (("cluster", "band"), mean[present], attrs),
-            "std": (("cluster", "band"), np.sqrt(variance[present]), attrs),
+            "std": (("cluster", "band"), (np.sqrt(variance) * size)[present], attrs),
             "count": ("cluster", count[present, 0].astype(np.int64)),
         },
         coords={"cluster": present, **band},
@@ -528,9 +531,6 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
     """
     require_dims(samples, ("pixel", "band"), "samples")
     numbers, centers = _centers(centers, samples)
-    # A power of two, by which dividing is exact, keeps squares of tiny values from becoming 0.
-    scale = np.exp2(np.floor(np.log2(np.abs(centers).max() or 1)))
-    centers = centers / scale
 
     def scores(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         if not (known := np.isin(labels, numbers)).all():
@@ -538,10 +538,9 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
                 f"labels must each have a row among the {len(numbers)} centers, "
                 f"got {labels[~known][0]}"
             )
-        values = values / scale
         own, other = np.zeros(len(labels)), np.full(len(labels), np.inf)
         for number, center in zip(numbers, centers, strict=True):  # no pixel × cluster array
-            distance = np.linalg.norm(values - center, axis=1)
+            distance = np.hypot.reduce(values - center, axis=1)  # no square ends at 0 or infinity
             mine = labels == number
             own[mine] = distance[mine]
             np.minimum(other, distance, out=other, where=~mine)
@@ -649,10 +648,11 @@ def sampled_silhouette(
     ]))  # fmt: skip
     labels = labels[chosen]
     values = samples.isel(pixel=chosen).transpose("pixel", "band").values.astype(np.float64)
-    # Around 0 and of size 1: scikit-learn's x² − 2xy + y² loses digits to a common offset.
     values -= np.median(values, axis=0)
-    values /= np.abs(values).max() or 1
-    scores = silhouette_samples(values, labels)
+    values /= np.abs(values).max() or 1  # squares of huge values would overflow
+    # "euclidean" would be x² − 2xy + y² there, which loses small distances within clusters that are
+    # far from one another; "minkowski" is SciPy's, by differences.
+    scores = silhouette_samples(values, labels, metric="minkowski", p=2)
     means = [scores[labels == number].mean() for number in numbers]
     return float(np.average(means, weights=sizes))
 

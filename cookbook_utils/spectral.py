@@ -119,10 +119,8 @@ def spectral_clustering(
     pixels = pixels.persist()
     _check_values(pixels, bands)
     some = pixels[:: -(-len(pixels) // 1000)].compute()
-    # Distances are computed as x² − 2xy + y², which loses its digits to a common offset.
-    offset = np.median(some, axis=0)
-    _check_affinity(some - offset, gamma)
-    embedding = _embed(pixels - offset, n_clusters, gamma, n_components, random_state)
+    _check_affinity(some, gamma)
+    embedding = _embed(pixels, n_clusters, gamma, n_components, random_state)
     _check_embedding(embedding, gamma, n_components)
     return _cluster(embedding, n_clusters, random_state)
 
@@ -202,9 +200,7 @@ def _check_values(pixels: da.Array, bands: list) -> None:
 
 def _check_affinity(some: np.ndarray, gamma: float) -> None:
     """Refuse a kernel that is all zeros or all ones on up to a thousand pixels spread evenly."""
-    from sklearn.metrics.pairwise import rbf_kernel
-
-    affinity = rbf_kernel(some, gamma=gamma)[~np.eye(len(some), dtype=bool)]
+    affinity = _affinity(some, some, gamma)[~np.eye(len(some), dtype=bool)]
     if affinity.max() == 0:
         raise ValueError(
             f"gamma must tell pixels apart, got {gamma:g}, which makes the affinity of every two "
@@ -216,6 +212,28 @@ def _check_affinity(some: np.ndarray, gamma: float) -> None:
             f"gamma must tell pixels apart, got {gamma:g}, which makes the affinity of every two "
             f"pixels 1: use a larger gamma {_ADVICE}"
         )
+
+
+def _affinity(some: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarray:
+    """Return the affinity of every one of `some` pixels to every one of `others`.
+
+    Distances are sums of squared differences. The kernel of dask-ml has x² − 2xy + y², which loses
+    small ones where others are large.
+    """
+    from scipy.spatial.distance import cdist
+
+    squared = cdist(some, others, "sqeuclidean")
+    return np.exp(np.multiply(squared, -gamma, out=squared), out=squared)
+
+
+def _lazy_affinity(
+    some: da.Array, others: da.Array | None = None, *, gamma: float, **_: float
+) -> da.Array:
+    """Return `_affinity` of Dask arrays, as dask-ml calls a kernel, with more than it needs."""
+    others = some if others is None else others
+    return da.blockwise(
+        _affinity, "ij", some, "ib", others, "jb", gamma=gamma, dtype=np.float64, concatenate=True
+    )
 
 
 def _embed(
@@ -244,6 +262,7 @@ def _embed(
     rng.randint(np.iinfo("i4").max)  # dask-ml takes the seed of its k-means first
     model = SpectralClustering(
         n_clusters=n_clusters,
+        affinity=_lazy_affinity,
         gamma=gamma,
         n_components=n_components,
         random_state=rng,

@@ -47,8 +47,8 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
     TypeError
         If `scene` is not a DataArray of real numbers, or has a ``numpy.ma`` mask.
     ValueError
-        If a dimension is missing or empty, a coordinate is missing (NaN) or occurs twice, or no
-        pixel has all its bands.
+        If a dimension is missing or empty, a coordinate is missing (NaN), occurs twice or is a
+        MultiIndex, or no pixel has all its bands.
 
     Examples
     --------
@@ -97,6 +97,11 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
 
 def _require_distinct(index: pd.Index, dim: Hashable, what: str) -> None:
     """Raise unless every pixel has a coordinate of its own, by which a label finds it again."""
+    if isinstance(index, pd.MultiIndex):
+        raise ValueError(
+            f"{what} must have one coordinate along {dim}, got a MultiIndex of "
+            f"{list(index.names)}: undo it with .unstack({dim!r}) or .reset_index({dim!r})"
+        )
     if index.hasnans:
         raise ValueError(f"{what} must have a coordinate {dim} without missing values, got NaN")
     if not index.is_unique:

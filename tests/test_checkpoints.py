@@ -188,6 +188,14 @@ def rename_a_band(scenes):
     scenes[:] = [scene.assign_coords(band=["a", "b", "c", "d"]) for scene in scenes]
 
 
+def change_units(scenes):
+    scenes[:] = [scene.assign_attrs(units="percent") for scene in scenes]
+
+
+def change_scale(scenes):
+    scenes[:] = [scene.assign_attrs(scale_factor=1e-4) for scene in scenes]
+
+
 def make_doubles(scenes):
     scenes[:] = [scene.astype("float64") for scene in scenes]
 
@@ -204,6 +212,8 @@ def make_doubles(scenes):
         (lose_a_pixel, "pixels"),
         (move_a_border, "shapes"),
         (rename_a_band, "bands"),
+        (change_units, "measure"),
+        (change_scale, "measure"),
         (make_doubles, "dtype"),
     ],
 )
@@ -221,6 +231,16 @@ def test_other_pixels_are_refused(change, differs, finished, path, monkeypatch):
     with pytest.raises(ValueError, match=rf"fit\.npz of another fit: it differs in .*{differs}"):
         fit(path, scenes, init=start)
     assert path.read_bytes() == content
+
+
+def test_bands_of_other_numbers_are_refused(path):
+    numbered = [
+        [scene.assign_coords(band=bands) for scene in make_series()]
+        for bands in ([1, 2, 3, 4], [4, 3, 2, 1])
+    ]
+    fit(path, numbered[0])
+    with pytest.raises(ValueError, match="another fit: it differs in bands;"):
+        fit(path, numbered[1])
 
 
 @pytest.mark.parametrize(

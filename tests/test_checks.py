@@ -146,7 +146,7 @@ def test_nodata_values_that_the_accessor_cannot_read(dtype, nodata, missing):
 @pytest.mark.parametrize("nodata", ["none", "", "0 1", 1j, {}])
 def test_a_nodata_value_that_is_no_number(nodata):
     values = xr.DataArray(np.float32([[0, 7]]), dims=("y", "x"), attrs={"nodata": nodata})
-    with pytest.raises(ValueError, match="the nodata value of an array must be a number, got"):
+    with pytest.raises(ValueError, match="the nodata value of an array must be a number that"):
         _conventions.is_missing(values)
 
 
@@ -308,3 +308,37 @@ def test_arrays_of_real_numbers(values, error):
 def test_parameters_are_checked_in_one_grammar(check, value, error):
     with pytest.raises(error, match="^n must be .*, got "):
         check(value)
+
+
+@pytest.mark.parametrize("value", [10**400, [[1], [2, 3]], {"a": 1}, 1j, "metre"])
+def test_an_attribute_that_is_no_number(value):
+    with pytest.raises(ValueError, match="^the scale of an array must be a number that float64"):
+        _conventions.numbers_in(value, "the scale of an array")
+
+
+def test_numbers_in_attributes_of_any_shape():
+    assert _conventions.numbers_in([[1, 2], [3, 4]], "it") == [1, 2, 3, 4]
+    assert _conventions.numbers_in("0.5", "it") == [0.5]
+    assert _conventions.numbers_in(None, "it") == []
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**5000)], ids=["long", "longer"])
+def test_integers_that_float64_or_text_cannot_hold(value):
+    with pytest.raises(ValueError, match="^n must be an integer from 1 to 5, got int$"):
+        _checks.require_integer(value, "n", least=1, most=5)
+    with pytest.raises(ValueError, match="^n must be a finite number, got int$"):
+        _checks.require_number(value, "n")
+
+
+def test_sizes_that_are_not_known():
+    values = da.from_array(np.random.default_rng(0).random((9, 2)), chunks=3)
+    samples = xr.DataArray(values[values[:, 0] > 0.5], dims=("pixel", "band"))
+    with pytest.raises(ValueError, match="known size .* none for .'pixel'.: call compute_chunk_si"):
+        _checks.require_dims(samples, ("pixel", "band"), "samples")
+
+
+def test_masked_rows_of_a_list_are_refused():
+    rows = [np.ma.masked_less([1.0, -9999.0], 0), np.array([1.0, 2.0])]
+    for values in (rows, tuple(rows)):
+        with pytest.raises(TypeError, match="^X must be an array without a mask"):
+            _checks.as_real_array(values, "X")

@@ -35,10 +35,20 @@ def test_several_scenes():
     xr.testing.assert_allclose(ndvi(scenes)[1], ndvi(scenes[1]))
 
 
-@pytest.mark.parametrize("values", [(0, 0), (0.01, -0.01), (-0.02, -0.01)])
+@pytest.mark.parametrize("values", [(0, 0), (0, -0.01), (-0.02, -0.01)])
 def test_no_index_without_light(values):
     scene = make_scene(np.reshape(values, (2, 1, 1)), bands=("red", "nir"))
     assert ndvi(scene).isnull().all()
+
+
+@pytest.mark.parametrize("chunks", [None, 1])
+@pytest.mark.parametrize(
+    ("index", "plus", "minus"), [(ndvi, "nir", "red"), (mndwi, "green", "swir1")]
+)
+def test_reflectance_below_0_counts_as_0(index, plus, minus, chunks):
+    values = np.array([[0.02, 0.01, -0.01], [-0.01, -0.01, 0.03]])[..., np.newaxis]
+    scene = make_scene(values, bands=(plus, minus), ny=3, nx=1, chunks=chunks)
+    np.testing.assert_array_equal(index(scene).values.ravel(), [1, 1, -1])
 
 
 def test_refusals():

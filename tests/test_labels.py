@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cftime
 import numpy as np
 import pytest
 import xarray as xr
@@ -217,6 +218,35 @@ def test_change_map_knows_what_came_first():
     change_map(first, first)
     with pytest.raises(ValueError, match="before must not be later than after"):
         change_map(last, first)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("1988-10-22", "2017-10-22"),
+        ("1988", "2017-10"),
+        ("2017-10-22T10:00:00+05:00", "2017-10-22T06:00:00Z"),
+        (1988, 2017),
+        (np.datetime64("1988-10-22", "s"), "2017-10-22T18:00"),
+        (cftime.DatetimeNoLeap(1988, 10, 22), cftime.DatetimeNoLeap(2017, 10, 22)),
+        (cftime.DatetimeNoLeap(1988, 10, 22), np.datetime64("2017-10-22", "ns")),
+    ],
+)
+def test_change_map_knows_what_came_first_by_any_kind_of_time(one, two):
+    mask = make_labels([[0, 1], [1, 1]])
+    first, last = mask.assign_coords(time=one), mask.assign_coords(time=two)
+    change_map(first, last)
+    with pytest.raises(ValueError, match="before must not be later than after, got .* swapped"):
+        change_map(last, first)
+
+
+def test_change_map_refuses_times_that_cannot_be_compared():
+    mask = make_labels([[0, 1], [1, 1]]).assign_coords(time=np.datetime64("1988-10-22", "ns"))
+    for wrong in ("summer", 2017, b"2017"):
+        with pytest.raises(ValueError, match="must have times that can be compared"):
+            change_map(mask, mask.assign_coords(time=wrong))
+    change_map(mask, mask.drop_vars("time"))
+    change_map(mask, mask.assign_coords(time=np.datetime64("NaT", "ns")))
 
 
 @pytest.mark.parametrize("wrong", [None, [[0, 1]], "mask", xr.Dataset()])

@@ -377,6 +377,17 @@ def test_cluster_profiles_keep_small_deviations():
     assert profile["std"].item() == pytest.approx(values.std(), rel=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e140])
+def test_cluster_profiles_know_no_unit(clustered, scale):
+    samples, labels, _ = clustered
+    samples = samples.astype("f8") - samples.mean("pixel")
+    expected = metrics.cluster_profiles(samples, labels) * scale
+    beside = xr.concat([samples * scale, samples], "pixel")  # a cluster has a size of its own
+    found = metrics.cluster_profiles(beside, np.concatenate([labels, labels + 4]))
+    for name in ("mean", "std"):
+        np.testing.assert_allclose(found[name][:4], expected[name], rtol=1e-9)
+
+
 @pytest.mark.parametrize("chunks", [None, 2])
 def test_cluster_profiles_of_a_scene_are_those_of_its_samples(chunks):
     scene = make_scene(chunks=chunks)
@@ -600,6 +611,12 @@ def test_silhouettes_know_no_unit(clustered, scale):
     )
 
 
+def test_simplified_silhouette_of_values_far_larger_than_the_centers():
+    samples = xr.DataArray([[0.0], [1e-200], [1e150]], dims=("pixel", "band"))
+    score = metrics.simplified_silhouette(samples, [0, 1, 1], [[0], [1e-200]])
+    assert score == pytest.approx(1 / 3)
+
+
 def test_a_common_offset_leaves_the_silhouette_as_it_is(clustered):
     samples, labels, _ = clustered
     samples = samples.astype("f8")
@@ -676,3 +693,13 @@ def test_coordinates_in_km_have_no_area_in_meters():
     km = labels.assign_coords({d: (labels[d] / 1000).assign_attrs(units="km") for d in "yx"})
     with pytest.raises(ValueError, match="x must be in the unit of its CRS, metre, got 'km'"):
         metrics.class_areas(km)
+
+
+def test_clusters_far_apart_keep_their_silhouette():
+    """As x² − 2xy + y², distances of 1 beside 1e9 would be lost."""
+    rng = np.random.default_rng(0)
+    near = np.concatenate([rng.normal(0, 0.1, (50, 2)), rng.normal(1, 0.1, (50, 2))])
+    values, labels = np.concatenate([near, near + 1e9]), np.repeat([0, 1, 2, 3], 50)
+    samples = xr.DataArray(values, dims=("pixel", "band"))
+    alone = metrics.sampled_silhouette(samples[:100], labels[:100])
+    assert metrics.sampled_silhouette(samples, labels) == pytest.approx(alone, abs=1e-5)

@@ -2,6 +2,7 @@
 
 import warnings
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from cookbook_utils.interimage import InterImageKMeans, numba_engine, numpy_engine
 from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
+from cookbook_utils.stacking import stack_pixels
 
 from .factories import make_scene
 
@@ -110,6 +112,21 @@ def test_what_float64_cannot_square_is_refused(value):
         InterImageKMeans(2, random_state=0).fit(make_scene().astype(np.float64) * 1e-160)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+@pytest.mark.parametrize("engine", ["numpy", "numba", "dask"])
+def test_integers_that_float64_rounds_are_refused(engine, dtype):
+    rng = np.random.default_rng(0)
+    scene = xr.DataArray(rng.integers(0, 9, (2, 20, 30)).astype(dtype), dims=("band", "y", "x"))
+    model = InterImageKMeans(3, engine=engine, random_state=0).fit(scene)
+    for X in (scene + 2**60, scene.values.reshape(2, -1).T + np.array(2**60, dtype)):
+        with pytest.raises(ValueError, match=r"at most 2\*\*53 in size, or nodata, got 11529215"):
+            model.fit(X)
+    marked = scene.copy()
+    marked[:, 3, 4] = 2**63 - 1
+    model.fit(marked.assign_attrs(_FillValue=2**63 - 1))
+    assert model.labels_[3, 4] == 255
+
+
 @pytest.mark.parametrize("init", ["k-means++", "midpoint"])
 def test_an_outlier_beside_which_others_vanish_is_refused(init):
     """Such as the fill value of NetCDF, 9.96921e36, where nobody declared it."""
@@ -150,6 +167,15 @@ def test_the_start_does_not_depend_on_engine_or_chunks(engine):
     found = InterImageKMeans(7, engine=engine, random_state=3).fit(chunked)
     assert_array_equal(found.cluster_centers_, expected.cluster_centers_)
     assert_array_equal(found.labels_, expected.labels_)
+
+
+def test_the_start_finds_groups_within_groups_far_apart():
+    rng = np.random.default_rng(0)
+    near = np.concatenate([rng.normal(i, 0.05, (500, 2)) for i in range(6)])
+    table = np.concatenate([near, near + 1e9])
+    for seed in range(5):
+        model = InterImageKMeans(12, n_init=1, max_iter=1, random_state=seed).fit(table)
+        assert_array_equal(model.counts_, np.full((1, 12), 500))
 
 
 # -- what pixels are ------------------------------------------------------------------------------
@@ -270,3 +296,78 @@ def test_dask_gives_numpy_labels_for_numpy_pixels():
 )
 def test_is_a_scikit_learn_estimator_in_all_configurations(estimator, check):
     check(estimator)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("chunks", [None, 7])
+def test_named_samples_are_known_to_predict(chunks):
+    samples = stack_pixels(make_scene())
+    samples = samples if chunks is None else samples.chunk(pixel=chunks)
+    model = InterImageKMeans(2, random_state=0).fit(samples)
+    assert_array_equal(model.feature_names_in_, samples.band)
+    assert_array_equal(model.predict(samples), model.labels_)
+
+
+@pytest.mark.parametrize("columns", [list("abcdef"), range(6)])
+def test_arrays_without_names_are_warned_of_once(columns):
+    table = reflectance(200)
+    model = InterImageKMeans(3, random_state=0).fit(pd.DataFrame(table, columns=columns))
+    with pytest.warns(UserWarning) as warned:
+        assert_array_equal(model.predict(table), model.labels_)
+    assert len(warned) == 1
+
+
+TABLE = reflectance(60)
+CUBE = make_scene().values
+LAZY = da.from_array(TABLE, chunks=20)
+OBJECTS = np.array([["x"], [None]], object)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        ([], ValueError, "got an empty list"),
+        ([CUBE, CUBE], ValueError, "got a list of ndarray with 3 dimensions: xarray.DataArray"),
+        ((CUBE, CUBE[:, :3]), ValueError, "got a list of ndarray with 3 dimensions"),
+        ([TABLE, TABLE], ValueError, "got a list of ndarray with 2 dimensions"),
+        ([[1, 2], [3]], ValueError, r"X must be an array of numbers, got \[\[1, 2\], \[3\]\]"),
+        ([1, 2, 3], ValueError, r"got an array of shape \(3,\): Reshape your data"),
+        ([["a"], ["b"]], TypeError, "X must hold real numbers, got dtype <U1"),
+        (np.array([["2020"], ["2021"]], "M8[D]"), TypeError, "real numbers, got dtype datetime64"),
+        (OBJECTS, ValueError, "X must hold real numbers, got objects: could not convert"),
+        (LAZY[LAZY[:, 0] > 0.1], ValueError, r"X must have a known shape.*compute_chunk_sizes\(\)"),
+        (pd.DataFrame({"a": ["1", "2"]}), TypeError, "X must hold real numbers .* in column 'a'"),
+        (pd.DataFrame(TABLE[:, :2], columns=["a", "a"]), ValueError, "each column once, got 'a'"),
+        (pd.DataFrame(), ValueError, r"at least one sample and feature, got shape \(0, 0\)"),
+        (np.array([[1.0], [np.inf]]), ValueError, "pixels must be finite numbers .* got inf"),
+        (np.array([[1.0], [np.nan]]), ValueError, "X contains NaN or nodata"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_words_of_ours(X, error, message):
+    with pytest.raises(error, match=message) as refused:
+        InterImageKMeans(2, random_state=0).fit(X)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**40, "a", True, 1.5, np.random.default_rng(0)])
+def test_the_seed_is_checked(seed):
+    for options in ({}, {"init": "midpoint"}):
+        with pytest.raises((TypeError, ValueError), match="^random_state must be an integer from"):
+            InterImageKMeans(2, random_state=seed, **options).fit(TABLE)
+
+
+def test_random_states_are_drawn_from():
+    fits = [InterImageKMeans(4, random_state=np.random.RandomState(3)) for _ in range(2)]  # noqa: NPY002
+    assert_array_equal(fits[0].fit_predict(TABLE), fits[1].fit_predict(TABLE))
+
+
+def test_starts_are_not_endless():
+    with pytest.raises(ValueError, match="n_init must be an integer from 1 to 1000"):
+        InterImageKMeans(2, n_init=10**9, random_state=0).fit(TABLE)
+
+
+@pytest.mark.parametrize("value", [10**400, [[1], [2, 3]], {"a": 1}])
+@pytest.mark.parametrize("key", ["_FillValue", "scale_factor"])
+def test_attributes_that_are_no_numbers_are_refused(key, value):
+    with pytest.raises(ValueError, match="of an array must be a number that float64 can hold"):
+        InterImageKMeans(2, random_state=0).fit(make_scene().assign_attrs({key: value}))

@@ -244,7 +244,10 @@ def test_several_nodata_values_and_text(key, nodata):
     scene = make_scene()
     scene[1, 1, 1] = -9999
     assert stack_pixels(scene.assign_attrs({key: nodata})).attrs["n_missing"] == 1
-    with pytest.raises(ValueError, match="nodata value of an array must be a number, got 'none'"):
+    with pytest.raises(
+        ValueError,
+        match="nodata value of an array must be a number .* got 'none'",
+    ):
         stack_pixels(scene.assign_attrs({key: "none"}))
 
 
@@ -384,3 +387,12 @@ def test_the_template_may_write_its_crs_otherwise():
     samples = stack_pixels(scene)
     labels = np.arange(samples.sizes["pixel"])
     np.testing.assert_array_equal(unstack_labels(labels, samples, template).values.ravel(), labels)
+
+
+def test_a_multiindex_along_time_is_refused():
+    runs = pd.MultiIndex.from_tuples([("OLI", 1), ("OLI", 2)], names=["sensor", "run"])
+    scenes = xr.concat([make_scene().drop_vars("time")] * 2, "time")
+    scenes = scenes.assign_coords(xr.Coordinates.from_pandas_multiindex(runs, "time"))
+    with pytest.raises(ValueError, match="one coordinate along time, got a MultiIndex of .'sensor"):
+        stack_pixels(scenes)
+    assert stack_pixels(scenes.reset_index("time")).sizes["pixel"] == 60

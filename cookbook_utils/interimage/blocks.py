@@ -131,22 +131,38 @@ def load(
     for band in values:
         if scene.nodata:
             labels[equals_nodata(band, scene.nodata)] = MISSING_LABEL
-        if band.dtype.kind != "f":
-            continue
-        usable = abs(band) <= LARGEST if band.dtype == np.float64 else xp.isfinite(band)
-        if not usable.all():
-            labels[xp.isnan(band)] = MISSING_LABEL
+        usable = _usable(band)
+        if usable is not None and not usable.all():
+            if band.dtype.kind == "f":
+                labels[xp.isnan(band)] = MISSING_LABEL
             unusable.append((band, usable))
     for band, usable in unusable:  # when all bands have said which pixels are missing
         beyond = band[~usable & (labels != MISSING_LABEL)]
-        if beyond.size:
+        if beyond.size and band.dtype.kind == "f":
             raise ValueError(
                 "pixels must be finite numbers of at most 1e150 in size, NaN or nodata, "
                 f"got {float(beyond[0])}"
             )
+        if beyond.size:
+            raise ValueError(
+                "pixels must be integers that float64 holds, at most 2**53 in size, or nodata, "
+                f"got {int(beyond[0])}: subtract an offset first"
+            )
     if scene.complete and labels.any():
         raise ValueError("X contains NaN or nodata; a table must have all values")
     return xp.ascontiguousarray(values, dtype), labels
+
+
+def _usable(band: Any) -> Any:
+    """Return where float64 holds values and the squares of floats, or None if it does anyway."""
+    if band.dtype.kind == "f":
+        return (
+            abs(band) <= LARGEST if band.dtype.itemsize >= 8 else array_module(band).isfinite(band)
+        )
+    if band.dtype.itemsize < 8:
+        return None
+    lowest = 0 if band.dtype.kind == "u" else -(2**53)
+    return (band >= lowest) & (band <= 2**53)
 
 
 def extent(values: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, int]:

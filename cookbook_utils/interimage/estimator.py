@@ -20,16 +20,18 @@ from cookbook_utils._checks import (
     require_integer,
     require_number,
     require_real,
+    require_seed,
 )
 from cookbook_utils._conventions import nodata_values
 from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
-from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
+from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Extent, LocalBlocks, Sampling, Scene, array_module
 from cookbook_utils.interimage.lloyd import best_of_several, lloyd_steps, midpoint_centers
 from cookbook_utils.interimage.scenes import (
     Traits,
     as_lazy_as,
     as_maps,
+    as_table,
     is_scenes,
     read_scenes,
 )
@@ -58,7 +60,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         all scenes. It needs no random numbers, but one outlier stretches the steps and leaves
         clusters empty.
     n_init : int, default 10
-        Number of "k-means++" starts to choose from.
+        Number of "k-means++" starts to choose from, 1 to 1000.
     tol : float, default 1e-4
         Stop when `criterion` is below it, and in any case when no label changes.
     criterion : {"changed", "shift"}, default "changed"
@@ -87,11 +89,11 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         A file, ``.npz``, in a folder that exists, that holds the state after each iteration. If it
         is there, `fit` goes on from it, in any engine and chunks, and finds bit for bit what it
         finds without a checkpoint. To go on after the end, raise `max_iter`, lower `tol` or change
-        `criterion`. `fit` refuses a damaged file, one of other pixels, band names or parameters or
-        of another version of this package, and one that has run more iterations than it would
-        itself. To compare the pixels takes the time of about two iterations. A `random_state` is
-        needed where anything is drawn at random. One fit at a time can use the file; meanwhile a
-        file ``.NAME.lock`` lies beside it.
+        `criterion`. `fit` refuses a damaged file, one of other pixels, band names, units or
+        parameters or of another version of this package, and one that has run more iterations than
+        it would itself. To compare the pixels takes the time of about two iterations. A
+        `random_state` is needed where anything is drawn at random. One fit at a time can use the
+        file; meanwhile a file ``.NAME.lock`` lies beside it.
     random_state : int, RandomState or None, default None
         Random seed of "k-means++" and of `sample`: pass an integer for repeatable labels.
 
@@ -394,7 +396,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             "sampling": sampling,
             "dtype": blocks.dtype,
             "shapes": [scene.values.shape for scene in scenes],
-            "bands": list(getattr(self, "feature_names_in_", ())),
+            **self._traits._asdict(),
             "pixels": blocks.digest(),
             "version": __version__,
         }
@@ -450,25 +452,20 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     def _read_table(self, X: Any, reset: bool) -> Scene:
         traits, nodata = Traits(None, ()), ()
         if isinstance(X, xr.DataArray):
+            require_dims(X, X.dims, "X")
             nodata = nodata_values(X)
             X = X.transpose(..., "band") if "band" in X.dims else X
-            require_dims(X, X.dims, "X")
             traits = Traits.of(X)
             X = X.data
-        elif hasattr(X, "columns"):
-            traits = Traits(tuple(X.columns), ())
-        if not hasattr(X, "dask") and array_module(X) is np:
-            # Missing values end here: a table has no place for missing labels.
-            values = validate_data(self, X, reset=reset, dtype=list(DTYPES)[::-1])
-            if not hasattr(X, "columns") and not reset:
-                traits = traits._replace(bands=traits.bands or self._traits.bands)
-            self._check_bands(values.shape[1], traits, reset)
-            return Scene(values.T, nodata, complete=True)
-        if X.ndim != 2 or 0 in X.shape:
-            raise ValueError(
-                "X must be a table (n_samples, n_features) with at least one of each, got shape "
-                f"{X.shape}"
-            )
+        else:
+            X = as_table(X)
+            if hasattr(X, "columns"):
+                traits = Traits(tuple(X.columns), ())
+            elif hasattr(self, "feature_names_in_") and not reset:
+                traits = traits._replace(bands=self._traits.bands)  # scikit-learn warns of it
+            if not hasattr(X, "dask") and array_module(X) is np:
+                # Missing and infinite values are refused where those of scenes are looked for.
+                X = validate_data(self, X, reset=reset, ensure_all_finite=False)
         require_real(X, "X")
         self._check_bands(X.shape[1], traits, reset)
         return Scene(X.T, nodata, complete=True)
@@ -506,7 +503,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         require_integer(self.n_clusters, "n_clusters", least=1, most=255)
-        require_integer(self.n_init, "n_init", least=1)
+        require_integer(self.n_init, "n_init", least=1, most=1000)
         require_integer(self.max_iter, "max_iter", least=1)
         require_number(self.tol, "tol", least=0)
         if self.sample is not None:
@@ -517,3 +514,5 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         require_choice(self.empty, "empty", ("keep", "farthest"))
         if isinstance(self.init, str):
             require_choice(self.init, "init", ("k-means++", "midpoint"))
+        if not (self.random_state is None or isinstance(self.random_state, np.random.RandomState)):
+            require_seed(self.random_state, "random_state")

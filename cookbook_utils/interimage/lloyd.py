@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.interimage import numba_engine, numpy_engine
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import LocalBlocks, Scene
@@ -80,21 +79,38 @@ def best_of_several(
     numpy.ndarray of float64 (k, bands)
         The centers with the least inertia on the sample.
     """
-    from sklearn.cluster import kmeans_plusplus
-
     pixels = pixels[np.lexsort(pixels.T)]  # in an order that chunks do not change
     table = pixels.astype(np.float64)
-    # Distances from the middle, in units of the range, are those that k-means++ draws by: squares
-    # of huge numbers overflow, and a common offset takes their digits.
-    middle, reach = np.median(table, axis=0), np.ptp(table, axis=0).max()
-    table = (table - middle) / (reach or 1.0)
+    # In units of the range: squares of huge numbers overflow, and those of tiny ones vanish.
+    table = (table - np.median(table, axis=0)) / (np.ptp(table, axis=0).max() or 1.0)
     found = []
     for _ in range(n_init):
         some = random.permutation(len(table))[: max(DRAWN_FROM, 16 * k)]
-        with one_blas_thread():
-            _, chosen = kmeans_plusplus(table[some], k, random_state=random)
-        found.append(_refined(pixels, pixels[some[chosen]].astype(np.float64)))
+        chosen = some[_far_apart(table[some], k, random)]
+        found.append(_refined(pixels, pixels[chosen].astype(np.float64)))
     return min(found, key=lambda pair: pair[0])[1]
+
+
+def _far_apart(table: np.ndarray, k: int, random: np.random.RandomState) -> list[int]:
+    """Return the rows that greedy k-means++ draws, as `sklearn.cluster.kmeans_plusplus` does.
+
+    Distances are sums of squared differences. scikit-learn's x² − 2xy + y² loses small ones where
+    others are large, and then draws no two centers from groups that lie close together.
+    """
+    from scipy.spatial.distance import cdist
+
+    n_candidates = 2 + int(np.log(k))
+    chosen = [int(random.random_sample() * len(table))]
+    nearest = cdist(table[chosen], table, "sqeuclidean")[0]
+    while len(chosen) < k:
+        ladder = np.cumsum(nearest)
+        steps = random.random_sample(n_candidates) * nearest.sum()
+        candidates = np.minimum(np.searchsorted(ladder, steps), len(table) - 1)
+        squared = np.minimum(nearest, cdist(table[candidates], table, "sqeuclidean"))
+        best = np.argmin(squared.sum(axis=1))
+        nearest = squared[best]
+        chosen.append(int(candidates[best]))
+    return chosen
 
 
 def _refined(pixels: np.ndarray, centers: np.ndarray) -> tuple[int, np.ndarray]:

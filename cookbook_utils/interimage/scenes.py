@@ -6,10 +6,17 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import as_real_array, require_dims
-from cookbook_utils._conventions import MISSING_LABEL, SCALE_KEYS, nodata_values, units_of
+from cookbook_utils._checks import as_real_array, require_dims, require_real
+from cookbook_utils._conventions import (
+    MISSING_LABEL,
+    SCALE_KEYS,
+    nodata_values,
+    numbers_in,
+    units_of,
+)
 from cookbook_utils.interimage.blocks import Scene, array_module
 
 
@@ -29,8 +36,8 @@ class Traits(NamedTuple):
         bands = tuple(array["band"].values.tolist()) if "band" in array.coords else None
         told = {"units": units_of(array), "scaling": array.attrs.get("scaling")}
         for name, plain in SCALE_KEYS.items():  # readers set plain ones on every raster
-            scales = set(np.ravel(array.attrs.get(name, plain)).tolist())
-            told[name] = None if scales == {plain} else sorted(scales)
+            scales = set(numbers_in(array.attrs.get(name), f"the {name} of an array"))
+            told[name] = sorted(scales) if scales - {plain} else None
         measure = ((name, str(value)) for name, value in told.items() if value is not None)
         return cls(bands, tuple(measure), "floats" if array.dtype.kind == "f" else "integers")
 
@@ -78,11 +85,15 @@ def is_scenes(x: Any) -> bool:
     TypeError
         If `x` is a Dataset, or a list of DataArrays and others.
     ValueError
-        If `x` is neither a table nor a scene with the dimensions band, y and x.
+        If `x` is an empty list, or a DataArray that is neither a table nor a scene.
     """
     several = isinstance(x, list | tuple)
     members = list(x) if several else [x]
     arrays = [isinstance(member, xr.DataArray) for member in members]
+    if several and not members:
+        raise ValueError(
+            "X must be a DataArray (band, y, x), a list of them or a table, got an empty list"
+        )
     if x is None or isinstance(x, str):
         raise TypeError(f"X must be a DataArray (band, y, x), a list of them or a table, got {x!r}")
     for member in members:
@@ -106,14 +117,80 @@ def is_scenes(x: Any) -> bool:
             f"dimensions, got {tuple(x.dims)}: rename them, for example "
             "X.rename(latitude='y', longitude='x')"
         )
-    if isinstance(x, np.ma.MaskedArray) or getattr(x, "ndim", 2) > 2:
-        as_real_array(x, "X")
+    return False
+
+
+def as_table(x: Any) -> Any:
+    """Return an array or data frame (n_samples, n_features), which lists of rows become, or raise.
+
+    What is left is a matter of scikit-learn: sparse matrices, names of columns.
+
+    Raises
+    ------
+    TypeError
+        If it holds no real numbers, or is lazy but no array.
+    ValueError
+        If it has other dimensions, or a length that is not known, or holds complex numbers.
+    """
+    names = "xarray.DataArray(X, dims=('band', 'y', 'x')) names those of a scene"
+    if isinstance(x, list | tuple) and getattr(x[0], "ndim", 1) > 1:
+        raise ValueError(
+            "X must be a table (n_samples, n_features), a DataArray or a list of DataArrays, got a "
+            f"list of {type(x[0]).__name__} with {x[0].ndim} dimensions: {names}"
+        )
+    if isinstance(x, np.ma.MaskedArray) or not (hasattr(x, "ndim") or hasattr(x, "__array__")):
+        x = as_real_array(x, "X")
+    lazy = hasattr(x, "dask")
+    if lazy and hasattr(x, "to_dask_array"):
+        raise TypeError(
+            "X must be an array, a DataArray or a pandas.DataFrame, got a lazy "
+            f"{type(x).__name__}: give X.to_dask_array(lengths=True)"
+        )
+    if getattr(x, "ndim", 2) != 2:
+        cures = {1: "Reshape your data with X.reshape(-1, 1) if each sample is one number"}
         raise ValueError(
             "X must be a table (n_samples, n_features) or a DataArray with the dimensions "
-            f"('band', 'y', 'x'), got an array of shape {x.shape}: "
-            "xarray.DataArray(X, dims=('band', 'y', 'x')) names them"
+            f"('band', 'y', 'x'), got an array of shape {x.shape}: {cures.get(x.ndim, names)}"
         )
-    return False
+    if lazy and np.isnan(x.shape).any():
+        raise ValueError(
+            f"X must have a known shape, got {x.shape}: call its compute_chunk_sizes() first"
+        )
+    if isinstance(x, pd.DataFrame):
+        _require_numeric_columns(x)
+    elif isinstance(x, np.ndarray):
+        return _real(x)
+    elif lazy or array_module(x) is not np:
+        require_real(x, "X")
+        if 0 in x.shape:
+            raise ValueError(f"X must have at least one sample and feature, got shape {x.shape}")
+    return x
+
+
+def _require_numeric_columns(frame: pd.DataFrame) -> None:
+    if 0 in frame.shape:
+        raise ValueError(f"X must have at least one sample and feature, got shape {frame.shape}")
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise ValueError(f"X must have each column once, got {twice!r} more than once")
+    for name, dtype in frame.dtypes.items():
+        if not pd.api.types.is_numeric_dtype(dtype) or isinstance(dtype, pd.SparseDtype):
+            raise TypeError(
+                f"X must hold real numbers in dense columns, got dtype {dtype} in column {name!r}"
+            )
+
+
+def _real(x: np.ndarray) -> np.ndarray:
+    """Return an array of numbers, which objects may be, or raise as scikit-learn wants it."""
+    if x.dtype.kind == "c":
+        raise ValueError(f"X must hold real numbers, got {x.dtype}: Complex data not supported")
+    if x.dtype.kind == "O":
+        try:
+            return x.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"X must hold real numbers, got objects: {error}") from error
+    require_real(x, "X")
+    return x
 
 
 def read_scenes(x: Any) -> tuple[list[Scene], Traits]:
