@@ -139,10 +139,10 @@ def test_a_scene_does_not_replace_a_raster_of_the_user(tmp_path):
         path, "w", driver="GTiff", width=2, height=2, count=1, dtype="uint8"
     ) as file:
         file.write(np.ones((1, 2, 2), "uint8"))
-    with pytest.raises(FileExistsError, match=r"B1\.tif is there and bears no mark"):
+    with pytest.raises(FileExistsError, match=r"B1\.tif must be a file that was simulated here"):
         write_scene("landsat_5_small", tmp_path)
     path.write_text("no raster")
-    with pytest.raises(FileExistsError, match=r"B1\.tif is there and bears no mark"):
+    with pytest.raises(FileExistsError, match=r"B1\.tif must be a file that was simulated here"):
         write_scene("landsat_5_small", tmp_path)
     assert names(path.parent) == ["B1.tif"]
     assert path.read_text() == "no raster"

@@ -1,14 +1,18 @@
 """A coastal city in one month, seen five times by Landsat 8 and 9: a series whose truth is known.
 
-Sun and the bend of the coast are those of Karachi, Pakistan, in April; shore, creeks, fields and
-city are invented. The world is a pure function of position (meters in EPSG:32642) and seed, so a
-series may be computed in blocks of any size, at any step, and always shows the same place. From
-date to date the tide floods sand flats, fields are harvested, soil is built up and mangrove is
-cleared; the rest stays what it is and looks a little different: haze adds light, most in blue; a
-higher sun leaves less shadow; metal roofs flash toward one view and not toward another; the gain is
-off by up to 3 %; the sensor has noise. Reflectances are set by hand, no measurement of Karachi
-stands behind them; the like occurs in another desert by the water [1]_. Digital numbers are those
-of Landsat Collection 2 [2]_. `SERIES` lists what can be simulated.
+The elevation of the sun and the bend of the coast are those of Karachi, Pakistan, in April; shore,
+creeks, fields and city are invented. The world is a pure function of position (meters in
+EPSG:32642) and random state. A series can therefore be computed in blocks of any size and with
+pixels of any width, and always shows the same place.
+
+From date to date the tide floods sand flats, fields are harvested, soil is built up and mangrove is
+cleared. Ground that does not change still looks a little different: haze adds light, most in the
+blue band; a higher sun leaves less shadow; metal roofs reflect more light toward some views than
+toward others; the gain is off by up to 3 %; the sensor has noise.
+
+Reflectances are set by hand and follow no measurement of Karachi, but each is close to that of a
+pixel in another desert by the water [1]_. Digital numbers are scaled as in Landsat Collection 2
+[2]_. `SERIES` lists the series.
 
 References
 ----------
@@ -27,36 +31,39 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from cookbook_utils import _rasters
-from cookbook_utils._checks import require_choice, require_integer
-from cookbook_utils._coast import GROUND, ROOFS, TEXTURE, Coast
+from cookbook_utils._checks import require_integer
 from cookbook_utils._conventions import MISSING_LABEL, flags
 from cookbook_utils._files import as_path
-from cookbook_utils._world import uniform
-from cookbook_utils.simulate import BANDS, SENSORS
+from cookbook_utils.simulate import _rasters
+from cookbook_utils.simulate._coastline import GROUND, ROOFS, Coast
+from cookbook_utils.simulate._landsat import BANDS, SENSORS, scene_of
+from cookbook_utils.simulate._noise import triangular, uniform
 
-GENERATOR = 1  # raised when the world changes, so that files written before are made again
+GENERATOR = 1  # increased when values change: files with another number are made again
 CRS = "EPSG:32642"
 CENTER = (299010.0, 2746980.0)  # of the city: 67.01 E, 24.82 N
 SCALE, OFFSET = 2.75e-5, -0.2  # reflectance = digital number x scale + offset
 NODATA = 0
 SENSOR = "Landsat 8/9 OLI"
-COVERS = ("sea", "mangrove", "cropland", "built_up", "bare_soil", "sand")
-COVER_OF = np.array((0, 0, 1, 2, 2, 3, 3, 4, 5), dtype="u1")  # of each kind in GROUND
-HAZE = np.array((1, 0.75, 0.5, 0.25, 0.08, 0.03), dtype="f4")  # in each band, blue is 1
-NOISE = 0.0015  # standard deviation, reflectance
-HIGH = np.float32(0.52)  # cotangent of the sun's elevation at which GROUND is given
+COVERS = ("sea", "mangrove", "cropland", "built_up", "bare_soil", "sand")  # classes of the truth
+_COVER_OF = np.array((0, 0, 1, 2, 2, 3, 3, 4, 5), dtype="u1")  # of each kind in GROUND
+_TEXTURE = np.array((0.03, 0.04, 0.05, 0.05, 0.05, 0.07, 0.08, 0.04, 0.04), dtype="f4")
+_SPECTRA = np.array([spectrum for spectrum, _ in GROUND.values()], dtype="f4")
+_SHADOW = np.array([loss for _, loss in GROUND.values()], dtype="f4")
+_COTANGENT = np.float32(0.52)  # of the sun's elevation for which _SPECTRA are given
+_HAZE = np.array((1, 0.75, 0.5, 0.25, 0.08, 0.03), dtype="f4")  # in each band, relative to blue
+_NOISE = 0.0015  # standard deviation, reflectance
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How the world looks on one date."""
+    """The conditions on one date."""
 
     date: str
-    haze: float  # reflectance in blue
+    haze: float  # reflectance in the blue band
     gain: float
     sun: float  # elevation, degrees
-    glint: float  # part by which the brightest roof is brighter
+    glint: float  # increase in reflectance of the brightest roof, relative
     tide: float  # m
 
 
@@ -74,86 +81,43 @@ class SeriesSpec:
     """The grid of a series, and how its files are stored."""
 
     size: int  # pixels on a side
-    step: float  # m
+    step: float  # width of a pixel, m
     tilt: float  # of the footprint against the grid, degrees
     storage: dict[str, str | int]
 
     @property
-    def corner(self) -> tuple[float, float]:
-        """x and y of the upper-left corner (m): the city lies in the middle."""
+    def grid(self) -> _rasters.Grid:
+        """The grid, in whose middle the city lies."""
         half = self.size * self.step / 2
-        return CENTER[0] - half, CENTER[1] + half
+        corner = CENTER[0] - half, CENTER[1] + half
+        return _rasters.Grid(CRS, CENTER, corner, self.size, self.step, self.tilt)
 
 
 SERIES = {
     "coast_series_small": SeriesSpec(400, 120, tilt=5.936, storage=_rasters.DEFLATE),
-    # Not compressed: k-means reads it anew in each iteration.
+    # Not compressed, because k-means reads the series in each iteration.
     "coast_series": SeriesSpec(7000, 30, tilt=5.936, storage={}),
 }
 
 
-def _block(spec: SeriesSpec, rows: range, cols: range, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Digital numbers (time, band, y, x) uint16 and cover (time, y, x) uint8."""
-    left, top = spec.corner[0] - CENTER[0], spec.corner[1] - CENTER[1]
-    e = (left + spec.step * (np.array(cols) + 0.5))[None, :].astype("f4")
-    n = (top - spec.step * (np.array(rows) + 0.5))[:, None].astype("f4")
-    coast = Coast(*np.broadcast_arrays(e, n), seed, step=spec.step)
-    i, j = np.meshgrid(np.array(rows), np.array(cols), indexing="ij")
-    grain = 2 * uniform(i, j, seed * 100 + 90) - 1
-    textures = {  # brightness: rock and dry valleys in the desert, plots in the city
-        "bare_soil": coast.relief + grain,
-        "built_up": 3 * coast.tone - 1.5 + 0.5 * grain,
-    }
-    spectra = np.array([spectrum for spectrum, _ in GROUND.values()], dtype="f4")
-    shadow = np.array([shadow for _, shadow in GROUND.values()], dtype="f4")
-
-    numbers = np.empty((len(DATES), len(BANDS), len(rows), len(cols)), dtype="u2")
-    cover = np.empty((len(DATES), len(rows), len(cols)), dtype="u1")
-    start, end = (np.datetime64(DATES[k].date) for k in (0, -1))
-    for number, date in enumerate(DATES):
-        progress = (np.datetime64(date.date) - start) / (end - start)
-        kind = coast.at(tide=date.tide, progress=progress)
-        cover[number] = COVER_OF[kind]
-        texture = coast.patches + grain
-        for name, other in textures.items():
-            np.copyto(texture, other, where=cover[number] == COVERS.index(name))
-        light = 1 + TEXTURE[kind] * texture
-        light *= 1 - shadow[kind] * (np.float32(1 / np.tan(np.radians(date.sun))) - HIGH)
-        light = np.where(kind == ROOFS, light * (1 + np.float32(date.glint) * coast.glint), light)
-        for band in range(len(BANDS)):
-            value = date.gain * spectra[kind, band] * light
-            value += np.float32(date.haze) * HAZE[band] * coast.haze
-            draw = seed * 100 + 200 + 12 * number + 2 * band
-            triangle = uniform(i, j, draw) + uniform(i, j, draw + 1) - 1
-            value += np.float32(NOISE * 6**0.5) * triangle
-            stored = np.rint((value - np.float32(OFFSET)) / np.float32(SCALE))
-            numbers[number, band] = np.clip(stored, 1, 65535)
-    outside = _rasters.outside(
-        rows, cols, size=spec.size, step=spec.step, corner=(left, top), tilt=spec.tilt
-    )
-    numbers[..., outside], cover[..., outside] = NODATA, MISSING_LABEL
-    return numbers, cover
-
-
-def _spec(name: str, seed: int) -> tuple[SeriesSpec, int]:
-    seed = require_integer(seed, "seed", least=0, most=_rasters.MOST_SEED)
-    return SERIES[require_choice(name, "name", list(SERIES))], seed
-
-
 def simulate_coast(
-    name: str = "coast_series_small", *, seed: int = 0, window: _rasters.Window | None = None
+    name: str = "coast_series_small",
+    *,
+    random_state: int = 0,
+    window: tuple[slice, slice] | None = None,
 ) -> tuple[xr.DataArray, xr.Dataset]:
-    """Simulate a series of scenes and its truth in memory.
+    """Simulate a series of scenes of the coast and its truth in memory.
+
+    Use `write_coast` for the series of 5 x 7000 x 7000 pixels, which takes 9 GB of memory here.
 
     Parameters
     ----------
     name : str, default "coast_series_small"
         A key of `SERIES`.
-    seed : int
-        Another seed is another world.
-    window : (slice, slice), optional
-        Rows and columns to simulate; all by default. The full series of 5 x 7000 x 7000 pixels
-        takes 9 GB here: `write_coast` makes it on disk.
+    random_state : int, default 0
+        Seed of the world, from 0 to 2**24 - 1. Series with the same seed show the same place.
+    window : tuple of slice, optional
+        Rows and columns to simulate; all of them by default.
 
     Returns
     -------
@@ -161,15 +125,19 @@ def simulate_coast(
         Digital numbers (time, band, y, x), float32, NaN outside of the footprint; reflectance is
         ``DN * scale_factor + add_offset``. Coordinates are those of pixel centers, in meters.
     truth : xarray.Dataset
-        ``cover`` (class, see its ``flag_meanings``), (time, y, x) uint8 with 255 outside of the
-        footprint.
+        Classes ``cover`` (named by its ``flag_meanings``), (time, y, x) uint8 with nodata 255
+        outside of the footprint.
 
     Raises
     ------
     TypeError
-        If `name` is no text, `seed` no integer or `window` not two slices.
+        If `name` is not a string, `random_state` not an integer or `window` not two slices.
     ValueError
-        If there is no such series, `seed` is out of range or the window has no pixel in it.
+        If there is no such series, `random_state` is out of range or `window` holds no pixel.
+
+    See Also
+    --------
+    write_coast : Write a series to GeoTIFF files.
 
     Examples
     --------
@@ -179,130 +147,152 @@ def simulate_coast(
     >>> truth.cover.flag_meanings
     'sea mangrove cropland built_up bare_soil sand'
     """
-    spec, seed = _spec(name, seed)
+    spec, seed = _rasters.require_world(SERIES, name, random_state)
     rows, cols = _rasters.cut(spec.size, window)
     numbers, cover = _rasters.assemble(lambda i, j: _block(spec, i, j, seed), rows, cols)
-    grid = _rasters.grid(rows, cols, step=spec.step, corner=spec.corner, crs=CRS)
-    grid = grid.assign_coords(time=np.array([date.date for date in DATES], "datetime64[ns]"))
-    series = xr.DataArray(
-        np.where(numbers == NODATA, np.float32(np.nan), numbers),
-        dims=("time", "band", "y", "x"),
-        coords={**_rasters.band_coords(BANDS, *SENSORS["Landsat 8 OLI"]), **grid.coords},
-        attrs={
-            "long_name": "surface reflectance",
-            "quantity": "surface reflectance",
-            "units": "digital number",
-            "scale_factor": SCALE,
-            "add_offset": OFFSET,
-            "sensor": SENSOR,
-        },
-        name=name,
+    time = np.array([date.date for date in DATES], "datetime64[ns]")
+    grid = spec.grid.coords(rows, cols).assign_coords(time=time)
+    series = scene_of(
+        numbers, grid, name=name, nodata=NODATA, scale=SCALE, offset=OFFSET, sensor=SENSOR
     )
-    attrs = flags("land cover", list(COVERS))
+    attrs = flags("land cover", COVERS)
     truth = grid.assign(cover=(("time", "y", "x"), cover, attrs)).assign_attrs(sensor=SENSOR)
     return series, truth
 
 
 def write_coast(
-    name: str, folder: str | os.PathLike[str], *, seed: int = 0, block: int = 512
+    folder: str | os.PathLike[str], name: str, *, random_state: int = 0, block: int = 512
 ) -> Path:
-    """Write a series and its truth as GeoTIFF files, block by block; nothing if they are there.
+    """Write a series of scenes of the coast and its truth to GeoTIFF files, unless they are there.
 
-    The files are made in a temporary folder, read back, and then take their places. Other files
-    in the folder are left alone. Of several processes that write the same series one does so, and
-    the others wait for it.
+    The series is computed block by block, so that memory does not depend on its size. Files are
+    written to a temporary folder, verified and then moved to their place; other files in the folder
+    are kept. If several processes write the same series, one does so and the others wait.
 
     Parameters
     ----------
+    folder : str or os.PathLike
+        Folder in which the folder `name` is created.
     name : str
         A key of `SERIES`.
-    folder : path
-        Where the folder `name` is made.
-    seed : int
-        Another seed is another world. A series of another seed that is there is replaced, and so
-        is one with a damaged file.
-    block : int
-        Pixels on a side of what is computed at a time, at most 1024; changes memory and time,
-        never a value.
+    random_state : int, default 0
+        Seed of the world, from 0 to 2**24 - 1. A series on disk that has another seed or a damaged
+        file is replaced.
+    block : int, default 512
+        Side of a block in pixels, at most 1024. It changes memory and time, but no value.
 
     Returns
     -------
     pathlib.Path
-        ``folder/name``, which holds ``<date>_B<number>.tif`` for each date and band (uint16,
-        digital numbers, nodata 0), ``truth.tif`` (uint8, the cover, a layer for each date, nodata
-        255) and ``checksums.json``, the sizes and CRC-32 checksums of these files.
+        The folder ``folder/name``. It holds ``<date>_B<number>.tif`` for each date and band
+        (uint16, digital numbers, nodata 0), ``truth.tif`` (uint8, the cover, a band for each date,
+        nodata 255) and ``checksums.json`` with the size and the CRC-32 checksum of each of these
+        files.
 
     Raises
     ------
     TypeError
-        If `name` or `folder` is no text or path, or `seed` or `block` no integer.
+        If `folder` is not a path, `name` not a string, or `random_state` or `block` not an integer.
     ValueError
-        If there is no such series, or `seed` or `block` is out of range.
+        If there is no such series, or `random_state` or `block` is out of range.
     OSError
-        If the folder cannot be written, which leaves nothing behind; if it holds a file of one of
-        these names that was not written here; or if another process is still writing the series
-        after two minutes.
+        If the folder cannot be written, which leaves no file behind; if it holds a file of one of
+        these names that was not simulated; or if another process is still writing the series after
+        two minutes.
+
+    See Also
+    --------
+    simulate_coast : Simulate a series in memory.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     folder = write_coast("coast_series_small", folder)
+    ...     folder = write_coast(folder, "coast_series_small")
     ...     files = sorted(file.name for file in folder.glob("*.tif"))
     >>> len(files), files[0], files[-1]
     (31, '2025-04-02_B2.tif', 'truth.tif')
     """
-    spec, seed = _spec(name, seed)
-    require_integer(block, "block", least=1, most=_rasters.MOST_BLOCK)
+    spec, seed = _rasters.require_world(SERIES, name, random_state)
+    require_integer(block, "block", least=1, most=_rasters.MAX_BLOCK)
     target = as_path(folder, "folder") / name
     signature = f"generator {GENERATOR}, seed {seed}"
+    files = [*(file for file, _, _ in _band_files()), "truth.tif"]
     write = partial(_write_files, spec=spec, seed=seed, block=block, signature=signature)
-    _rasters.write_once(target, [*_names(), "truth.tif"], signature, write)
+    _rasters.write_once(target, files, signature, write)
     return target
 
 
-def _names() -> list[str]:
-    numbers = SENSORS["Landsat 8 OLI"][0]
-    return [f"{date.date}_B{number}.tif" for date in DATES for number in numbers]
+def _block(spec: SeriesSpec, rows: range, cols: range, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Compute digital numbers (time, band, y, x) uint16 and cover (time, y, x) uint8."""
+    e, n = spec.grid.positions(rows, cols)
+    coast = Coast(*np.broadcast_arrays(e, n), seed, step=spec.step)
+    i, j = np.meshgrid(np.array(rows), np.array(cols), indexing="ij")
+    grain = 2 * uniform(i, j, seed * 100 + 90) - 1
+    # The desert has rock and dry valleys, the city plots of different brightness.
+    textures = coast.patches + grain, coast.relief + grain, 3 * coast.tone - 1.5 + 0.5 * grain
+
+    numbers = np.empty((len(DATES), len(BANDS), len(rows), len(cols)), dtype="u2")
+    cover = np.empty((len(DATES), len(rows), len(cols)), dtype="u1")
+    start, end = (np.datetime64(DATES[k].date) for k in (0, -1))
+    for number, date in enumerate(DATES):
+        progress = (np.datetime64(date.date) - start) / (end - start)
+        kind = coast.kinds_at(tide=date.tide, progress=progress)
+        cover[number] = _COVER_OF[kind]
+        light = _light(coast, date, kind, cover[number], textures)
+        for band in range(len(BANDS)):
+            value = date.gain * _SPECTRA[kind, band] * light
+            value += np.float32(date.haze) * _HAZE[band] * coast.haze
+            noise = triangular(i, j, seed * 100 + 200 + 12 * number + 2 * band)
+            value += np.float32(_NOISE * 6**0.5) * noise
+            stored = np.rint((value - np.float32(OFFSET)) / np.float32(SCALE))
+            numbers[number, band] = np.clip(stored, 1, 65535)
+    outside = spec.grid.outside(rows, cols)
+    numbers[..., outside], cover[..., outside] = NODATA, MISSING_LABEL
+    return numbers, cover
+
+
+def _light(
+    coast: Coast,
+    date: Acquisition,
+    kind: np.ndarray,
+    cover: np.ndarray,
+    textures: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Compute the factor by which each pixel is brighter than its spectrum on one date."""
+    common, desert, city = textures
+    texture = np.where(cover == COVERS.index("bare_soil"), desert, common)
+    texture = np.where(cover == COVERS.index("built_up"), city, texture)
+    light = 1 + _TEXTURE[kind] * texture
+    light *= 1 - _SHADOW[kind] * (np.float32(1 / np.tan(np.radians(date.sun))) - _COTANGENT)
+    return np.where(kind == ROOFS, light * (1 + np.float32(date.glint) * coast.glint), light)
+
+
+def _band_files() -> list[tuple[str, str, str]]:
+    """Return the file name, the date and the band of each image."""
+    return [
+        (f"{date.date}_B{number}.tif", date.date, band)
+        for date in DATES
+        for number, band in zip(SENSORS[SENSOR].numbers, BANDS, strict=True)
+    ]
 
 
 def _write_files(folder: Path, spec: SeriesSpec, seed: int, block: int, signature: str) -> None:
-    profile = _rasters.tiled_profile(spec.size, spec.step, spec.corner, CRS)
+    """Compute a series block by block and write its files into a folder."""
+    profile = spec.grid.profile()
     with _rasters.RasterWriter(folder) as files:
-        for number, name in enumerate(_names()):
-            date, band = DATES[number // len(BANDS)].date, BANDS[number % len(BANDS)]
-            tags = dict(sensor=SENSOR, date=date, signature=signature)
+        for name, date, band in _band_files():
+            tags = {"sensor": SENSOR, "date": date, "signature": signature}
             options = profile | spec.storage | {"dtype": "uint16", "nodata": NODATA}
             file = files.create(name, tags=tags, bands=[band], **options)
             file.scales, file.offsets = (SCALE,), (OFFSET,)
-        files.create(
-            "truth.tif",
-            tags=dict(sensor=SENSOR, signature=signature, cover=" ".join(COVERS)),
-            bands=[date.date for date in DATES],
-            dtype="uint8",
-            nodata=MISSING_LABEL,
-            **profile | _rasters.DEFLATE,
-        )
-        whole = _rasters.cut(spec.size, None)
-        done = _rasters.compute_blocks(lambda i, j: _block(spec, i, j, seed), *whole, block)
+        tags = {"sensor": SENSOR, "signature": signature, "cover": " ".join(COVERS)}
+        options = profile | _rasters.DEFLATE | {"dtype": "uint8", "nodata": MISSING_LABEL}
+        files.create("truth.tif", tags=tags, bands=[date.date for date in DATES], **options)
+        everything = _rasters.cut(spec.size, None)
+        done = _rasters.compute_blocks(lambda i, j: _block(spec, i, j, seed), *everything, block)
         for i, j, (numbers, cover) in done:
             planes = numbers.reshape(-1, 1, *numbers.shape[2:])
-            for name, plane in zip(_names(), planes, strict=True):
+            for (name, _, _), plane in zip(_band_files(), planes, strict=True):
                 files.write(name, i, j, plane)
             files.write("truth.tif", i, j, cover)
-
-
-def main() -> None:
-    """Write the small series, or with ``--full`` the full one."""
-    import argparse
-
-    parser = argparse.ArgumentParser(description="Write the simulated series.")
-    parser.add_argument("--full", action="store_true", help="5 x 7000 x 7000 pixels at 30 m")
-    parser.add_argument("--folder", default="data/simulated", help="default: %(default)s")
-    options = parser.parse_args()
-    name = "coast_series" if options.full else "coast_series_small"
-    print(write_coast(name, options.folder))
-
-
-if __name__ == "__main__":
-    main()
