@@ -1,10 +1,8 @@
-"""The simulated scenes: one world whatever the grid or block, and a truth that is true."""
+"""The simulated scenes: one world for every grid and block, and a truth that the scene shows."""
 
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +13,18 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cookbook_utils import _rasters, simulate
 from cookbook_utils.datasets import open_catalog
 from cookbook_utils.scaling import to_reflectance
-from cookbook_utils.simulate import BANDS, COVER, SCENES, simulate_scene, write_scene
+from cookbook_utils.simulate import (
+    BANDS,
+    SCENES,
+    SENSORS,
+    _rasters,
+    lake,
+    simulate_scene,
+    write_scene,
+)
+from cookbook_utils.simulate._terrain import SPECTRA
 from cookbook_utils.stacking import stack_pixels
 
 SMALL = ("landsat_5_small", "landsat_8_small")
@@ -31,7 +37,7 @@ def pair() -> dict[str, tuple[xr.DataArray, xr.Dataset]]:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> Path:
-    return write_scene("landsat_5_small", tmp_path_factory.mktemp("simulated"))
+    return write_scene(tmp_path_factory.mktemp("simulated"), "landsat_5_small")
 
 
 def normalized(scene: xr.DataArray, a: str, b: str) -> xr.DataArray:
@@ -50,7 +56,7 @@ def test_scene_is_as_every_reader_gives_it(pair, name):
     assert scene.shape == (6, 300, 300)
     assert scene.dtype == np.float32
     assert list(scene.band.values) == list(BANDS)
-    assert list(scene.number.values) == list(simulate.SENSORS[spec.sensor][0])
+    assert list(scene.number.values) == list(SENSORS[spec.sensor].numbers)
     assert (np.diff(scene.wavelength) > 0).all()
     assert scene.wavelength.attrs["units"] == "um"
     assert scene.time.dtype == "datetime64[ns]"
@@ -78,13 +84,13 @@ def test_footprint_leaves_a_border_without_data_and_keeps_the_region(pair, name)
     assert 0.05 < missing.mean() < 0.3
     for layer in truth.values():
         assert ((layer == 255) == missing).all()
-    x, y = simulate.CENTER
+    x, y = lake.CENTER
     region = missing.sel(x=slice(x - 15e3, x + 15e3), y=slice(y + 15e3, y - 15e3))
     assert not region.any()
 
 
 def test_covers_follow_pixels_of_the_real_place(real_data):
-    """What the source says of COVER, against both published scenes of Walker Lake."""
+    """Compare `SPECTRA` with both published scenes of Walker Lake, as its comment states."""
     reader = open_catalog().walker_lake
     pixels = np.concatenate(
         [
@@ -92,7 +98,7 @@ def test_covers_follow_pixels_of_the_real_place(real_data):
             for year in (1988, 2017)
         ]
     )
-    for cover, spectrum in COVER.items():
+    for cover, spectrum in SPECTRA.items():
         distances = np.sqrt(((pixels - np.array(spectrum)) ** 2).mean(axis=1))
         assert distances.min() <= 0.02, cover
 
@@ -100,14 +106,14 @@ def test_covers_follow_pixels_of_the_real_place(real_data):
 # -- one world ------------------------------------------------------------------------------------
 
 
-def test_same_seed_same_world_other_seed_other_world(pair):
+def test_random_state_selects_the_world(pair):
     window = (slice(60, 160), slice(90, 190))
     scene, truth = simulate_scene("landsat_5_small", window=window)
     cut = pair["landsat_5_small"][0][:, *window]
     xr.testing.assert_equal(scene, cut)
     assert scene.attrs == cut.attrs
     assert scene.rio.transform() == cut.rio.transform(recalc=True)
-    other, _ = simulate_scene("landsat_5_small", seed=1, window=window)
+    other, _ = simulate_scene("landsat_5_small", random_state=1, window=window)
     assert (other != scene).mean() > 0.9
     assert truth.cover.equals(pair["landsat_5_small"][1].cover[*window])
 
@@ -117,10 +123,10 @@ def test_same_seed_same_world_other_seed_other_world(pair):
 def test_a_block_does_not_depend_on_how_the_scene_is_cut(row, col, cut, seed):
     spec = SCENES["landsat_8"]
     rows, cols = range(row, row + 40), range(col, col + 40)
-    whole = simulate._block(spec, rows, cols, seed)
+    whole = lake._block(spec, rows, cols, seed)
     for i, j in _rasters.blocks(rows, cols, cut):
         at = np.s_[:, i.start - row : i.stop - row, j.start - col : j.stop - col]
-        for part, all_ in zip(simulate._block(spec, i, j, seed), whole, strict=True):
+        for part, all_ in zip(lake._block(spec, i, j, seed), whole, strict=True):
             np.testing.assert_array_equal(part, all_[at])
 
 
@@ -128,33 +134,33 @@ def test_a_block_does_not_depend_on_how_the_scene_is_cut(row, col, cut, seed):
 def test_small_and_full_scene_show_the_same_lake(small, full, pair):
     _, coarse = pair[small]
     spec = SCENES[full]
-    top = int((spec.corner[1] - simulate.CENTER[1] - 15e3) / spec.step)
-    left = int((simulate.CENTER[0] - 15e3 - spec.corner[0]) / spec.step)
+    top = int((spec.corner[1] - lake.CENTER[1] - 15e3) / spec.step)
+    left = int((lake.CENTER[0] - 15e3 - spec.corner[0]) / spec.step)
     window = (slice(top + 50, top + 930), slice(left + 310, left + 690))
     _, fine = simulate_scene(full, window=window)
     assert fine.lake_area_km2 == pytest.approx(coarse.lake_area_km2, rel=0.01)
 
 
 @pytest.mark.parametrize("seed", [0, 5])
-def test_the_only_water_of_the_world_is_one_lake_in_the_region(seed):
+def test_the_only_water_is_one_lake_in_the_region(seed):
     from scipy.ndimage import label
 
     areas = []
     for name in ("landsat_5", "landsat_8"):
         spec = dataclasses.replace(SCENES[name], size=420, step=500)
-        _, truth = simulate._block(spec, range(420), range(420), seed)
+        _, truth = lake._block(spec, range(420), range(420), seed)
         water = truth[1] == 1
         numbered, _ = label(water, np.ones((3, 3)))
         assert np.bincount(numbered.ravel())[1:].max() / water.sum() > 0.99
         rows, cols = np.nonzero(water)
-        assert abs(spec.corner[0] + (cols + 0.5) * 500 - simulate.CENTER[0]).max() < 14.5e3
-        assert abs(spec.corner[1] - (rows + 0.5) * 500 - simulate.CENTER[1]).max() < 14.5e3
+        assert abs(spec.corner[0] + (cols + 0.5) * 500 - lake.CENTER[0]).max() < 14.5e3
+        assert abs(spec.corner[1] - (rows + 0.5) * 500 - lake.CENTER[1]).max() < 14.5e3
         areas.append(water.sum() * 0.25)
     assert 150 < areas[0] < 200
     assert 0.2 < 1 - areas[1] / areas[0] < 0.3
 
 
-# -- the truth is true ----------------------------------------------------------------------------
+# -- the truth -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -170,7 +176,7 @@ def test_water_of_the_truth_is_water_by_its_spectrum(pair, name):
 @pytest.mark.parametrize("name", SMALL)
 def test_covers_have_the_indices_of_their_kind(pair, name):
     scene, truth = pair[name]
-    for number, cover in enumerate(COVER):
+    for number, cover in enumerate(lake.COVERS):
         here = (truth.cover == number) & (truth.cloud == 0)
         assert here.sum() > 50, cover
         mean = scene.where(here).mean(("y", "x"))
@@ -202,7 +208,7 @@ def test_lake_is_lower_in_the_second_year():
     shift = (slice(3500 - 10, 3700 - 10), slice(3200 - 14, 3500 - 14))
     before = simulate_scene("landsat_5", window=window)[1].water
     spec = dataclasses.replace(SCENES["landsat_8"], corner=(249825 + 420, 4391775 - 300))
-    after = simulate._block(spec, *(range(7000)[s] for s in shift), 0)[1][1]
+    after = lake._block(spec, *(range(7000)[s] for s in shift), 0)[1][1]
     assert (after == 1).any()
     assert ((before.values == 1) >= (after == 1)).all()
     assert (before.values == 1).sum() > (after == 1).sum()
@@ -237,35 +243,35 @@ def test_files_hold_the_scene(written, pair):
         assert file.descriptions == ("cover", "water", "cloud")
         assert file.nodata == 255
         assert file.dtypes == ("uint8",) * 3
-        assert file.tags()["cover"].split() == list(COVER)
+        assert file.tags()["cover"].split() == list(lake.COVERS)
         assert float(file.tags()["lake_area_km2"]) == pytest.approx(truth.lake_area_km2)
         np.testing.assert_array_equal(file.read(), truth.to_dataarray())
 
 
 def test_block_size_changes_no_file(written, tmp_path):
-    again = write_scene("landsat_5_small", tmp_path, block=128)
+    again = write_scene(tmp_path, "landsat_5_small", block=128)
     for file in sorted(written.glob("*.tif")):
         with rasterio.open(file) as a, rasterio.open(again / file.name) as b:
             np.testing.assert_array_equal(a.read(), b.read())
 
 
-def test_complete_scene_is_not_made_again_but_another_seed_is(written, monkeypatch, tmp_path):
+def test_complete_scene_is_made_again_only_for_another_random_state(written, monkeypatch, tmp_path):
     before = {file: file.stat().st_mtime_ns for file in written.iterdir()}
-    monkeypatch.setattr(simulate, "_write_files", lambda *_, **__: pytest.fail("written again"))
-    assert write_scene("landsat_5_small", written.parent) == written
+    monkeypatch.setattr(lake, "_write_files", lambda *_, **__: pytest.fail("written again"))
+    assert write_scene(written.parent, "landsat_5_small") == written
     assert {file: file.stat().st_mtime_ns for file in written.iterdir()} == before
     monkeypatch.undo()
-    target = write_scene("landsat_8_small", tmp_path)
+    target = write_scene(tmp_path, "landsat_8_small")
     old = rasterio.open(target / "truth.tif").tags()["signature"]
-    write_scene("landsat_8_small", tmp_path, seed=3)
+    write_scene(tmp_path, "landsat_8_small", random_state=3)
     assert rasterio.open(target / "truth.tif").tags()["signature"] != old
 
 
 def test_damaged_or_incomplete_scene_is_made_again(tmp_path):
-    target = write_scene("landsat_8_small", tmp_path)
+    target = write_scene(tmp_path, "landsat_8_small")
     (target / "B4.tif").unlink()
     (target / "truth.tif").write_bytes(b"II*\x00")
-    write_scene("landsat_8_small", tmp_path)
+    write_scene(tmp_path, "landsat_8_small")
     assert (target / "B4.tif").is_file()
     with rasterio.open(target / "truth.tif") as file:
         assert file.count == 3
@@ -273,7 +279,7 @@ def test_damaged_or_incomplete_scene_is_made_again(tmp_path):
 
 @pytest.mark.parametrize("failure", [RuntimeError("stop"), KeyboardInterrupt()])
 def test_interrupted_write_leaves_nothing(tmp_path, monkeypatch, failure):
-    real, calls = simulate._block, []
+    real, calls = lake._block, []
 
     def block(*args):
         calls.append(args)
@@ -281,35 +287,28 @@ def test_interrupted_write_leaves_nothing(tmp_path, monkeypatch, failure):
             raise failure
         return real(*args)
 
-    monkeypatch.setattr(simulate, "_block", block)
+    monkeypatch.setattr(lake, "_block", block)
     with pytest.raises(type(failure)):
-        write_scene("landsat_5_small", tmp_path, block=128)
+        write_scene(tmp_path, "landsat_5_small", block=128)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_command_writes_the_small_pair(tmp_path):
-    command = [sys.executable, "-m", "cookbook_utils.simulate", "--folder", str(tmp_path / "new")]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert [Path(line).name for line in output.split()] == list(SMALL)
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == list(SMALL)
 
 
 # -- errors ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [simulate_scene, lambda name: write_scene(name, "anywhere")])
+@pytest.mark.parametrize("make", [simulate_scene, lambda name: write_scene("anywhere", name)])
 def test_unknown_name(make):
     with pytest.raises(ValueError, match="name must be one of 'landsat_5_small', .*'landsat_9'"):
         make("landsat_9")
 
 
 @pytest.mark.parametrize(
-    ("seed", "error"),
+    ("random_state", "error"),
     [(-1, ValueError), (2**32, ValueError), (0.5, TypeError), ("0", TypeError), (None, TypeError)],
 )
-def test_bad_seed(seed, error):
-    with pytest.raises(error, match="seed must be an integer from 0 to 16777215, got"):
-        simulate_scene("landsat_5_small", seed=seed)
+def test_bad_random_state(random_state, error):
+    with pytest.raises(error, match="random_state must be an integer from 0 to 16777215, got"):
+        simulate_scene("landsat_5_small", random_state=random_state)
 
 
 @pytest.mark.parametrize("rows", [slice(300, 400), slice(10, 10), slice(0, 10, 2)])
@@ -320,28 +319,30 @@ def test_bad_window(rows):
 
 def test_bad_block(tmp_path):
     with pytest.raises(ValueError, match="block must be an integer from 1 to 1024, got 0"):
-        write_scene("landsat_5_small", tmp_path, block=0)
+        write_scene(tmp_path, "landsat_5_small", block=0)
 
 
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OSError, match="cannot write 'landsat_5_small' in .*file"):
-        write_scene("landsat_5_small", tmp_path / "file")
+        write_scene(tmp_path / "file", "landsat_5_small")
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
-def test_a_seed_of_numpy_is_the_same_seed(dtype):
+def test_a_numpy_integer_is_a_random_state(dtype):
     window = (slice(140, 144), slice(150, 154))
-    expected, _ = simulate_scene("landsat_5_small", seed=100, window=window)
-    scene, _ = simulate_scene("landsat_5_small", seed=np.dtype(dtype).type(100), window=window)
+    expected, _ = simulate_scene("landsat_5_small", random_state=100, window=window)
+    scene, _ = simulate_scene(
+        "landsat_5_small", random_state=np.dtype(dtype).type(100), window=window
+    )
     xr.testing.assert_identical(scene, expected)
 
 
-def test_seeds_and_blocks_have_an_end(tmp_path):
+def test_random_states_and_blocks_have_a_maximum(tmp_path):
     with pytest.raises(
-        ValueError, match="seed must be an integer from 0 to 16777215, got 16777216"
+        ValueError, match="random_state must be an integer from 0 to 16777215, got 16777216"
     ):
-        simulate_scene("landsat_5_small", seed=2**24)  # nearly the world of seed 0
+        simulate_scene("landsat_5_small", random_state=2**24)  # its hashes would repeat those of 0
     with pytest.raises(ValueError, match="block must be an integer from 1 to 1024, got 7000"):
-        write_scene("landsat_5", tmp_path, block=7000)
+        write_scene(tmp_path, "landsat_5", block=7000)
     assert not list(tmp_path.iterdir())
