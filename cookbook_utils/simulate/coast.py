@@ -86,11 +86,14 @@ class SeriesSpec:
     storage: dict[str, str | int]
 
     @property
-    def grid(self) -> _rasters.Grid:
-        """The grid, in whose middle the city lies."""
+    def corner(self) -> tuple[float, float]:
+        """x and y of the upper-left corner (m) of a grid with the city in its middle."""
         half = self.size * self.step / 2
-        corner = CENTER[0] - half, CENTER[1] + half
-        return _rasters.Grid(CRS, CENTER, corner, self.size, self.step, self.tilt)
+        return CENTER[0] - half, CENTER[1] + half
+
+    @property
+    def grid(self) -> _rasters.Grid:
+        return _rasters.Grid(CRS, CENTER, self.corner, self.size, self.step, self.tilt)
 
 
 SERIES = {
