@@ -65,17 +65,14 @@ $(VENV)/.project: $(VENV)/.packages pyproject.toml
 		--no-build-isolation --editable .
 	@touch $@
 
-SIMULATION := $(addprefix cookbook_utils/,simulate.py simulate_coast.py simulate_insar.py \
-	shards.py _coast.py _files.py _rasters.py _world.py)
+SIMULATION := $(wildcard cookbook_utils/simulate/*.py) cookbook_utils/_files.py cookbook_utils/shards.py
 data/simulated/.complete: $(VENV)/.packages $(SIMULATION) | $(VENV)/.project
 	$(BIN)/python -m cookbook_utils.simulate
-	$(BIN)/python -m cookbook_utils.simulate_coast
-	$(BIN)/python -m cookbook_utils.simulate_insar
 	@touch $@
 
 # A folder of scenes takes its name when it is complete.
 data/simulated/coast_series: | $(VENV)/.project
-	$(BIN)/python -m cookbook_utils.simulate_coast --full
+	$(BIN)/python -m cookbook_utils.simulate coast_series
 
 # The chapters show the real images where they are at hand: remember which there were.
 .build/real-images: FORCE

@@ -1,7 +1,7 @@
 """Large runs of `InterImageKMeans`: 40.65 million pixels in memory, 203 million from disk.
 
 The pixels are those of the simulated coast series at full size, five scenes of 7000 × 7000, once on
-disk with ``python -m cookbook_utils.simulate_coast --full``, 2.6 GB. The published runs that stand
+disk with ``python -m cookbook_utils.simulate coast_series``, 2.6 GB. The published runs that stand
 beside were made on five Landsat scenes of Karachi, of the same size: seconds compare, the number
 of iterations is that of the scenes. Classes of the simulated coast lie farther apart, and fewer
 iterations are needed; pixels of classes that overlap, as many, are a row of their own.
@@ -276,7 +276,7 @@ def main() -> None:
     if not list(Path(options.folder).glob("*_B*.tif")):
         parser.error(
             f"no scenes in {options.folder}: write them with "
-            "`python -m cookbook_utils.simulate_coast --full`, or name their --folder"
+            "`python -m cookbook_utils.simulate coast_series`, or name their --folder"
         )
     result = measure(options.folder, options.rounds)
     write("interimage_scale", result)

@@ -169,12 +169,12 @@ def measure_quality() -> list[dict]:
     from cookbook_utils.minibatch import fit_minibatch, sweep
     from cookbook_utils.reservoir import embed_shards
     from cookbook_utils.shards import PointShards, read_labels
-    from cookbook_utils.simulate_insar import write_site
+    from cookbook_utils.simulate import write_site
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for site in SITES:
-            raw = write_site(site, folder)
+            raw = write_site(folder, site)
             truth = read_labels(raw, "regime").values
             shards = PointShards(embed_shards(raw, f"{folder}/{site}-features"))
             for features in ("dynamic", "dynamic+static"):

@@ -22,7 +22,7 @@ from benchmarks._result import about, write
 from cookbook_utils import reservoir as module
 from cookbook_utils.insar import fill_gaps
 from cookbook_utils.reservoir import ReservoirEmbedding, embed_shards
-from cookbook_utils.simulate_insar import simulate_site, write_site
+from cookbook_utils.simulate import simulate_site, write_site
 
 SITE = "insar_lyngen"
 
@@ -79,7 +79,7 @@ def measure(n: int, repeats: int) -> dict:
                 for name, found in seconds.items()
             ]
     with tempfile.TemporaryDirectory() as folder:
-        raw = write_site(SITE, folder, n_points=n)
+        raw = write_site(folder, SITE, n_points=n)
         start = time.perf_counter()
         embed_shards(raw, f"{folder}/features")
         seconds = [time.perf_counter() - start]

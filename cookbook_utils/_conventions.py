@@ -791,3 +791,15 @@ def require_reflectance(scene: xr.DataArray, what: str) -> None:
             f'{what} needs reflectance (attrs["units"] == "1"), found units {units!r}: '
             "call cookbook_utils.scaling.to_reflectance(scene) first"
         )
+
+
+def band_coords(
+    names: Sequence[str], numbers: Sequence[int], wavelengths: Sequence[float]
+) -> dict[str, Any]:
+    """Return the coordinates of bands: their names, numbers and center wavelengths (um)."""
+    micrometers = {"long_name": "center wavelength", "units": "um"}
+    return {
+        "band": list(names),
+        "number": ("band", list(numbers)),
+        "wavelength": ("band", list(wavelengths), micrometers),
+    }

@@ -32,11 +32,10 @@ from cookbook_utils._catalog import (
     require_facts,
 )
 from cookbook_utils._checks import require_bool
-from cookbook_utils._conventions import MISSING_LABEL
+from cookbook_utils._conventions import MISSING_LABEL, band_coords
 from cookbook_utils._download import DownloadError, download
 from cookbook_utils._files import as_path
 from cookbook_utils._geotiffs import File, Kind, open_geotiffs
-from cookbook_utils._rasters import band_coords
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
 

@@ -414,7 +414,7 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     ----------
     folder : path
         Shards with the features ``displacement``, named by date, and ``static``, as
-        `simulate_insar.write_site` writes them.
+        `write_site` writes them.
     chunk : int, default 65536
         Points in a chunk.
 

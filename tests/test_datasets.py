@@ -32,6 +32,16 @@ from cookbook_utils.datasets import (
     open_catalog,
 )
 from cookbook_utils.scaling import to_reflectance
+from cookbook_utils.simulate import (
+    BANDS,
+    SENSORS,
+    coast,
+    lake,
+    simulate_coast,
+    simulate_scene,
+    write_coast,
+    write_scene,
+)
 from cookbook_utils.stacking import stack_pixels
 
 CATALOG = open_catalog()
@@ -104,32 +114,29 @@ def test_every_dataset_is_listed_and_described():
         assert reader.kwargs.get("name", name) == name
 
 
-def test_catalog_states_what_simulate_makes():
-    from cookbook_utils import simulate
-
+def test_catalog_states_what_the_lake_is():
     for name in SIMULATED:
-        spec, kwargs = simulate.SCENES[name], CATALOG[name].kwargs
+        spec, kwargs = lake.SCENES[name], CATALOG[name].kwargs
+        sensor = SENSORS[spec.sensor]
         (scene,) = kwargs["scenes"].values()
         assert (scene["date"], scene["sensor"]) == (spec.date, spec.sensor)
-        assert [band["name"] for band in scene["bands"]] == list(simulate.BANDS)
-        assert [band["number"] for band in scene["bands"]] == list(simulate.SENSORS[spec.sensor][0])
+        assert [band["name"] for band in scene["bands"]] == list(BANDS)
+        assert [band["number"] for band in scene["bands"]] == list(sensor.numbers)
         wavelengths = [band["wavelength"] for band in scene["bands"]]
-        assert wavelengths == list(simulate.SENSORS[spec.sensor][1])
-        assert kwargs["fill"] == simulate.NODATA
+        assert wavelengths == list(sensor.wavelengths)
+        assert kwargs["fill"] == lake.NODATA
         truth = CATALOG[f"{name}_truth"].kwargs
         assert truth["attrs"] == {"sensor": spec.sensor, "date": spec.date}
-        assert truth["maps"]["cover"]["flag_meanings"].split() == list(simulate.COVER)
-        assert truth["maps"]["cover"]["flag_values"] == list(range(len(simulate.COVER)))
+        assert truth["maps"]["cover"]["flag_meanings"].split() == list(lake.COVERS)
+        assert truth["maps"]["cover"]["flag_values"] == list(range(len(lake.COVERS)))
 
 
-def test_catalog_states_what_simulate_coast_makes():
-    from cookbook_utils import simulate_coast as coast
-
+def test_catalog_states_what_the_coast_is():
     assert tuple(coast.SERIES) == SERIES
     for name in SERIES:
         series, truth = CATALOG[name].kwargs, CATALOG[f"{name}_truth"].kwargs
         assert series["dates"] == truth["dates"] == [date.date for date in coast.DATES]
-        assert [band["name"] for band in series["bands"]] == list(coast.BANDS)
+        assert [band["name"] for band in series["bands"]] == list(BANDS)
         assert series["fill"] == coast.NODATA
         assert series["attrs"]["sensor"] == truth["attrs"]["sensor"] == coast.SENSOR
         assert series["attrs"]["scale_factor"] == coast.SCALE
@@ -227,10 +234,8 @@ def test_truth_is_label_maps(data):
 @pytest.mark.parametrize("name", SIMULATED[:2])
 def test_catalog_opens_what_simulate_writes(data, name):
     """Values, names, coordinates, CRS and attributes, all alike: either may be used."""
-    from cookbook_utils.simulate import simulate_scene, write_scene
-
     shutil.rmtree(data / "simulated")
-    write_scene(name, data / "simulated")
+    write_scene(data / "simulated", name)
     scene, truth = simulate_scene(name)
     cat = open_catalog()
     xr.testing.assert_identical(cat[name].read().compute(), scene)
@@ -238,22 +243,20 @@ def test_catalog_opens_what_simulate_writes(data, name):
 
 
 @pytest.fixture(scope="module")
-def coast(tmp_path_factory):
+def written_coast(tmp_path_factory):
     """The small series as it is written, once; tests that damage it copy it."""
-    from cookbook_utils.simulate_coast import write_coast
-
-    return write_coast("coast_series_small", tmp_path_factory.mktemp("simulated"))
+    return write_coast(tmp_path_factory.mktemp("simulated"), "coast_series_small")
 
 
 @pytest.fixture
-def coast_folder(data, coast):
+def coast_folder(data, written_coast):
     files = shutil.ignore_patterns("checksums.json")  # the tests change files as they like
-    return Path(shutil.copytree(coast, data / "simulated" / coast.name, ignore=files))
+    return Path(
+        shutil.copytree(written_coast, data / "simulated" / written_coast.name, ignore=files)
+    )
 
 
-def test_catalog_opens_the_series_that_simulate_coast_writes(coast_folder):
-    from cookbook_utils.simulate_coast import simulate_coast
-
+def test_catalog_opens_the_series_that_simulate_writes(coast_folder):
     series, truth = simulate_coast()
     cat = open_catalog()
     lazy = cat.coast_series_small.read()
@@ -284,7 +287,7 @@ def test_series_opens_a_date_and_a_band_at_a_time(coast_folder):
 
 def test_series_without_a_file(coast_folder):
     (coast_folder / "2025-04-17_B5.tif").unlink()
-    message = r"no file .*2025-04-17_B5\.tif; run `python -m cookbook_utils\.simulate_coast` "
+    message = r"no file .*2025-04-17_B5\.tif; run `python -m cookbook_utils\.simulate` "
     with pytest.raises(DataUnavailableError, match=message):
         open_catalog().coast_series_small.read()
     (coast_folder / "truth.tif").unlink()
@@ -294,7 +297,7 @@ def test_series_without_a_file(coast_folder):
 
 @pytest.mark.parametrize("name", [SERIES[1], f"{SERIES[1]}_truth"])
 def test_full_size_series_says_how_to_make_it(data, name):
-    with pytest.raises(DataUnavailableError, match=r"`python -m .*simulate_coast --full`"):
+    with pytest.raises(DataUnavailableError, match=r"`python -m .*simulate coast_series`"):
         open_catalog()[name].read()
 
 
@@ -418,7 +421,9 @@ def test_missing_band_file(band_file):
 
 
 def test_full_size_scene_says_how_to_make_it(data):
-    with pytest.raises(DataUnavailableError, match=r"`python -m cookbook_utils\.simulate --full`"):
+    with pytest.raises(
+        DataUnavailableError, match=r"`python -m cookbook_utils\.simulate landsat_5`"
+    ):
         open_catalog().landsat_5.read()
 
 

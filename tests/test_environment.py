@@ -26,16 +26,15 @@ MODULES = sorted(
 # A module imports only from floors below its own; the parts of one subpackage from each other too.
 FLOORS = [
     {"_checks", "_download", "_files", "_geotiffs", "_threads"},
-    {"_catalog", "_conventions", "_rasters", "_world"},
-    {"_coast", "_palette", "stacking", "scaling", "indices", "metrics", "simulate", "shards"},
+    {"_catalog", "_conventions"},
+    {"_palette", "stacking", "scaling", "indices", "metrics", "shards"},
     {
         "_maps",
         "datasets",
         "regridding",
         "spectral",
         "labels",
-        "simulate_coast",
-        "simulate_insar",
+        "simulate",
         "graph",
         "interimage",
     },

@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cookbook_utils import simulate, simulate_coast, simulate_insar
 from cookbook_utils.graph import smooth_shards
 from cookbook_utils.reservoir import embed_shards
 from cookbook_utils.shards import PointShards, ShardWriter, read_labels, write_labels
+from cookbook_utils.simulate import SCENES, SERIES, insar, write_coast, write_scene, write_site
 
 ROOT = Path(__file__).parents[1]
 SEED = int(os.environ.get("COOKBOOK_FAULT_SEED", time.time_ns() % 2**32))
@@ -45,18 +45,18 @@ def smaller(specs, name, **changes):
 
 
 def scene(folder):
-    name = smaller(simulate.SCENES, "landsat_5_small", size=90, step=500)
-    simulate.write_scene(name, folder, block=32)
+    name = smaller(SCENES, "landsat_5_small", size=90, step=500)
+    write_scene(folder, name, block=32)
 
 
 def coast(folder):
-    name = smaller(simulate_coast.SERIES, "coast_series_small", size=64, step=750)
-    simulate_coast.write_coast(name, folder, block=32)
+    name = smaller(SERIES, "coast_series_small", size=64, step=750)
+    write_coast(folder, name, block=32)
 
 
 def site(folder):
-    simulate_insar.BLOCK = 64  # points made together
-    simulate_insar.write_site("insar_nordnes", folder, n_points=240, shard_size=50)
+    insar.POINTS_PER_BLOCK = 64
+    write_site(folder, "insar_nordnes", n_points=240, shard_size=50)
 
 
 def shards(folder):

@@ -87,7 +87,7 @@ def test_paths_are_checked(value, error):
     with pytest.raises(error, match="folder must be a path, got"):
         as_path(value, "folder")
     with pytest.raises(error, match="folder must be a path, got"):
-        write_scene("landsat_5_small", value)
+        write_scene(value, "landsat_5_small")
     with pytest.raises(error, match="folder must be a path, got"):
         PointShards(value)
 
@@ -150,7 +150,7 @@ def test_files_of_the_user_in_a_scene_stay(tmp_path):
     target.mkdir()
     (target / "my_notes.txt").write_text("mine")
     for seed in (0, 1):  # made beside the notes, then replaced
-        write_scene("landsat_5_small", tmp_path, seed=seed)
+        write_scene(tmp_path, "landsat_5_small", random_state=seed)
         assert (target / "my_notes.txt").read_text() == "mine"
         with rasterio.open(target / "truth.tif") as file:
             assert file.tags()["signature"].endswith(f"seed {seed}")
@@ -164,11 +164,11 @@ def test_a_scene_does_not_replace_a_raster_of_the_user(tmp_path):
         path, "w", driver="GTiff", width=2, height=2, count=1, dtype="uint8"
     ) as file:
         file.write(np.ones((1, 2, 2), "uint8"))
-    with pytest.raises(FileExistsError, match=r"B1\.tif is there and bears no mark"):
-        write_scene("landsat_5_small", tmp_path)
+    with pytest.raises(FileExistsError, match=r"B1\.tif must be a file that was simulated here"):
+        write_scene(tmp_path, "landsat_5_small")
     path.write_text("no raster")
-    with pytest.raises(FileExistsError, match=r"B1\.tif is there and bears no mark"):
-        write_scene("landsat_5_small", tmp_path)
+    with pytest.raises(FileExistsError, match=r"B1\.tif must be a file that was simulated here"):
+        write_scene(tmp_path, "landsat_5_small")
     assert names(path.parent) == ["B1.tif"]
     assert path.read_text() == "no raster"
 
@@ -184,26 +184,26 @@ def test_what_gdal_did_not_store_is_noticed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(rasterio.io.DatasetWriter, "close", cut)
     with pytest.raises(OSError, match="cannot write 'landsat_5_small' in .*: B3.tif does not hold"):
-        write_scene("landsat_5_small", tmp_path)
+        write_scene(tmp_path, "landsat_5_small")
     assert names(tmp_path) == []
 
 
 def test_a_scene_is_read_without_a_right_to_write(tmp_path, monkeypatch):
-    write_scene("landsat_5_small", tmp_path)
+    write_scene(tmp_path, "landsat_5_small")
     monkeypatch.setattr(_files, "claim", lambda *_, **__: pytest.fail("claimed"))
-    assert write_scene("landsat_5_small", tmp_path) == tmp_path / "landsat_5_small"
+    assert write_scene(tmp_path, "landsat_5_small") == tmp_path / "landsat_5_small"
 
 
 def test_a_cut_or_altered_file_of_a_scene_is_made_again(tmp_path):
-    target = write_scene("landsat_5_small", tmp_path)
+    target = write_scene(tmp_path, "landsat_5_small")
     whole = {path.name: path.read_bytes() for path in target.iterdir()}
     for name in whole:
         data = bytearray(whole[name])
         data[len(data) // 2] ^= 1
         (target / name).write_bytes(data)
-        write_scene("landsat_5_small", tmp_path)
+        write_scene(tmp_path, "landsat_5_small")
         (target / name).write_bytes(whole[name][:99])
-        write_scene("landsat_5_small", tmp_path)
+        write_scene(tmp_path, "landsat_5_small")
         assert {path.name: path.read_bytes() for path in target.iterdir()} == whole
 
 

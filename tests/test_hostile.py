@@ -47,9 +47,15 @@ from cookbook_utils.regridding import common_grid, regrid
 from cookbook_utils.reservoir import ReservoirEmbedding, embed_series, embed_shards
 from cookbook_utils.scaling import rescale, standardize, to_reflectance
 from cookbook_utils.shards import PointShards, ShardWriter, is_test, read_labels, write_labels
-from cookbook_utils.simulate import simulate_scene, write_scene
-from cookbook_utils.simulate_coast import simulate_coast, write_coast
-from cookbook_utils.simulate_insar import dates, simulate_site, write_site
+from cookbook_utils.simulate import (
+    simulate_coast,
+    simulate_scene,
+    simulate_site,
+    site_dates,
+    write_coast,
+    write_scene,
+    write_site,
+)
 from cookbook_utils.spectral import spectral_clustering
 from cookbook_utils.stacking import stack_pixels, unstack_labels
 from cookbook_utils.views import view_labels, view_points, view_rgb, view_transitions
@@ -184,7 +190,7 @@ class Folder:
 
 
 def shards_of(folder):
-    write_site("insar_lyngen", folder, n_points=300)
+    write_site(folder, "insar_lyngen", n_points=300)
     return PointShards(folder / "insar_lyngen")
 
 
@@ -219,16 +225,17 @@ VALID = [
     (sampled_silhouette, {"samples": SAMPLES, "labels": FLAT},
      {"labels": "numbers", "n_samples": "integer", "random_state": "seed"}),
     (simulate_scene, {"name": "landsat_8_small", "window": WINDOW},
-     {"name": "choice", "seed": "seed"}),
+     {"name": "choice", "random_state": "seed"}),
     (write_scene, {"name": "landsat_8_small", "folder": Folder("scenes")},
-     {"name": "choice", "folder": "path", "seed": "seed", "block": "integer"}),
-    (simulate_coast, {"window": WINDOW}, {"name": "choice", "seed": "seed"}),
+     {"name": "choice", "folder": "path", "random_state": "seed", "block": "integer"}),
+    (simulate_coast, {"window": WINDOW}, {"name": "choice", "random_state": "seed"}),
     (write_coast, {"name": "coast_series_small", "folder": Folder("coast")},
-     {"name": "choice", "folder": "path", "seed": "seed", "block": "integer"}),
-    (simulate_site, {"name": "insar_lyngen", "n_points": 200}, {"name": "choice", "seed": "seed"}),
+     {"name": "choice", "folder": "path", "random_state": "seed", "block": "integer"}),
+    (simulate_site, {"name": "insar_lyngen", "n_points": 200},
+     {"name": "choice", "random_state": "seed"}),
     (write_site, {"name": "insar_lyngen", "folder": Folder("site"), "n_points": 200},
-     {"name": "choice", "folder": "path", "seed": "seed", "shard_size": "integer"}),
-    (dates, {"name": "insar_lyngen"}, {"name": "choice", "seed": "seed"}),
+     {"name": "choice", "folder": "path", "random_state": "seed", "shard_size": "integer"}),
+    (site_dates, {"name": "insar_lyngen"}, {"name": "choice", "random_state": "seed"}),
     (open_catalog, {}, {"path": "path"}),
     (fetch, {"dataset": "ustica", "file": "none.csv"}, {"dataset": "choice", "file": "choice"}),
     (common_grid, {"lon": -118.7, "lat": 38.7, "crs": "EPSG:32611", "buffer": 99, "resolution": 9},
@@ -301,7 +308,9 @@ CASES = [
 
 
 def test_the_table_has_every_public_function():
-    modules = "stacking scaling indices metrics simulate simulate_coast simulate_insar datasets "
+    modules = (
+        "stacking scaling indices metrics simulate.lake simulate.coast simulate.insar datasets "
+    )
     modules += "regridding spectral labels insar reservoir shards minibatch graph plotting views"
     named = {function.__name__ for function, *_ in VALID} | {"main", "profiles_of"}
     for name in modules.split():

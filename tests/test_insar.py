@@ -20,7 +20,7 @@ from cookbook_utils import insar
 from cookbook_utils.datasets import DataUnavailableError
 from cookbook_utils.insar import fill_gaps, open_points, read_egms
 from cookbook_utils.shards import PointShards, ShardWriter
-from cookbook_utils.simulate_insar import simulate_site, write_site
+from cookbook_utils.simulate import simulate_site, write_site
 
 CSV = """\
 pid,mp_type,latitude,longitude,easting,height_ortho,mean_velocity,extra,20200115,20200103
@@ -440,7 +440,7 @@ def test_infinite_displacement_is_refused_on_compute_of_lazy_series():
 
 
 def test_points_come_back_from_shards_lazily(tmp_path):
-    folder = write_site("insar_nordnes", tmp_path, n_points=300, shard_size=128)
+    folder = write_site(tmp_path, "insar_nordnes", n_points=300, shard_size=128)
     points = open_points(folder, chunk=70)
     expected = simulate_site("insar_nordnes", n_points=300)
     assert points.displacement.chunks[0] == (70, 70, 70, 70, 20)
@@ -494,7 +494,7 @@ def test_the_reader_of_simulated_points_says_how_to_make_them(tmp_path):
     options = {"name": "insar_nordnes", "folder": tmp_path.as_uri(), "made_by": "make it"}
     with pytest.raises(DataUnavailableError, match="no points in .*insar_nordnes; run `make it`"):
         read("PointsReader", **options)
-    write_site("insar_nordnes", tmp_path / "simulated", n_points=50)
+    write_site(tmp_path / "simulated", "insar_nordnes", n_points=50)
     assert read("PointsReader", **options).sizes["point"] == 50
 
 

@@ -30,7 +30,7 @@ from cookbook_utils.plotting import (
 )
 from cookbook_utils.regridding import common_grid, regrid
 from cookbook_utils.scaling import rescale, standardize
-from cookbook_utils.simulate_insar import simulate_site
+from cookbook_utils.simulate import simulate_site
 from cookbook_utils.stacking import stack_pixels, unstack_labels
 from cookbook_utils.views import view_labels, view_points, view_transitions
 

@@ -1,10 +1,8 @@
-"""The simulated sites: the same points however they are made, and regimes that look like theirs."""
+"""The simulated sites: points that do not depend on how they are made, in regimes that differ."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,15 +12,15 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 
-from cookbook_utils import simulate_insar
 from cookbook_utils.insar import fill_gaps, open_points
 from cookbook_utils.shards import PointShards
-from cookbook_utils.simulate_insar import (
+from cookbook_utils.simulate import (
     REGIMES,
     SITES,
     WAVELENGTH,
-    dates,
+    insar,
     simulate_site,
+    site_dates,
     write_site,
 )
 
@@ -37,7 +35,7 @@ def site(request):
 
 
 def features_of(points):
-    """Trend, curvature, yearly wave and roughness of each series, as plain as can be."""
+    """Return trend, curvature, yearly wave and roughness of each series."""
     series = fill_gaps(points).displacement.values
     series = series - series.mean(axis=1, keepdims=True)
     years = (points.time - points.time[0]).values / np.timedelta64(1, "D") / 365.25
@@ -57,10 +55,12 @@ def features_of(points):
     return (features - features.mean(axis=0)) / features.std(axis=0)
 
 
-def neighbor_weights(points, k=8):
+def neighbor_weights(points, n_neighbors=8):
     north = points.latitude.values
     east = points.longitude.values * np.cos(np.radians(north.mean()))
-    distance, index = NearestNeighbors(n_neighbors=k + 1).fit(np.c_[east, north]).kneighbors()
+    distance, index = (
+        NearestNeighbors(n_neighbors=n_neighbors + 1).fit(np.c_[east, north]).kneighbors()
+    )
     weights = np.exp(-distance / distance.mean())
     weights /= weights.sum(axis=1, keepdims=True)
     rows = np.repeat(np.arange(len(index)), weights.shape[1])
@@ -104,7 +104,7 @@ def test_no_point_lies_in_the_fjord_or_twice(site):
 def test_dates_are_irregular_with_winter_gaps(site):
     name, points = site
     steps = np.diff(points.time.values) / np.timedelta64(1, "D")
-    np.testing.assert_array_equal(points.time, dates(name))
+    np.testing.assert_array_equal(points.time, site_dates(name))
     assert np.all(steps % 6 == 0)
     assert {6, 12} <= set(steps)
     assert np.count_nonzero(steps > 90) == 5  # the winters of 2016 to 2021
@@ -206,8 +206,10 @@ def test_the_first_points_do_not_depend_on_how_many_there_are():
     xr.testing.assert_identical(few, many.isel(point=slice(100)))
 
 
-def test_seeds_and_sites_differ():
-    one, same, other = (simulate_site("insar_nordnes", n_points=50, seed=s) for s in (1, 1, 2))
+def test_random_states_differ():
+    one, same, other = (
+        simulate_site("insar_nordnes", n_points=50, random_state=s) for s in (1, 1, 2)
+    )
     xr.testing.assert_identical(one, same)
     assert not np.any(one.longitude == other.longitude)
     assert not np.array_equal(one.time, other.time)
@@ -216,64 +218,55 @@ def test_seeds_and_sites_differ():
 def test_shards_of_any_size_hold_the_same_points(tmp_path):
     expected = simulate_site("insar_svalbard", n_points=4200)  # more than one block
     for size in (1000, 4096, 9000):
-        folder = write_site("insar_svalbard", tmp_path / f"{size}", n_points=4200, shard_size=size)
+        folder = write_site(tmp_path / f"{size}", "insar_svalbard", n_points=4200, shard_size=size)
         assert folder == tmp_path / f"{size}" / "insar_svalbard"
         xr.testing.assert_equal(open_points(folder).compute(), expected)
 
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
-    whole = write_site("insar_nordnes", tmp_path / "whole", n_points=4500, shard_size=700)
-    motion, calls = simulate_insar._motion, []
+    whole = write_site(tmp_path / "whole", "insar_nordnes", n_points=4500, shard_size=700)
+    move_points, calls = insar.move_points, []
 
     def failing(*args):
         calls.append(args)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return motion(*args)
+        return move_points(*args)
 
-    monkeypatch.setattr(simulate_insar, "_motion", failing)
+    monkeypatch.setattr(insar, "move_points", failing)
     with pytest.raises(KeyboardInterrupt):
-        write_site("insar_nordnes", tmp_path / "resumed", n_points=4500, shard_size=700)
-    resumed = write_site("insar_nordnes", tmp_path / "resumed", n_points=4500, shard_size=700)
+        write_site(tmp_path / "resumed", "insar_nordnes", n_points=4500, shard_size=700)
+    resumed = write_site(tmp_path / "resumed", "insar_nordnes", n_points=4500, shard_size=700)
     files = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in (whole, resumed)]
     assert files[0] == files[1]
 
 
 def test_a_folder_that_is_there_is_kept_unless_it_is_of_an_older_version(tmp_path):
-    folder = write_site("insar_nordnes", tmp_path, n_points=60)
+    folder = write_site(tmp_path, "insar_nordnes", n_points=60)
     times = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
-    write_site("insar_nordnes", tmp_path, n_points=60)
+    write_site(tmp_path, "insar_nordnes", n_points=60)
     assert times == {p: p.stat().st_mtime_ns for p in folder.iterdir()}
     with pytest.raises(ValueError, match="already holds shards with other attrs"):
-        write_site("insar_nordnes", tmp_path, n_points=61)
+        write_site(tmp_path, "insar_nordnes", n_points=61)
 
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["attrs"]["generator"] -= 1
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "my_notes.txt").write_text("mine")
-    write_site("insar_nordnes", tmp_path, n_points=61)
+    write_site(tmp_path, "insar_nordnes", n_points=61)
     assert PointShards(folder).n_points == 61
     assert (folder / "my_notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"attrs": 3}', '{"attrs": {"site": "x"}}'])
 def test_a_damaged_manifest_is_named(tmp_path, text):
-    folder = write_site("insar_nordnes", tmp_path, n_points=60)
+    folder = write_site(tmp_path, "insar_nordnes", n_points=60)
     (folder / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match=r"manifest\.json "):
-        write_site("insar_nordnes", tmp_path, n_points=60)
+        write_site(tmp_path, "insar_nordnes", n_points=60)
 
 
-def test_the_command_writes_the_three_sites(tmp_path):
-    command = [sys.executable, "-m", "cookbook_utils.simulate_insar"]
-    options = ["--points", "20", "--folder", str(tmp_path)]
-    done = subprocess.run(command + options, capture_output=True, text=True, timeout=120)
-    assert done.stderr == ""
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(NAMES)
-    assert {PointShards(tmp_path / name).n_points for name in NAMES} == {20}
-
-
-@pytest.mark.parametrize("make", [simulate_site, lambda *a, **k: write_site(*a, "x", **k)])
+@pytest.mark.parametrize("make", [simulate_site, lambda *a, **k: write_site("x", *a, **k)])
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
@@ -283,9 +276,24 @@ def test_the_command_writes_the_three_sites(tmp_path):
         ("insar_lyngen", {"n_points": 10**12}, ValueError, "n_points must be .*, got 10000000000"),
         ("insar_lyngen", {"n_points": 5.0}, TypeError, "n_points must be an integer"),
         ("insar_lyngen", {"n_points": True}, TypeError, "n_points must be an integer"),
-        ("insar_lyngen", {"seed": -1}, ValueError, "seed must be an integer from 0"),
-        ("insar_lyngen", {"seed": 1.0}, TypeError, "seed must be an integer from 0"),
-        ("insar_lyngen", {"seed": None}, TypeError, "seed must be an integer from 0"),
+        (
+            "insar_lyngen",
+            {"random_state": -1},
+            ValueError,
+            "random_state must be an integer from 0",
+        ),
+        (
+            "insar_lyngen",
+            {"random_state": 1.0},
+            TypeError,
+            "random_state must be an integer from 0",
+        ),
+        (
+            "insar_lyngen",
+            {"random_state": None},
+            TypeError,
+            "random_state must be an integer from 0",
+        ),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(make, name, options, error, message):
@@ -295,6 +303,6 @@ def test_what_cannot_be_simulated_is_refused(make, name, options, error, message
 
 def test_dates_of_unknown_sites_are_refused():
     with pytest.raises(ValueError, match="name must be one of"):
-        dates("insar_oslo")
-    with pytest.raises(ValueError, match="seed must be an integer"):
-        dates("insar_lyngen", seed=-1)
+        site_dates("insar_oslo")
+    with pytest.raises(ValueError, match="random_state must be an integer"):
+        site_dates("insar_lyngen", random_state=-1)

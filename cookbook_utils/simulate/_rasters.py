@@ -1,4 +1,4 @@
-"""What simulated rasters share: blocks computed a few at a time, footprints, folders made whole."""
+"""Simulated rasters: grids, blocks that are computed in parallel, and folders of GeoTIFF files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,19 +19,102 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils import _files
+from cookbook_utils._checks import require_choice, require_integer
 
 T = TypeVar("T")
 Window = tuple[slice, slice]
 
-MOST_SEED = 2**24 - 1
-"""The largest seed of a world: hashes of 32 bits take 6400 times the seed, and repeat beyond."""
+MAX_RANDOM_STATE = 2**24 - 1
+"""Largest seed of a world: the noise hashes up to 6400 times the seed in 32 bits."""
 
-MOST_BLOCK = 1024
-"""Pixels on a side of a block: a pixel takes 0.5 kB while it is computed, four blocks at a time."""
+MAX_BLOCK = 1024
+"""Largest side of a block in pixels: a pixel takes 0.5 kB in each of up to four threads."""
+
+DEFLATE = {"compress": "deflate", "predictor": 2}
+"""Options of a GeoTIFF file that is compressed without loss."""
+
+CHECKSUMS = "checksums.json"
+"""File, written last, that holds the size and CRC-32 (ISO 3309) of every file of its folder."""
+
+
+def require_world(specs: Mapping[str, T], name: str, random_state: int) -> tuple[T, int]:
+    """Return the entry `name` of a table and a seed, or raise if there is none or it is no seed."""
+    seed = require_integer(random_state, "random_state", least=0, most=MAX_RANDOM_STATE)
+    return specs[require_choice(name, "name", list(specs))], seed
+
+
+# -- grids --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A square, north-up raster, and a square footprint inside that touches its borders."""
+
+    crs: str
+    center: tuple[float, float]  # x, y of the world's center, m
+    corner: tuple[float, float]  # x, y of the upper-left corner, m
+    size: int  # pixels on a side
+    step: float  # width of a pixel, m
+    tilt: float  # by which the footprint is turned, as an orbit's ground track is, degrees
+
+    def positions(self, rows: range, cols: range) -> tuple[np.ndarray, np.ndarray]:
+        """Return meters east (1, x) and north (y, 1) of the world's center, for pixel centers."""
+        left, top = self._corner_from_center()
+        e = (left + self.step * (np.array(cols) + 0.5))[None, :].astype("f4")
+        n = (top - self.step * (np.array(rows) + 0.5))[:, None].astype("f4")
+        return e, n
+
+    def outside(self, rows: range, cols: range) -> np.ndarray:
+        """Return which pixels (y, x) lie outside of the footprint."""
+        left, top = self._corner_from_center()
+        e, n = self.positions(rows, cols)
+        half = self.size * self.step / 2
+        a = np.radians(self.tilt)
+        reach = half / (np.cos(a) + np.sin(a))
+        ce, cn = e - (left + half), n - (top - half)
+        along, across = ce * np.cos(a) - cn * np.sin(a), ce * np.sin(a) + cn * np.cos(a)
+        return np.maximum(np.abs(along), np.abs(across)) > reach
+
+    def coords(self, rows: range, cols: range) -> xr.Dataset:
+        """Return a Dataset with the coordinates of pixel centers and the CRS."""
+        import rioxarray  # noqa: F401  registers the accessor
+        from rasterio import Affine
+
+        x, y = self.corner
+        left, top = x + self.step * cols.start, y - self.step * rows.start
+        coords = {
+            "y": y - self.step * (np.array(rows) + 0.5),
+            "x": x + self.step * (np.array(cols) + 0.5),
+        }
+        return (
+            xr.Dataset(coords=coords)
+            .rio.write_crs(self.crs)
+            .rio.write_transform(Affine(self.step, 0, left, 0, -self.step, top))
+        )
+
+    def profile(self) -> dict[str, Any]:
+        """Return rasterio's options for a tiled GeoTIFF file on this grid."""
+        from rasterio import Affine
+
+        x, y = self.corner
+        return {
+            "driver": "GTiff",
+            "width": self.size,
+            "height": self.size,
+            "crs": self.crs,
+            "transform": Affine(self.step, 0, x, 0, -self.step, y),
+            "tiled": True,
+            "blockxsize": 256,
+            "blockysize": 256,
+            "bigtiff": "if_safer",
+        }
+
+    def _corner_from_center(self) -> tuple[float, float]:
+        return self.corner[0] - self.center[0], self.corner[1] - self.center[1]
 
 
 def cut(size: int, window: Window | None) -> tuple[range, range]:
-    """Rows and columns of a window of `size` x `size` pixels; all of them without a window."""
+    """Return the rows and columns of a window of `size` x `size` pixels, all without a window."""
     wanted = "window must be two slices, of rows and of columns"
     parts = (slice(None), slice(None)) if window is None else window
     if not isinstance(parts, tuple | list) or not all(isinstance(s, slice) for s in parts):
@@ -49,6 +133,9 @@ def cut(size: int, window: Window | None) -> tuple[range, range]:
     return rows, cols
 
 
+# -- blocks -------------------------------------------------------------------------------------
+
+
 def blocks(rows: range, cols: range, block: int) -> Iterator[tuple[range, range]]:
     """Cut rows and columns into blocks of at most `block` x `block` pixels."""
     for i in range(rows.start, rows.stop, block):
@@ -59,13 +146,13 @@ def blocks(rows: range, cols: range, block: int) -> Iterator[tuple[range, range]
 def compute_blocks(
     function: Callable[[range, range], T], rows: range, cols: range, block: int
 ) -> Iterator[tuple[range, range, T]]:
-    """Yield (rows, cols, result) of one block after another, a few computed at a time."""
+    """Yield the rows, columns and result of each block; up to four are computed in parallel."""
     workers = min(4, os.cpu_count() or 1)
-    todo = blocks(rows, cols, block)
+    remaining = blocks(rows, cols, block)
     with ThreadPoolExecutor(workers) as pool:
-        while batch := list(islice(todo, workers)):
-            done = pool.map(lambda where: function(*where), batch)
-            for (i, j), result in zip(batch, done, strict=True):
+        while batch := list(islice(remaining, workers)):
+            results = pool.map(lambda where: function(*where), batch)
+            for (i, j), result in zip(batch, results, strict=True):
                 yield i, j, result
 
 
@@ -75,97 +162,31 @@ def assemble(
     cols: range,
     block: int = 512,
 ) -> tuple[np.ndarray, ...]:
-    """Compute blocks and put them together: arrays whose last dimensions are y, x."""
-    whole: tuple[np.ndarray, ...] = ()
+    """Compute all blocks and join them to arrays whose last dimensions are y and x."""
+    joined: tuple[np.ndarray, ...] = ()
     for i, j, parts in compute_blocks(function, rows, cols, block):
-        if not whole:
+        if not joined:
             shape = len(rows), len(cols)
-            whole = tuple(np.empty((*part.shape[:-2], *shape), part.dtype) for part in parts)
+            joined = tuple(np.empty((*part.shape[:-2], *shape), part.dtype) for part in parts)
         top, left = i.start - rows.start, j.start - cols.start
-        for array, part in zip(whole, parts, strict=True):
+        for array, part in zip(joined, parts, strict=True):
             array[..., top : top + len(i), left : left + len(j)] = part
-    return whole
+    return joined
 
 
-def outside(
-    rows: range, cols: range, *, size: int, step: float, corner: tuple[float, float], tilt: float
-) -> np.ndarray:
-    """Where pixels lie outside of the footprint: a square turned by `tilt` degrees in the grid.
-
-    It is turned as an orbit's ground track is, and touches the borders of the grid. `corner` is the
-    upper-left one, in meters from an origin of any choice.
-    """
-    e = (corner[0] + step * (np.arange(cols.start, cols.stop) + 0.5))[None, :].astype("f4")
-    n = (corner[1] - step * (np.arange(rows.start, rows.stop) + 0.5))[:, None].astype("f4")
-    half = size * step / 2
-    a = np.radians(tilt)
-    ce, cn = e - (corner[0] + half), n - (corner[1] - half)
-    reach = half / (np.cos(a) + np.sin(a))
-    along, across = ce * np.cos(a) - cn * np.sin(a), ce * np.sin(a) + cn * np.cos(a)
-    return np.maximum(np.abs(along), np.abs(across)) > reach
-
-
-def grid(
-    rows: range, cols: range, *, step: float, corner: tuple[float, float], crs: str
-) -> xr.Dataset:
-    """Return the coordinates of pixel centers and the CRS."""
-    import rioxarray  # noqa: F401  registers the accessor
-    from rasterio import Affine
-
-    left, top = corner[0] + step * cols.start, corner[1] - step * rows.start
-    coords = {
-        "y": corner[1] - step * (np.array(rows) + 0.5),
-        "x": corner[0] + step * (np.array(cols) + 0.5),
-    }
-    return (
-        xr.Dataset(coords=coords)
-        .rio.write_crs(crs)
-        .rio.write_transform(Affine(step, 0, left, 0, -step, top))
-    )
-
-
-def band_coords(names: Sequence, numbers: Sequence, wavelengths: Sequence) -> dict[str, Any]:
-    """Return the coordinates of bands: their names, numbers and center wavelengths (um)."""
-    micrometers = {"long_name": "center wavelength", "units": "um"}
-    return {
-        "band": list(names),
-        "number": ("band", list(numbers)),
-        "wavelength": ("band", list(wavelengths), micrometers),
-    }
-
-
-def tiled_profile(size: int, step: float, corner: tuple[float, float], crs: str) -> dict[str, Any]:
-    """Return what rasterio is to make of a GeoTIFF: its grid, in tiles."""
-    from rasterio import Affine
-
-    return dict(
-        driver="GTiff",
-        width=size,
-        height=size,
-        crs=crs,
-        tiled=True,
-        blockxsize=256,
-        blockysize=256,
-        bigtiff="if_safer",
-        transform=Affine(step, 0, corner[0], 0, -step, corner[1]),
-    )
-
-
-DEFLATE = dict(compress="deflate", predictor=2)
-CHECKSUMS = "checksums.json"
-"""Of every file of a folder, written last: its size and its CRC-32 (ISO 3309, as in zip files)."""
+# -- folders of GeoTIFF files -------------------------------------------------------------------
 
 
 class RasterWriter:
-    """GeoTIFF files of one folder, written window by window, then read back and compared.
+    """Context manager that writes GeoTIFF files block by block and verifies them at the end.
 
-    GDAL does not always say that a disk was full. What it has stored is therefore compared with
-    what it was given, by checksums of the windows.
+    GDAL does not always report a full disk. The blocks are therefore read back, and their
+    checksums are compared with those of the arrays that were written.
 
     Parameters
     ----------
     folder
-        Where the files are made.
+        Folder in which the files are created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -175,7 +196,7 @@ class RasterWriter:
         self._windows: dict[str, list[tuple[Any, int]]] = {}
 
     def create(self, name: str, *, tags: dict[str, Any], bands: Sequence[str], **profile) -> Any:
-        """Create a file and return its rasterio dataset; `bands` are the descriptions."""
+        """Create a file and return its rasterio dataset; `bands` are the bands' descriptions."""
         import rasterio
 
         file = rasterio.open(self._folder / name, "w", count=len(bands), **profile)
@@ -190,7 +211,7 @@ class RasterWriter:
         self._tags[name] |= {key: str(value) for key, value in tags.items()}
 
     def write(self, name: str, rows: range, cols: range, layers: np.ndarray) -> None:
-        """Write one block, (layer, y, x), of a file."""
+        """Write one block, (band, y, x), of a file."""
         from rasterio.windows import Window
 
         window = Window(cols.start, rows.start, len(cols), len(rows))
@@ -206,9 +227,9 @@ class RasterWriter:
                 stack.callback(file.close)
         if error is None:
             for name in self._files:
-                self._compare(name)
+                self._verify(name)
 
-    def _compare(self, name: str) -> None:
+    def _verify(self, name: str) -> None:
         import rasterio
 
         try:
@@ -230,28 +251,29 @@ def _checksum(array: np.ndarray) -> int:
 def write_once(
     target: Path, files: list[str], signature: str, write: Callable[[Path], None]
 ) -> None:
-    """Let `write` fill a temporary folder whose files become those of `target` when complete.
+    """Write the files of a folder, unless they are there, undamaged and with this signature.
 
-    Nothing is done if `target` holds all `files` undamaged and with this signature. Otherwise they
-    are replaced, and other files in `target` are left alone. One process at a time does so.
+    The files are written into a temporary folder and moved when all of them are complete. Other
+    files in the folder are kept. A lock makes other processes wait.
 
     Parameters
     ----------
     target
-        The folder; it takes its name at once when it is new.
+        The folder. A new one is created by one rename.
     files
-        Names of the GeoTIFF files that `write` makes, each with the tag ``signature``.
+        Names of the GeoTIFF files, each of which must have the tag ``signature``.
     signature
-        What the files were made from.
+        Identifies what the files were made from.
     write
-        Is given the temporary folder.
+        Function that writes the files into the folder that it is given.
 
     Raises
     ------
     FileExistsError
-        If a file of one of these names was not written here.
+        If a file of one of these names bears no signature.
     OSError
-        If something cannot be written, or another process is at it; nothing is left then.
+        If a file cannot be written, or another process holds the lock for too long. The temporary
+        folder is removed.
     """
     if _is_complete(target, files, signature):
         _files.tidy(target)
@@ -270,20 +292,20 @@ def write_once(
 
 @contextmanager
 def _reporting(target: Path) -> Iterator[None]:
-    """Turn errors of GDAL and of the operating system into an OSError that names the folder."""
+    """Turn an error of GDAL or of the operating system into an OSError that names the folder."""
     from rasterio.errors import RasterioError
 
     try:
         yield
     except (OSError, RasterioError) as error:
-        # GDAL tells what failed, but not why.
+        # GDAL does not report why a write failed.
         full = target.parent.is_dir() and shutil.disk_usage(target.parent).free < 2**20
         reason = os.strerror(errno.ENOSPC) if full else getattr(error, "strerror", None) or error
         raise OSError(f"cannot write {target.name!r} in {target.parent}: {reason}") from error
 
 
 def _describe(folder: Path, files: list[str], signature: str) -> None:
-    """Write the checksums of files, when these are on the disk."""
+    """Flush the files to the disk, then write their checksums."""
     for name in files:
         _files.sync(folder / name)
     content = {"signature": signature, "files": {name: _measure(folder / name) for name in files}}
@@ -293,10 +315,12 @@ def _describe(folder: Path, files: list[str], signature: str) -> None:
 
 
 def _install(temporary: Path, target: Path, names: list[str]) -> None:
+    """Move the files of a temporary folder into `target`, or rename the folder if it is new."""
     if not target.exists():
         temporary.rename(target)
     else:
-        # A reader finds no files for a moment, and never those of two scenes.
+        # Old files are removed before the first new one is moved: a reader may find none, but
+        # never files of two scenes.
         for name in reversed(names):
             (target / name).unlink(missing_ok=True)
         for name in names:
@@ -314,6 +338,7 @@ def _measure(path: Path) -> list[int]:
 
 
 def _is_complete(target: Path, files: list[str], signature: str) -> bool:
+    """Return whether a folder holds the files, undamaged and with this signature."""
     try:
         content = json.loads((target / CHECKSUMS).read_text(encoding="utf-8"))
         return content == {
@@ -325,10 +350,10 @@ def _is_complete(target: Path, files: list[str], signature: str) -> bool:
 
 
 def _require_own(target: Path, files: list[str]) -> None:
-    """Raise if `target` holds a file under a name of ours that was not written here.
+    """Raise if `target` holds a file of one of these names that `write_once` did not write.
 
-    One that bears no signature is foreign, and so is one that cannot be read, unless the checksums
-    beside it say that the folder was written here and has been damaged since.
+    Such a file has no signature. A file that cannot be read is taken for a damaged one of ours if
+    there are checksums beside it.
     """
     import rasterio
 
@@ -340,6 +365,6 @@ def _require_own(target: Path, files: list[str]) -> None:
             own = (target / CHECKSUMS).is_file()
         if not own:
             raise FileExistsError(
-                f"{path} is there and bears no mark of having been simulated; move or delete it, "
-                "or write to another folder"
+                f"{path} must be a file that was simulated here, got one without a signature; "
+                "move or delete it, or write to another folder"
             )
