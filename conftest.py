@@ -1,4 +1,4 @@
-"""What holds for every test, doctests included: no network, and real images if there are any."""
+"""For every test, doctests included: no network, real images if there are any, and processes."""
 
 from __future__ import annotations
 
@@ -26,3 +26,9 @@ def real_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"COOKBOOK_DATA names {folder!r}, which is not a folder")
     return Path(folder)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let xdist run the tests of a file in one process, so that what they share is made once."""
+    if item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(item.path.name))
