@@ -7,7 +7,7 @@ BOOK := _build/html/.complete
 
 # Tests run in as many processes. Those of a file share one, and what is made for them.
 JOBS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 PACKAGE := $(shell find cookbook_utils -name '*.py' -o -name '*.cu')
 PAGES := intro.md reference.rst colophon.md $(wildcard notebooks/*.ipynb)

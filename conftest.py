@@ -1,4 +1,4 @@
-"""For every test, doctests included: no network, real images if there are any, and processes."""
+"""What holds for every test, doctests included: no network, and real images if there are any."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ sys.path.insert(0, str(OFFLINE))
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(OFFLINE), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+# Threads of OpenMP that wait for others sleep, and leave the core to another process of the tests.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import loopback_only  # noqa: E402, F401
 
@@ -26,9 +28,3 @@ def real_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"COOKBOOK_DATA names {folder!r}, which is not a folder")
     return Path(folder)
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let xdist run the tests of a file in one process, so that what they share is made once."""
-    if item.get_closest_marker("xdist_group") is None:
-        item.add_marker(pytest.mark.xdist_group(item.path.name))

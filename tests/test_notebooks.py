@@ -243,11 +243,7 @@ def clone(tmp_path_factory) -> Path:
     return folder
 
 
-# Each chapter is a group of its own, which xdist hands to one process: it is executed once.
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES],
-)
+@pytest.fixture(scope="module", params=NAMES)
 def run(request, clone) -> Execution:
     """Execute a chapter in a fresh clone without real images, once for all tests."""
     path = os.pathsep.join([str(clone), os.environ["PYTHONPATH"]])

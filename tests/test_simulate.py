@@ -124,6 +124,7 @@ def test_a_block_does_not_depend_on_how_the_scene_is_cut(row, col, cut, seed):
             np.testing.assert_array_equal(part, all_[at])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("small", "full"), [(name, name.removesuffix("_small")) for name in SMALL])
 def test_small_and_full_scene_show_the_same_lake(small, full, pair):
     _, coarse = pair[small]
@@ -287,6 +288,7 @@ def test_interrupted_write_leaves_nothing(tmp_path, monkeypatch, failure):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_command_writes_the_small_pair(tmp_path):
     command = [sys.executable, "-m", "cookbook_utils.simulate", "--folder", str(tmp_path / "new")]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
