@@ -15,7 +15,7 @@ LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book check test lab data bench links lock clean FORCE
+.PHONY: help env book lint check test lab data bench links lock clean FORCE
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-6s %s\n", $$1, $$2}'
@@ -25,12 +25,14 @@ env: $(VENV)/.project  ## Install the environment, and nothing else
 book: $(BOOK)  ## Execute every chapter and render the book to _build/html
 	@echo "The book is ready: open _build/html/index.html in a browser."
 
-check: $(VENV)/.project data/simulated/.complete  ## Run ruff, and the tests that are fast and need no book
+lint: $(VENV)/.project  ## Check the style of code and notebooks with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+check: lint data/simulated/.complete  ## Run ruff, and the tests that are fast and need no book
 	$(PYTEST) -m "not slow"
 
-test: $(BOOK)  ## Run every test, those of the built book included
+test: lint $(BOOK)  ## Run ruff, and every test, those of the built book included
 	$(PYTEST)
 
 lab: $(VENV)/.project data/simulated/.complete  ## Open the chapters in JupyterLab

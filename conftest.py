@@ -28,3 +28,8 @@ def real_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"COOKBOOK_DATA names {folder!r}, which is not a folder")
     return Path(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the chapters, which take longest, so that processes of xdist end together."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
