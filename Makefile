@@ -5,22 +5,35 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOK := _build/html/.complete
 
+# Tests run in as many processes. Those of a file share one, and what is made for them.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
 PACKAGE := $(shell find cookbook_utils -name '*.py' -o -name '*.cu')
 PAGES := intro.md reference.rst colophon.md $(wildcard notebooks/*.ipynb)
 LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test lab data bench links lock clean FORCE
+.PHONY: help env book lint check test lab data bench links lock clean FORCE
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-6s %s\n", $$1, $$2}'
 
+env: $(VENV)/.project  ## Install the environment, and nothing else
+
 book: $(BOOK)  ## Execute every chapter and render the book to _build/html
 	@echo "The book is ready: open _build/html/index.html in a browser."
 
-test: $(BOOK)  ## Run every test, those of the built book included
-	$(BIN)/python -m pytest
+lint: $(VENV)/.project  ## Check the style of code and notebooks with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+check: lint data/simulated/.complete  ## Run ruff, and the tests that are fast and need no book
+	$(PYTEST) -m "not slow"
+
+test: lint $(BOOK)  ## Run ruff, and every test, those of the built book included
+	$(PYTEST)
 
 lab: $(VENV)/.project data/simulated/.complete  ## Open the chapters in JupyterLab
 	$(BIN)/python -m jupyterlab --notebook-dir=notebooks

@@ -13,6 +13,8 @@ sys.path.insert(0, str(OFFLINE))
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(OFFLINE), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+# Threads of OpenMP that wait for others sleep, and leave the core to another process of the tests.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import loopback_only  # noqa: E402, F401
 
@@ -26,3 +28,8 @@ def real_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"COOKBOOK_DATA names {folder!r}, which is not a folder")
     return Path(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the chapters, which take longest, so that processes of xdist end together."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")

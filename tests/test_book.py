@@ -33,6 +33,7 @@ TILE_HOSTS = re.compile(
     r"|([abcd]\.)?basemaps\.cartocdn\.com"
 )
 
+pytestmark = pytest.mark.slow
 page_of_the_book = pytest.mark.parametrize("name", PAGES)
 
 

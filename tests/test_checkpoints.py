@@ -82,6 +82,7 @@ def test_goes_on_after_an_interruption_with_the_same_result(engine, options, pat
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.slow
 @engines
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
 def test_goes_on_in_any_engine_and_chunks(engine, dtype, path, monkeypatch):
@@ -114,6 +115,7 @@ def test_other_ends_give_the_result_of_a_fit_without_a_checkpoint_or_an_error(pa
     assert refused
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_goes_on_after_kills_at_random_moments(path):
     options = {"k": 12, "tol": 0.0, "max_iter": 150, "engine": "numpy"}

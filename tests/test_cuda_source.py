@@ -58,6 +58,7 @@ def options(dtype, bands, in_shared=True, architecture=60):
     return [*given, f"-arch=sm_{architecture}", "-std=c++17", "--ptxas-options=-v"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_compiles_and_keeps_pixels_in_registers(nvrtc, dtype, architecture):
@@ -70,6 +71,7 @@ def test_compiles_and_keeps_pixels_in_registers(nvrtc, dtype, architecture):
     assert max(registers) * cupy_engine.THREADS * cupy_engine.BLOCKS <= 2**16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [ARCHITECTURES[0], ARCHITECTURES[-1]])
 @pytest.mark.parametrize(
     ("dtype", "bands", "in_shared"), [(DTYPES[0], 1, True), (DTYPES[4], 1, True),
@@ -139,6 +141,7 @@ def run_sanitized(tmp_path, source, sanitizer):
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", ["thread", "address"])
 def test_sanitizers_find_nothing(tmp_path, sanitizer):
     done = run_sanitized(tmp_path, SOURCE, sanitizer)
@@ -146,6 +149,7 @@ def test_sanitizers_find_nothing(tmp_path, sanitizer):
     assert done.stdout.startswith("990 pixels")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sanitizer", "right", "wrong"),
     [

@@ -214,6 +214,7 @@ def test_engines_of_the_host_say_that_they_cannot_read_the_gpu(cupy, engine):
 # -- pixels that do not fit -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("options", [{}, {"sample": 0.4}, {"init": "midpoint"}, {"k": 30}])
 def test_streaming_does_not_change_a_bit(dtype, options, streamed):
@@ -268,6 +269,7 @@ def fixed_point_of(values, labels):
     return FixedPoint.of(valid.min(axis=1), valid.max(axis=1), values.dtype, valid.shape[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     ("k", "bands", "copies"), [(3, 6, 32), (60, 2, 8), (200, 2, 2), (255, 8, 1), (255, 20, 0)]

@@ -29,6 +29,8 @@ from cookbook_utils.reservoir import embed_shards
 from cookbook_utils.shards import PointShards, ShardWriter, read_labels, write_labels
 from cookbook_utils.simulate import SCENES, SERIES, insar, write_coast, write_scene, write_site
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SEED = int(os.environ.get("COOKBOOK_FAULT_SEED", time.time_ns() % 2**32))
 MINUTES = float(os.environ.get("COOKBOOK_FAULT_MINUTES", 0))

@@ -194,6 +194,7 @@ def test_a_scene_is_read_without_a_right_to_write(tmp_path, monkeypatch):
     assert write_scene(tmp_path, "landsat_5_small") == tmp_path / "landsat_5_small"
 
 
+@pytest.mark.slow
 def test_a_cut_or_altered_file_of_a_scene_is_made_again(tmp_path):
     target = write_scene(tmp_path, "landsat_5_small")
     whole = {path.name: path.read_bytes() for path in target.iterdir()}

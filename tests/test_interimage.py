@@ -236,6 +236,7 @@ def test_chunks_do_not_change_a_bit(dtype, chunks, options):
     assert_same(reference, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [False, True], ids=["threads", "processes"])
 def test_workers_do_not_change_a_bit(processes):
     scenes = make_series(2, dtype="float32")

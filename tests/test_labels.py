@@ -298,12 +298,14 @@ def betsiboka(request):
     return request.param, scene, wet
 
 
+@pytest.mark.slow
 def test_the_real_estuary(betsiboka):
     year, scene, wet = betsiboka
     mask = water_mask(cluster(scene, 4), scene)
     assert intersection_over_union(mask, wet) >= {2017: 0.90, 2020: 0.85}[year]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_clusters", [3, 4, 5, 6])
 @pytest.mark.parametrize("scale", [standardize, rescale])
 def test_find_water_picks_the_clusters_that_are_mostly_wet(betsiboka, scale, n_clusters):

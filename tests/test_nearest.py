@@ -286,6 +286,7 @@ def test_dask_gives_numpy_labels_for_numpy_pixels():
     assert isinstance(model.fit(make_scene()).labels_.data, np.ndarray)
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [
         InterImageKMeans(engine="dask"),

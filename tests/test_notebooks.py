@@ -6,6 +6,7 @@ import copy
 import functools
 import os
 import re
+import shutil
 import tempfile
 import threading
 import time
@@ -36,7 +37,9 @@ REAL_IMAGES = re.compile(r"\b(betsiboka|pucallpa|walker_lake)\b")
 MEMORY_LIMIT = 2e9  # bytes
 LONGEST_CELL = 30  # lines
 
-chapter = pytest.mark.parametrize("name", sorted({*CHAPTERS, *NOTEBOOKS}))
+NAMES = sorted({*CHAPTERS, *NOTEBOOKS})
+chapter = pytest.mark.parametrize("name", NAMES)
+slow = pytest.mark.slow
 
 
 @functools.cache
@@ -227,19 +230,25 @@ def execute(notebook: NotebookNode, folder: Path, **environment: str) -> Executi
     return Execution(notebook, time.perf_counter() - start, watch.peak, leftovers)
 
 
-@functools.cache
-def outcome(name: str) -> Execution | CellExecutionError:
-    try:
-        return execute(copy.deepcopy(read(name)), ROOT / "notebooks")
-    except CellExecutionError as error:
-        return error
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory) -> Path:
+    """What a reader has after `git clone` and before `make data`: no real images."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("cookbook_utils", "benchmarks", "notebooks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "data").mkdir()
+    for path in (ROOT / "data").glob("*.*"):
+        shutil.copy(path, folder / "data")
+    (folder / "data" / "simulated").symlink_to(ROOT / "data" / "simulated")
+    return folder
 
 
-def executed(name: str) -> Execution:
-    """Execute a chapter once, however many tests ask for it."""
-    if isinstance(run := outcome(name), CellExecutionError):
-        raise run
-    return run
+@pytest.fixture(scope="module", params=NAMES)
+def run(request, clone) -> Execution:
+    """Execute a chapter in a fresh clone without real images, once for all tests."""
+    path = os.pathsep.join([str(clone), os.environ["PYTHONPATH"]])
+    notebook = copy.deepcopy(read(request.param))
+    return execute(notebook, clone / "notebooks", PYTHONPATH=path, COOKBOOK_DATA="")
 
 
 def printed(notebook: NotebookNode) -> str:
@@ -247,19 +256,13 @@ def printed(notebook: NotebookNode) -> str:
     return "\n".join(o.get("text", "") or str(o.get("data", {})) for o in outputs)
 
 
-@chapter
-def test_chapter_runs_offline_in_less_than_2_gb(name, record_property):
-    run = executed(name)
-    record_property("seconds", round(run.seconds, 1))
-    record_property("peak_memory_mb", round(run.peak_memory / 1e6))
-    print(f"{name}: {run.seconds:.0f} s, {run.peak_memory / 1e9:.2f} GB")
-    assert 0 < run.peak_memory < MEMORY_LIMIT
+def names_real_images(notebook: NotebookNode) -> bool:
+    return any(REAL_IMAGES.search(cell.source) for cell in code_cells(notebook))
 
 
-@chapter
-def test_every_figure_has_alt_text(name):
+def require_alt_text(notebook: NotebookNode) -> None:
     missing = []
-    for cell in code_cells(executed(name).notebook):
+    for cell in code_cells(notebook):
         if any("image/png" in output.get("data", {}) for output in cell.outputs):
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
             if len(alt.split()) < 4:
@@ -267,31 +270,52 @@ def test_every_figure_has_alt_text(name):
     assert missing == [], "describe the picture in metadata.mystnb.image.alt of these cells"
 
 
-@chapter
-def test_errors_are_only_raised_where_they_are_taught(name):
+def require_taught_errors(notebook: NotebookNode) -> None:
     """A cell tagged raises-exception must raise, and its message must say something."""
-    for cell in code_cells(executed(name).notebook):
+    for cell in code_cells(notebook):
         errors = [output for output in cell.outputs if output.output_type == "error"]
         assert bool(errors) == ("raises-exception" in tags(cell)), cell.source
         assert all(error.evalue for error in errors)
 
 
-@chapter
-def test_chapter_leaves_nothing_in_the_temporary_folder(name):
-    assert executed(name).leftovers == []
+@slow
+def test_chapter_runs_offline_in_less_than_2_gb(run, record_property):
+    record_property("seconds", round(run.seconds, 1))
+    record_property("peak_memory_mb", round(run.peak_memory / 1e6))
+    print(f"{run.seconds:.0f} s, {run.peak_memory / 1e9:.2f} GB")
+    assert 0 < run.peak_memory < MEMORY_LIMIT
 
 
-def names_real_images(name: str) -> bool:
-    return any(REAL_IMAGES.search(cell.source) for cell in code_cells(read(name)))
+@slow
+def test_chapter_shows_figures_and_errors_as_it_should(run):
+    require_alt_text(run.notebook)
+    require_taught_errors(run.notebook)
 
 
-@pytest.mark.parametrize("name", [*filter(names_real_images, NOTEBOOKS)])
-def test_chapter_goes_on_without_the_real_images(name):
+@slow
+def test_chapter_leaves_nothing_in_the_temporary_folder(run):
+    assert run.leftovers == []
+
+
+@slow
+def test_chapter_goes_on_without_the_real_images(run):
     """Without network and real files a chapter says what to run, and goes on to its end."""
-    if any((ROOT / "data" / "downloads").glob("*/*")):
-        pytest.skip("data/downloads holds real images, so they cannot be missed")
-    run = execute(copy.deepcopy(read(name)), ROOT / "notebooks", COOKBOOK_DATA="")
-    assert "make data" in printed(run.notebook)
+    assert ("make data" in printed(run.notebook)) == names_real_images(run.notebook)
+
+
+@slow
+@chapter
+def test_chapter_of_the_book_shows_the_same_with_the_real_images(name):
+    """The book was executed with the real images where they were at hand."""
+    path = ROOT / "_build" / "jupyter_execute" / "notebooks" / f"{name}.ipynb"
+    if not path.is_file():
+        pytest.skip("needs the book: run `make book`")
+    notebook = nbformat.read(path, as_version=4)
+    assert [cell.source for cell in notebook.cells] == [cell.source for cell in read(name).cells]
+    require_alt_text(notebook)
+    require_taught_errors(notebook)
+    if (ROOT / ".build" / "real-images").read_text().strip():
+        assert "make data" not in printed(notebook)
 
 
 # --- The harness itself --------------------------------------------------------------------------
@@ -310,6 +334,7 @@ if __name__ == "__main__":
 """
 
 
+@slow
 @pytest.mark.parametrize("source", [CONNECT, ASK_A_WORKER], ids=["kernel", "Dask worker"])
 def test_network_is_blocked_in(source, tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
@@ -317,6 +342,7 @@ def test_network_is_blocked_in(source, tmp_path):
         execute(notebook, tmp_path)
 
 
+@slow
 def test_memory_of_child_processes_counts(tmp_path):
     source = (
         "import subprocess, sys\n"

@@ -122,6 +122,7 @@ def test_global_random_numbers_are_left_alone(series):
     np.testing.assert_array_equal(np.random.random(3), expected)  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_same_bits_in_threads_while_others_draw_from_the_global_generator(series):
     expected = ReservoirEmbedding(6).fit(series).transform(series)
     before = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]

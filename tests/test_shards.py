@@ -220,6 +220,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(n, size, stop, block):
         assert contents(whole) == contents(resumed)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_whole_shards_only(tmp_path):
     script = """
         import os, signal, sys

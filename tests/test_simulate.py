@@ -23,6 +23,7 @@ def test_small_and_full_data_sets_are_all_that_there_are():
     assert len(SMALL) + len(FULL) == len(SCENES) + len(SERIES) + len(SITES)
 
 
+@pytest.mark.slow
 def test_command_writes_all_small_data_sets(tmp_path):
     command = [sys.executable, "-m", "cookbook_utils.simulate", "--points", "20"]
     folder = tmp_path / "new"

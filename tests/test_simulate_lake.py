@@ -130,6 +130,7 @@ def test_a_block_does_not_depend_on_how_the_scene_is_cut(row, col, cut, seed):
             np.testing.assert_array_equal(part, all_[at])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("small", "full"), [(name, name.removesuffix("_small")) for name in SMALL])
 def test_small_and_full_scene_show_the_same_lake(small, full, pair):
     _, coarse = pair[small]
