@@ -1,8 +1,8 @@
 """Make the references of docstrings work: names become links, and numbered sources a list.
 
 In docstrings, a name in single backticks is a parameter or an object of the package. An object
-becomes a link to its page, anything else code. ``As for `name`.`` in place of a description promises
-a link, so that a name without a page is a warning there.
+becomes a link to its page, anything else code. ``As for `name`.`` in place of a description
+promises a link, so that a name without a page is a warning there.
 
 The numbers of sources begin at 1 in every docstring. As footnotes they would collide on a page that
 shows several docstrings, so ``[1]_`` becomes plain text and the entries become an enumerated list.

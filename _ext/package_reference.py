@@ -1,8 +1,9 @@
 """Prepare the pages of the reference: what is public, and which chapters use it.
 
-``reference.rst`` groups the objects of the package by hand. `sphinx.ext.autosummary` writes one page
-for each module and one for each object from ``_templates/autosummary``; the templates take the names
-of the objects and of the chapters from this extension. The pages exist only while the book is built.
+``reference.rst`` groups the objects of the package by hand. `sphinx.ext.autosummary` writes one
+page for each module and one for each object from ``_templates/autosummary``; the templates take the
+names of the objects and of the chapters from this extension. The pages exist only while the book is
+built.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -81,9 +82,7 @@ def constant_docs(module: ModuleType) -> dict[str, list[str]]:
 @functools.cache
 def public_objects(package: str = PACKAGE) -> dict[str, list[str]]:
     """Return the names of the public objects of each public module of a package."""
-    return {
-        name: public_names(importlib.import_module(name)) for name in public_modules(package)
-    }
+    return {name: public_names(importlib.import_module(name)) for name in public_modules(package)}
 
 
 # --- Which chapters use it -----------------------------------------------------------------------
@@ -170,7 +169,41 @@ def describe_constant(
     lines.clear()
 
 
+def render_attributes(app: Sphinx) -> None:
+    """Render the docstrings of attributes and constants as those of functions.
+
+    Napoleon takes what stands before a colon in their first line for a type.
+    """
+    rendered: dict[str, str] = {}
+
+    def before_napoleon(app: Sphinx, what: str, name: str, *args: Any) -> None:
+        if what in ("attribute", "data", "property"):
+            rendered[name] = str(NumpyDocstring(args[-1], app.config, app))
+
+    def after_napoleon(app: Sphinx, what: str, name: str, *args: Any) -> None:
+        if name in rendered:
+            args[-1][:] = rendered.pop(name).split("\n")
+
+    app.connect("autodoc-process-docstring", before_napoleon, priority=450)
+    app.connect("autodoc-process-docstring", after_napoleon, priority=550)
+
+
 # --- The readers of the catalog, which users never construct -------------------------------------
+
+
+def readers(objects: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the full names of the readers among public objects."""
+    return {
+        f"{module}.{name}"
+        for module, names in objects.items()
+        for name in names
+        if issubclass(_class_of(module, name), BaseReader)
+    }
+
+
+def _class_of(module: str, name: str) -> type:
+    found = getattr(importlib.import_module(module), name)
+    return found if inspect.isclass(found) else type(found)
 
 
 def describe_reader(
@@ -236,6 +269,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     remove_pages(app)
     config.autosummary_context = {
         "public_objects": public_objects(),
+        "readers": readers(public_objects()),
         "chapters": chapters_by_name(Path(app.srcdir, "notebooks")),
     }
 
@@ -244,7 +278,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     # Before sphinx_external_toc excludes the files that _toc.yml does not list.
     app.connect("config-inited", prepare, priority=100)
     app.connect("build-finished", remove_pages)
-    app.connect("autodoc-process-docstring", describe_constant, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", describe_constant, priority=400)
+    render_attributes(app)
     app.connect("autodoc-process-docstring", describe_reader)
     app.connect("autodoc-process-signature", hide_inherited_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
