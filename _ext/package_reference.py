@@ -36,6 +36,8 @@ FOLDER = "reference"  # of the pages that autosummary writes, below the source f
 READ_ARGUMENTS = ("year", "chunks", "chunk")
 """Arguments that a user passes to ``read`` of a catalog entry; all others stand in the catalog."""
 
+LONGEST_VALUE = 200  # characters of a constant that its page shows
+
 
 class Chapter(NamedTuple):
     """A chapter of the book."""
@@ -148,6 +150,17 @@ def chapters_by_name(folder: Path) -> dict[str, list[Chapter]]:
 # --- Constants that a module takes from a private one --------------------------------------------
 
 
+def docs_of_constant(module: str, name: str) -> list[str] | None:
+    """Return the lines of the docstring of a constant, from the module that defines it."""
+    value = getattr(sys.modules[module], name)
+    ours = [found for key, found in sys.modules.items() if key.startswith(f"{PACKAGE}.")]
+    for found in [sys.modules[module], *ours]:
+        docs = constant_docs(found)
+        if name in docs and getattr(found, name, None) is value:
+            return docs[name]
+    return None
+
+
 def describe_constant(
     app: Sphinx, what: str, name: str, obj: Any, options: object, lines: list[str]
 ) -> None:
@@ -156,17 +169,23 @@ def describe_constant(
     The docstring of a constant belongs to its assignment. `sphinx.ext.autodoc` does not find it
     where the constant is imported, and shows that of the type instead.
     """
-    owner, _, short = name.rpartition(".")
-    if what != "data" or not owner.startswith(PACKAGE):
+    module, _, short = name.rpartition(".")
+    if what != "data" or not module.startswith(PACKAGE):
         return
-    ours = [module for key, module in sys.modules.items() if key.startswith(f"{PACKAGE}.")]
-    for module in [sys.modules[owner], *ours]:
-        docs = constant_docs(module)
-        if short in docs and getattr(module, short, None) is obj:
-            lines[:] = docs[short]
-            return
-    logger.warning("%s has no docstring below its assignment", name, location=name)
-    lines.clear()
+    docs = docs_of_constant(module, short)
+    if docs is None:
+        logger.warning("%s has no docstring below its assignment", name, location=name)
+    lines[:] = docs or []
+
+
+def long_constants(objects: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the full names of the public objects whose values are too long for a page."""
+    return {
+        f"{module}.{name}"
+        for module, names in objects.items()
+        for name in names
+        if len(repr(getattr(sys.modules[module], name))) > LONGEST_VALUE
+    }
 
 
 def render_attributes(app: Sphinx) -> None:
@@ -270,6 +289,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     config.autosummary_context = {
         "public_objects": public_objects(),
         "readers": readers(public_objects()),
+        "long_constants": long_constants(public_objects()),
         "chapters": chapters_by_name(Path(app.srcdir, "notebooks")),
     }
 

@@ -66,6 +66,16 @@ def test_each_group_says_in_one_sentence_what_it_is_for():
     assert [name for name, sentence in sections if not re.fullmatch(r"[^.]+\.", sentence)] == []
 
 
+def test_each_public_constant_has_a_docstring(pages):
+    bare = [
+        f"{module}.{name}"
+        for module, names in pages.public_objects().items()
+        for name in names
+        if name.isupper() and not pages.docs_of_constant(module, name)
+    ]
+    assert bare == []
+
+
 # --- What is public ------------------------------------------------------------------------------
 
 
