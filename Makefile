@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reor
 
 PACKAGE := $(shell find cookbook_utils -name '*.py' -o -name '*.cu')
 PAGES := intro.md reference.rst colophon.md $(wildcard notebooks/*.ipynb)
-LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/*)
+LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/* _templates/*/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -53,7 +53,7 @@ lock: $(VENV)/.project  ## Resolve the dependencies in pyproject.toml anew into 
 		--no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock
 
 clean:  ## Remove what was built; the environment and the downloaded images stay
-	rm -rf _build .build data/simulated .pytest_cache .hypothesis .ruff_cache
+	rm -rf _build .build reference data/simulated .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Each step leaves a stamp when it has come to its end, and never before: one that was interrupted is

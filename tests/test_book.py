@@ -20,10 +20,12 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "_build" / "html"
+# The pages of the reference are many and alike: they have tests of their own.
+REFERENCE = sorted((BOOK / "reference").glob("*.html"))
 PAGES = sorted(
     path.relative_to(BOOK).as_posix()
     for path in BOOK.rglob("*.html")
-    if not {"_static", "_sources"} & set(path.relative_to(BOOK).parts)
+    if not {"_static", "_sources", "_modules", "reference"} & set(path.relative_to(BOOK).parts)
     and path != BOOK / "index.html"  # only sends on to the first page
 )
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
@@ -331,12 +333,71 @@ def test_search_works_from_disk(browser):
     view.context.close()
 
 
-def test_reference_lists_every_module():
-    package = ROOT / "cookbook_utils"
-    names = {path.stem for path in package.glob("[a-z]*.py")}
-    names |= {path.parent.name for path in package.glob("*/__init__.py")}
-    text = (ROOT / "reference.rst").read_text()
-    assert set(re.findall(r"automodule:: cookbook_utils\.(\w+)", text)) == names
+# --- The reference -------------------------------------------------------------------------------
+
+
+def content(path: Path) -> str:
+    """Return the HTML of a page without its sidebars."""
+    return re.search(r"<article.*</article>", path.read_text(), flags=re.DOTALL)[0]
+
+
+def objects_of_the_reference() -> list[str]:
+    groups, _ = (ROOT / "reference.rst").read_text().split("\nModules\n")
+    return re.findall(r"^   (\w+\.\w+)$", groups, flags=re.MULTILINE)
+
+
+def test_each_object_has_a_page_with_its_signature_and_source():
+    incomplete = []
+    for name in objects_of_the_reference():
+        page = content(BOOK / "reference" / f"cookbook_utils.{name}.html")
+        has_source = "[source]" in page or 'class="sig-paren"' not in page  # a constant
+        if f'id="cookbook_utils.{name}"' not in page or not has_source:
+            incomplete.append(name)
+    assert incomplete == []
+
+
+def test_links_of_the_reference_resolve():
+    broken = set()
+    for path in [BOOK / "reference.html", *REFERENCE]:
+        for link in re.findall(r'href="([^"]+)"', content(path)):
+            parts = urlsplit(link)
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if parts.scheme or target.suffix != ".html":
+                continue
+            if not target.is_file() or parts.fragment and parts.fragment not in anchors(target):
+                broken.add((path.name, link))
+    assert broken == set()
+
+
+def test_pages_of_the_reference_say_which_chapters_use_an_object():
+    page = content(BOOK / "reference" / "cookbook_utils.datasets.open_catalog.html")
+    assert "../notebooks/01_loading.html" in page
+
+
+def test_readers_show_only_what_a_user_passes():
+    pages = [path for path in REFERENCE if path.stem.endswith("Reader")]
+    assert pages
+    shown = {id for path in pages for id in re.findall(r'<dt[^>]* id="([^"]+)"', content(path))}
+    classes = {path.stem for path in pages}
+    assert classes <= shown <= classes | {f"{name}.read" for name in classes}
+
+
+def test_the_reference_fits_on_a_phone(browser):
+    """No page is wider than the screen: the tables of all modules, and the longest names."""
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    widths = {}
+    longest = sorted(REFERENCE, key=lambda path: len(path.stem))[-8:]
+    modules = [path for path in REFERENCE if path.stem.count(".") == 1]
+    for path in [BOOK / "reference.html", *modules, *longest]:
+        page.goto(path.as_uri())
+        widths[path.stem] = page.evaluate("document.documentElement.scrollWidth")
+    context.close()
+    assert {name: width for name, width in widths.items() if width > 390} == {}
+
+
+def test_a_build_leaves_no_pages_of_the_reference_in_the_checkout():
+    assert not (ROOT / "reference").exists()
 
 
 # --- What fails the build ------------------------------------------------------------------------

@@ -101,6 +101,7 @@ SERIES = {
     # Not compressed, because k-means reads the series in each iteration.
     "coast_series": SeriesSpec(7000, 30, tilt=5.936, storage={}),
 }
+"""The series that can be simulated: name to grid and storage."""
 
 
 def simulate_coast(

@@ -73,6 +73,7 @@ SCENES = {
     "landsat_5": SceneSpec(size=7000, step=30, corner=(249825, 4391775), tilt=10.5, **_TM),
     "landsat_8": SceneSpec(size=7000, step=30, corner=(250260, 4391460), tilt=10.5, **_OLI),
 }
+"""The scenes that can be simulated: name to grid, date and sensor."""
 
 
 def simulate_scene(
