@@ -21,7 +21,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from intake.readers.readers import BaseReader
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.ext.napoleon import NumpyDocstring
@@ -210,26 +209,28 @@ def render_attributes(app: Sphinx) -> None:
 # --- The readers of the catalog, which users never construct -------------------------------------
 
 
+def is_reader(obj: Any) -> bool:
+    """Return whether an object is a reader of intake."""
+    from intake.readers.readers import BaseReader
+
+    return inspect.isclass(obj) and issubclass(obj, BaseReader)
+
+
 def readers(objects: Mapping[str, Sequence[str]]) -> set[str]:
     """Return the full names of the readers among public objects."""
     return {
         f"{module}.{name}"
         for module, names in objects.items()
         for name in names
-        if issubclass(_class_of(module, name), BaseReader)
+        if is_reader(getattr(importlib.import_module(module), name))
     }
-
-
-def _class_of(module: str, name: str) -> type:
-    found = getattr(importlib.import_module(module), name)
-    return found if inspect.isclass(found) else type(found)
 
 
 def describe_reader(
     app: Sphinx, what: str, name: str, obj: Any, options: object, lines: list[str]
 ) -> None:
     """Document ``read`` of a reader with the arguments that a user passes, and no others."""
-    if what != "class" or not issubclass(obj, BaseReader) or "_read" not in vars(obj):
+    if what != "class" or not is_reader(obj) or "_read" not in vars(obj):
         return
     passed = [key for key in inspect.signature(obj._read).parameters if key in READ_ARGUMENTS]
     text = keep_parameters(inspect.getdoc(obj._read), passed)
@@ -286,6 +287,8 @@ def remove_pages(app: Sphinx, *_: Any) -> None:
 def prepare(app: Sphinx, config: Config) -> None:
     """Give the templates the public objects and the chapters that use them."""
     remove_pages(app)
+    if not Path(app.srcdir, f"{FOLDER}.rst").is_file():
+        return  # a book without a reference need not import the package
     config.autosummary_context = {
         "public_objects": public_objects(),
         "readers": readers(public_objects()),
