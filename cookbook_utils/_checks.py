@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -61,17 +61,17 @@ def require_number(
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     try:
-        value = float(value)
-    except OverflowError:
-        raise ValueError(f"{name} must be {wanted}, got {shown(value)}") from None
+        number = float(value)
+    except OverflowError:  # an integer beyond float64
+        number = np.inf
     if (
-        not np.isfinite(value)
-        or (least is not None and value < least)
-        or (most is not None and value > most)
-        or (above is not None and value <= above)
+        not np.isfinite(number)
+        or (least is not None and number < least)
+        or (most is not None and number > most)
+        or (above is not None and number <= above)
     ):
-        raise ValueError(f"{name} must be {wanted}, got {value}")
-    return value
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
+    return number
 
 
 def require_seed(value: Any, name: str = "seed") -> int:
@@ -100,8 +100,20 @@ def require_choice(value: Any, name: str, choices: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     if value not in choices:
-        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
     return value
+
+
+def progress_bar(progress: Any) -> Callable[..., Iterable]:
+    """Return `progress`, or what shows nothing where it is None, or raise TypeError.
+
+    It is called with an iterable and ``desc`` and ``total``, as tqdm is.
+    """
+    if progress is not None and not callable(progress):
+        raise TypeError(
+            f"progress must be a callable such as tqdm.auto.tqdm, got {shown(progress)}"
+        )
+    return progress or (lambda iterable, **_: iterable)
 
 
 def require_real(array: Any, what: str) -> None:
@@ -241,9 +253,11 @@ def _limits(least: float | None, most: float | None) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a short description of a value for an error message."""
+    """Return a short description of a value for an error message, in one line."""
     try:
         text = repr(value)
-    except ValueError:  # an integer of thousands of digits
-        text = "\n"
-    return text if len(text) <= 60 and "\n" not in text else type(value).__name__
+    except Exception:  # of an integer with thousands of digits, or a class of the caller's
+        return type(value).__name__
+    if len(text) <= 60 and "\n" not in text:
+        return text
+    return f"{value[:40]!r}..." if isinstance(value, str) else type(value).__name__

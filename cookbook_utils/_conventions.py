@@ -368,7 +368,7 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
         numbers = labels_of(np.atleast_1d(values).astype(np.float64), "flag_values").tolist()
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"flag_values must be whole numbers from 0 to {MISSING_LABEL - 1}, got {values!r}"
+            f"flag_values must be whole numbers from 0 to {MISSING_LABEL - 1}, got {shown(values)}"
         ) from error
     if len(numbers) != len(names):
         raise ValueError(
@@ -459,13 +459,13 @@ def step_of(step: str | pd.Timedelta | None) -> pd.Timedelta | None:
         return None
     wanted = "step must be a span of time such as '6D'"
     if not isinstance(step, str | timedelta | np.timedelta64):
-        raise TypeError(f"{wanted}, got {step!r}")
+        raise TypeError(f"{wanted}, got {shown(step)}")
     try:
         every = pd.Timedelta(step)
-    except ValueError as error:
-        raise ValueError(f"{wanted}, got {step!r}: {error}") from None
+    except ValueError:
+        raise ValueError(f"{wanted}, got {shown(step)}") from None
     if not every > pd.Timedelta(0):  # nor NaT
-        raise ValueError(f"{wanted} and longer than 0, got {step!r}")
+        raise ValueError(f"{wanted} and longer than 0, got {shown(step)}")
     return every
 
 
@@ -483,7 +483,7 @@ def displacement_of(points: xr.Dataset) -> xr.DataArray:
         raise TypeError(f"points must be an xarray.Dataset, got {type(points).__name__}")
     if "displacement" not in points:
         raise ValueError(f"points must have displacement (point, time), got {list(points)}")
-    require_dims(points.displacement, ("point", "time"), "displacement")
+    require_dims(points.displacement, ("point", "time"), "displacement of points")
     return mask_and_float(points.displacement)
 
 
@@ -784,12 +784,14 @@ def require_reflectance(scene: xr.DataArray, what: str) -> None:
     """
     units, scaling = units_of(scene), scene.attrs.get("scaling")
     if scaling is not None:
-        raise ValueError(f"{what} needs reflectance, found {scaling} values: give it the scene "
-                         "as it was before scaling.standardize or scaling.rescale")  # fmt: skip
+        raise ValueError(
+            f"scene must hold reflectance for {what}, got {scaling} values: give the scene as it "
+            "was before scaling.standardize or scaling.rescale"
+        )
     if units != "1":
         raise ValueError(
-            f'{what} needs reflectance (attrs["units"] == "1"), found units {units!r}: '
-            "call cookbook_utils.scaling.to_reflectance(scene) first"
+            f'scene must hold reflectance (attrs["units"] == "1") for {what}, got units '
+            f"{shown(units)}: call cookbook_utils.scaling.to_reflectance(scene) first"
         )
 
 

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from cookbook_utils._checks import shown
+
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
@@ -40,17 +42,17 @@ def as_path(value: Any, name: str) -> Path:
         raise TypeError(f"{name} must be a path, got {type(value).__name__}")
     text = os.fspath(value)
     if not text or "\0" in text:
-        raise ValueError(f"{name} must be a path, got {text!r}")
+        raise ValueError(f"{name} must be a path, got {shown(text)}")
     try:
         os.stat(text)
     except UnicodeError:
         raise ValueError(
-            f"{name} must be a path in characters of this system, got {text!r}"
+            f"{name} must be a path in characters of this system, got {shown(text)}"
         ) from None
     except OSError as error:
         # All others end in a message of whoever reads or writes there.
         if error.errno in (errno.ENAMETOOLONG, errno.EACCES):
-            raise OSError(f"{name} {text!r} cannot be looked up: {error.strerror}") from None
+            raise OSError(f"{name} {shown(text)} cannot be looked up: {error.strerror}") from None
     return Path(text)
 
 

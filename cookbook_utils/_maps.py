@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import as_real_array, require_dims, require_integer, require_real
+from cookbook_utils._checks import (
+    as_real_array,
+    require_dims,
+    require_integer,
+    require_real,
+    shown,
+)
 from cookbook_utils._conventions import (
     MISSING_LABEL,
     as_labels,
@@ -27,7 +33,7 @@ MAX_UNEVEN = 0.1
 def check_text(title: Any, names: Any = None) -> None:
     """Raise unless `title` is text or None and `names` maps label numbers to text or is None."""
     if title is not None and not isinstance(title, str):
-        raise TypeError(f"title must be text or None, got {title!r}")
+        raise TypeError(f"title must be text or None, got {shown(title)}")
     if names is None:
         return
     if not isinstance(names, Mapping):
@@ -35,9 +41,9 @@ def check_text(title: Any, names: Any = None) -> None:
     for number, name in names.items():
         require_integer(number, "each number in names", least=0, most=MISSING_LABEL - 1)
         if not isinstance(name, str):
-            raise TypeError(f"names must map label numbers to text, got {name!r} for {number}")
+            raise TypeError(f"names must map label numbers to text, got {shown(name)} for {number}")
         if not name.strip():
-            raise ValueError(f"names must not be blank, got {name!r} for {number}")
+            raise ValueError(f"names must not be blank, got {shown(name)} for {number}")
 
 
 def check_labels(labels: xr.DataArray, *further: Hashable, what: str = "labels") -> xr.DataArray:
@@ -98,13 +104,16 @@ def match_points(values: Any, points: xr.Dataset, what: str) -> xr.DataArray:
 def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.DataArray:
     """Return three bands in memory, north up, in floats with NaN where one of them is missing."""
     require_dims(scene, ["band", "y", "x"], "scene")
-    if isinstance(bands, str) or not isinstance(bands, Sequence | np.ndarray | pd.Index):
+    listed = isinstance(bands, Sequence | pd.Index) or (
+        isinstance(bands, np.ndarray) and bands.ndim
+    )
+    if isinstance(bands, str | bytes) or not listed:
         raise TypeError(f"bands must be a list of three band names, got {type(bands).__name__}")
     known, wanted = scene.indexes.get("band", pd.Index([])).tolist(), list(bands)
     if len(wanted) != 3 or any(np.ndim(band) or band not in known for band in wanted):
         raise ValueError(
-            f"bands must be three out of {known}, got {wanted}: name the bands of a scene with "
-            "scene.assign_coords(band=[...])"
+            f"bands must be three out of {known}, got {shown(wanted)}: name the bands of a "
+            "scene with scene.assign_coords(band=[...])"
         )
     if twice := [band for band in wanted if known.count(band) > 1]:
         raise ValueError(f"scene must have each band once, got {twice[0]!r} more than once")

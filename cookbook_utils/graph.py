@@ -20,6 +20,7 @@ from cookbook_utils._checks import (
     require_dims,
     require_integer,
     require_number,
+    shown,
 )
 from cookbook_utils._conventions import mask_and_float, require_places
 from cookbook_utils._files import as_path
@@ -280,16 +281,18 @@ def smooth_shards(
 
     _check_smoothing(alpha, hops, normalize)
     require_integer(block_size, "block_size", least=1)
-    target, source = as_path(target_folder, "target_folder"), PointShards(source_folder)
-    if not isinstance(kind, str):
-        raise TypeError(f"kind must be text such as 'dynamic+static', got {kind!r}")
-    names = {name: source.features.get(name) for name in kind.split("+")}
-    if unknown := [name for name in names if names[name] is None]:
-        raise ValueError(
-            f"{source.folder} has no features {', '.join(unknown)}; it has: "
-            f"{', '.join(source.features)}"
-        )
+    require_integer(shard_size, "shard_size", least=1)
     links = _checked_links(k, bandwidth, weights, symmetric)
+    if not isinstance(kind, str):
+        raise TypeError(f"kind must be text such as 'dynamic+static', got {shown(kind)}")
+    target = as_path(target_folder, "target_folder")
+    source = PointShards(as_path(source_folder, "source_folder"))
+    names = {name: source.features.get(name) for name in kind.split("+")}
+    if None in names.values():
+        raise ValueError(
+            f"kind must be one of {', '.join(source.features)}, or several joined by +, for the "
+            f"features in {source.folder}, got {shown(kind)}"
+        )
     smoothing = {"alpha": float(alpha), "hops": int(hops), "normalize": bool(normalize)} | links
     # A run that goes on, or finds its result, must be of the same values: else it is refused.
     smoothing["source"] = _digest_of(source, names)

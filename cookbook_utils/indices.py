@@ -97,10 +97,8 @@ def _normalized_difference(
         )
     bands = scene.get_index("band").tolist()
     if not bands.count(plus) == bands.count(minus) == 1:
-        missing = [band for band in (plus, minus) if band not in bands]
         raise ValueError(
-            f"{name} needs the bands {plus!r} and {minus!r} once each; "
-            + (f"the scene lacks {missing}, it has {bands}" if missing else f"got {bands}")
+            f"scene must have the bands {plus!r} and {minus!r} once each for {name}, got {bands}"
         )
     scene = mask_and_float(scene)
     one, other = (

@@ -32,7 +32,7 @@ import pandas as pd
 import xarray as xr
 
 from ._catalog import local_folder
-from ._checks import require_choice, require_integer, require_rising_time
+from ._checks import require_choice, require_integer, require_rising_time, shown
 from ._conventions import dates_of, displacement_of, require_seen, step_of
 from ._files import as_path
 from .datasets import CheckedReader, DataUnavailableError, fetch
@@ -550,8 +550,8 @@ def fill_gaps(
     if every is not None:
         if (n := (before[-1] - before[0]) // every + 1) > MAX_DATES:
             raise ValueError(
-                f"step must be so long that it makes at most {MAX_DATES} dates, got {step!r}, "
-                f"which makes {n}"
+                f"step must be so long that it makes at most {MAX_DATES} dates, got "
+                f"{shown(step)}, which makes {n}"
             )
         after = pd.date_range(before[0], before[-1], freq=every, name="time")
     days = [np.asarray((t - before[0]) / pd.Timedelta("1D"), float) for t in (before, after)]

@@ -58,7 +58,7 @@ def pixel_area_km2(template: xr.DataArray | xr.Dataset) -> xr.DataArray:
     Raises
     ------
     TypeError
-        If `template` is not a DataArray or Dataset.
+        If `template` is not a DataArray of real numbers or a Dataset.
     ValueError
         If there is no CRS, it is neither projected nor geographic, a latitude is beyond 90°, the
         longitudes span more than 360°, or the coordinates are fewer than two, not regular, or in
@@ -85,6 +85,8 @@ def _pixel_area(template: xr.DataArray | xr.Dataset, what: str) -> xr.DataArray:
             f"{what} must be an xarray.DataArray or Dataset with x, y and a CRS, "
             f"got {type(template).__name__}"
         )
+    if isinstance(template, xr.DataArray):
+        require_dims(template, (), what, allow_extra=True)
     crs = crs_of(template)
     if crs is None:
         raise ValueError(f"{what} must have a CRS, got none: set it with rio.write_crs")

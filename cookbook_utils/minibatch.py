@@ -25,11 +25,13 @@ import xarray as xr
 
 from cookbook_utils._checks import (
     as_real_array,
+    progress_bar,
     require_dims,
     require_integer,
     require_number,
     require_rising_time,
     require_seed,
+    shown,
 )
 from cookbook_utils._conventions import (
     MISSING_LABEL,
@@ -246,7 +248,7 @@ def fit_minibatch(
     test_fraction = require_number(test_fraction, "test_fraction", least=0, most=1)
     seed = require_seed(seed)
     _require_shards(shards)
-    bar = _bar(progress)
+    bar = progress_bar(progress)
     names = _names_in(shards, features)
     random = np.random.default_rng(seed)
     train = {"split": "train", "test_fraction": test_fraction, "seed": seed}
@@ -334,7 +336,7 @@ def sweep(
     _require_shards(shards)
     if not isinstance(result, MiniBatchResult):
         raise TypeError(f"result must be a MiniBatchResult, got {type(result).__name__}")
-    bar = _bar(progress)
+    bar = progress_bar(progress)
     k = len(result.centers)
     names = _names_in(shards, result.features)
     if len(names) != len(result.mean):
@@ -503,22 +505,18 @@ def _require_shards(shards: Any) -> None:
         raise TypeError(f"shards must be a PointShards, got {type(shards).__name__}")
 
 
-def _bar(progress: Any) -> Progress:
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress must be a callable such as tqdm.auto.tqdm, got {progress!r}")
-    return progress or (lambda iterable, **_: iterable)
-
-
 def _names_in(shards: PointShards, features: Any) -> list[str]:
     """Return the names of the features of several kinds, or raise."""
     wanted = f"features must be one of {', '.join(shards.features)}, or several joined by +"
     if not isinstance(features, str):
-        raise TypeError(f"{wanted}, got {features!r}")
+        raise TypeError(f"{wanted}, got {shown(features)}")
     kinds = features.split("+")
     if unknown := [kind for kind in kinds if kind not in shards.features]:
-        raise ValueError(f"{wanted}, got {features!r}: {shards.folder} has no {unknown[0]!r}")
+        raise ValueError(
+            f"{wanted}, got {shown(features)}: {shards.folder} has no {shown(unknown[0])}"
+        )
     if len(set(kinds)) < len(kinds):
-        raise ValueError(f"{wanted}, got {features!r}, which counts features twice")
+        raise ValueError(f"{wanted}, got {shown(features)}, which counts features twice")
     return [name for kind in kinds for name in shards.features[kind]]
 
 

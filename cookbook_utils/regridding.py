@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import require_choice, require_dims, require_number
+from cookbook_utils._checks import require_choice, require_dims, require_number, shown
 from cookbook_utils._conventions import (
     GRID_TOLERANCE,
     MISSING_LABEL,
@@ -64,7 +66,7 @@ def common_grid(
     Raises
     ------
     TypeError
-        If `lon`, `lat`, `buffer` or `resolution` is not a number.
+        If `lon`, `lat`, `buffer` or `resolution` is not a number, or `crs` is of another type.
     ValueError
         If `lon` or `lat` is out of range (as when they are swapped) or far from where `crs` is
         used, `crs` is not projected, `buffer` and `resolution` are not positive with
@@ -113,13 +115,14 @@ def common_grid(
 def _projected(crs: Any) -> pyproj.CRS:
     import pyproj
 
+    wanted = "crs must be a projected CRS in a form that pyproj takes, such as 'EPSG:32611'"
+    plain = isinstance(crs, str | Integral | Mapping | list | tuple) and not isinstance(crs, bool)
+    if not plain and not hasattr(crs, "to_wkt"):
+        raise TypeError(f"{wanted}, got {shown(crs)}")
     try:
-        target = pyproj.CRS.from_user_input(crs)
-    except pyproj.exceptions.CRSError as error:
-        raise ValueError(
-            f"crs must be a projected CRS in a form that pyproj takes, such as 'EPSG:32611', "
-            f"got {crs!r}"
-        ) from error
+        target = pyproj.CRS.from_user_input(int(crs) if isinstance(crs, Integral) else crs)
+    except (pyproj.exceptions.CRSError, TypeError, ValueError) as error:
+        raise ValueError(f"{wanted}, got {shown(crs)}") from error
     if not target.is_projected:
         raise ValueError(
             f"crs must be projected, since buffer and resolution are lengths in its units, "
@@ -186,7 +189,7 @@ def regrid(
     ------
     TypeError
         If `scene` is not a DataArray of real numbers or holds booleans, or `grid` is no DataArray
-        or Dataset.
+        of real numbers or Dataset.
     ValueError
         If the CRSs differ or are absent, the two do not overlap, the coordinates of `scene` are
         not regular or fewer than two along a side, integers or labels would be interpolated
@@ -208,6 +211,8 @@ def regrid(
         raise TypeError(
             f"grid must be an xarray.DataArray or Dataset with x and y, got {type(grid).__name__}"
         )
+    if isinstance(grid, xr.DataArray):
+        require_dims(grid, ("y", "x"), "grid", allow_extra=True)
     fill = _fill_value(scene, method)
     margin = 0.5 if method == "nearest" else 0.0
     positions = _positions(scene, grid, margin)

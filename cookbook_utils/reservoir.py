@@ -32,6 +32,7 @@ import xarray as xr
 from cookbook_utils import _files
 from cookbook_utils._checks import (
     as_real_array,
+    progress_bar,
     require_choice,
     require_dims,
     require_integer,
@@ -418,7 +419,10 @@ def embed_shards(
     embedding = ReservoirEmbedding(n_features, representation=representation, seed=seed)
     require_choice(method, "method", ("linear", "pchip"))
     step_of(step)
-    target, source = as_path(target_folder, "target_folder"), PointShards(source_folder)
+    require_integer(shard_size, "shard_size", least=1)
+    bar = progress_bar(progress)
+    target = as_path(target_folder, "target_folder")
+    source = PointShards(as_path(source_folder, "source_folder"))
     if "displacement" not in source.features:
         raise ValueError(
             f"{source.folder} has no features displacement; it has: {', '.join(source.features)}"
@@ -467,9 +471,8 @@ def embed_shards(
         if not (writer.n_points and kept.is_file()):
             embedding.save(kept)
         blocks = range(writer.n_points, n, BLOCK)
-        bar = progress(blocks, desc="embedding", total=len(blocks)) if progress else blocks
         with writer:
-            for start in bar:
+            for start in bar(blocks, desc="embedding", total=len(blocks)):
                 rows = slice(start, start + BLOCK)
                 series = filled(rows)
                 seen = ~np.isnan(series).any(axis=1)
@@ -498,8 +501,9 @@ def _centered(series: Any) -> np.ndarray:
         )
     if missing := np.count_nonzero(~np.isfinite(series).all(axis=1)):
         raise ValueError(
-            f"{missing} of {len(series)} series have gaps: fill them with "
-            "cookbook_utils.insar.fill_gaps, and leave out those without any observation"
+            f"the series of displacement must have no gaps, got {missing} of {len(series)} with "
+            "some: fill them with cookbook_utils.insar.fill_gaps, and leave out those without any "
+            "observation"
         )
     if series.size and np.abs(series).max() > np.finfo(np.float32).max:
         raise ValueError(f"series must be finite in float32, got {np.abs(series).max():g}")

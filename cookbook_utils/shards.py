@@ -37,6 +37,7 @@ from cookbook_utils._checks import (
     require_integer,
     require_number,
     require_seed,
+    shown,
 )
 from cookbook_utils._conventions import require_places
 from cookbook_utils._files import as_path
@@ -347,9 +348,11 @@ class PointShards:
         try:
             start, stop, step = rows.indices(self.n_points)
         except (AttributeError, TypeError) as error:
-            raise TypeError(f"{wanted}, got {rows!r}") from error
+            raise TypeError(f"{wanted}, got {shown(rows)}") from error
+        except ValueError:  # a step of 0
+            step = 0
         if step != 1:
-            raise ValueError(f"{wanted}, got {rows}")
+            raise ValueError(f"{wanted}, got {shown(rows)}")
         return self._read([column], [range(start, max(start, stop))])[0]
 
     def batches(
@@ -526,8 +529,8 @@ class PointShards:
             rows[here] = self._starts[number] + at
         if not found.all():
             raise ValueError(
-                f"{self.folder} has no points {points[~found][:3].tolist()} "
-                f"({np.count_nonzero(~found)} of {len(points)} given)"
+                f"batches must hold points of {self.folder}, which has no points "
+                f"{points[~found][:3].tolist()} ({np.count_nonzero(~found)} of {len(points)} given)"
             )
         return rows
 
@@ -636,6 +639,7 @@ def write_labels(
 
     label_file = _labels_name(name)
     described = _as_json(attrs, "attrs").encode()
+    batches = _pairs(batches)
     shards = PointShards(folder)
     path = shards.folder / label_file
     _require_own(path, damaged=True)
@@ -643,20 +647,23 @@ def write_labels(
         # On disk, since the points may be many; 0 where there is no label yet.
         _files.allocate(scratch, 2 * max(shards.n_points, 1), shards.folder)
         kept = np.memmap(scratch, np.uint16, "r+", shape=max(shards.n_points, 1))
-        for points, labels in _pairs(batches):
+        for points, labels in batches:
             if labels.shape != points.shape or points.ndim != 1:
                 raise ValueError(
-                    "a batch must have one label for each point, got the shapes "
+                    "batches must have one label for each point, got the shapes "
                     f"{points.shape} of points and {labels.shape} of labels"
                 )
             if labels.dtype.kind not in "iu" or np.any((labels < 0) | (labels > 255)):
                 raise ValueError(
-                    f"labels must be integers 0 to 255, got {labels.dtype} {np.unique(labels)[:5]}"
+                    "labels in batches must be integers 0 to 255, got "
+                    f"{labels.dtype} {np.unique(labels)[:5]}"
                 )
             if len(points):
                 rows = shards._rows(points)
                 if np.any(kept[rows]) or len(np.unique(rows)) != len(rows):
-                    raise ValueError(f"labels {name!r}: a point has several labels, expected one")
+                    raise ValueError(
+                        "batches must have each point once, got one that has several labels"
+                    )
                 kept[rows] = labels.astype(np.uint16) + 1
         bounds = list(zip(shards._starts[:-1].tolist(), shards._starts[1:].tolist(), strict=True))
         missing, digest = 0, hashlib.sha256(described)
@@ -665,8 +672,8 @@ def write_labels(
             digest.update((kept[a:b] - 1).astype(np.uint8))
         if missing:
             raise ValueError(
-                f"labels {name!r}: {missing} of {shards.n_points} points have none, expected one "
-                "for each"
+                f"batches must have a label for each of {shards.n_points} points, got none for "
+                f"{missing} of them"
             )
         meta = {_KEY: _fingerprint(shards._manifest), b"attrs": described}
         meta[_SHARDS] = _digest_of_shards(shards._manifest)
@@ -759,12 +766,16 @@ def _kinds(features: Any) -> dict[str, list[str]]:
         raise TypeError(f"{wanted}, got {type(features).__name__}")
     kinds = {}
     for kind, names in features.items():
-        if not isinstance(kind, str) or isinstance(names, str) or not isinstance(names, Iterable):
-            raise TypeError(f"{wanted}, got {kind!r}: {names!r}")
-        kinds[kind] = list(map(str, names))
+        given = f"got {shown(kind)}: {shown(names)}"
+        if not isinstance(kind, str) or isinstance(names, str):
+            raise TypeError(f"{wanted}, {given}")
+        try:
+            kinds[kind] = list(map(str, names))
+        except TypeError as error:
+            raise TypeError(f"{wanted}, {given}") from error
         twice = len(set(kinds[kind])) < len(kinds[kind])
         if kind in _TAKEN or not kind.isidentifier() or not kinds[kind] or twice:
-            raise ValueError(f"{wanted}, got {kind!r}: {kinds[kind]}")
+            raise ValueError(f"{wanted}, {given}")
     if not kinds:
         raise ValueError(f"{wanted}, got no kind")
     return kinds
@@ -773,7 +784,7 @@ def _kinds(features: Any) -> dict[str, list[str]]:
 def _split(features: Any, name: str) -> list[str]:
     """Return the kinds of features that a text joins by ``+``."""
     if not isinstance(features, str):
-        raise TypeError(f"{name} must be text such as 'dynamic+static', got {features!r}")
+        raise TypeError(f"{name} must be text such as 'dynamic+static', got {shown(features)}")
     return features.split("+")
 
 
@@ -811,18 +822,24 @@ def _pairs(batches: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     wanted = "batches must be an iterable of (points, labels)"
     if not isinstance(batches, Iterable):
         raise TypeError(f"{wanted}, got {type(batches).__name__}")
-    for batch in batches:
-        if not isinstance(batch, Sequence) or len(batch) != 2:
-            raise TypeError(f"{wanted}, got an item of type {type(batch).__name__}")
-        yield _numbers(batch[0], "points"), np.asarray(as_real_array(batch[1], "labels"))
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for batch in batches:
+            if not isinstance(batch, Sequence) or len(batch) != 2:
+                raise TypeError(f"{wanted}, got an item of type {type(batch).__name__}")
+            points, labels = batch
+            labels = as_real_array(labels, "labels in batches")
+            yield _numbers(points, "points in batches"), np.asarray(labels)
+
+    return pairs()
 
 
 def _labels_name(name: Any) -> str:
     wanted = "name must be one word of letters, digits, _, + and -"
     if not isinstance(name, str):
-        raise TypeError(f"{wanted}, got {name!r}")
+        raise TypeError(f"{wanted}, got {shown(name)}")
     if not re.fullmatch(r"\w[\w+-]*", name):
-        raise ValueError(f"{wanted}, got {name!r}")
+        raise ValueError(f"{wanted}, got {shown(name)}")
     return f"labels-{name}.parquet"
 
 

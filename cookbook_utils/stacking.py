@@ -79,8 +79,8 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
     n_missing = int(present.size - np.count_nonzero(present))
     if n_missing == present.size:
         raise ValueError(
-            f"every pixel is missing: none of {present.size} has a value in all "
-            f"{scene.sizes['band']} bands"
+            f"scene must have a pixel with a value in all {scene.sizes['band']} bands, got none "
+            f"of {present.size}"
         )
 
     if scene.chunks is not None:

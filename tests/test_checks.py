@@ -72,10 +72,11 @@ def test_require_same_grid():
 def test_require_reflectance():
     _conventions.require_reflectance(make_scene(), "ndvi")
     with pytest.raises(
-        ValueError, match="ndvi needs reflectance.*'digital number'.*to_reflectance"
+        ValueError,
+        match="scene must hold reflectance .* for ndvi, got .*'digital number'.*to_reflectance",
     ):
         _conventions.require_reflectance(make_scene(units="digital number"), "ndvi")
-    with pytest.raises(ValueError, match="found standardized values"):
+    with pytest.raises(ValueError, match="got standardized values"):
         _conventions.require_reflectance(make_scene().assign_attrs(scaling="standardized"), "ndvi")
 
 

@@ -736,7 +736,7 @@ def test_more_chunks_than_dask_can_hold(band_file):
 def test_scene_that_is_all_nodata(band_file):
     for path in band_file.parent.glob("B*.tif"):
         write_tiff(path, np.full((1, 40, 30), -9999, "int16"))
-    with pytest.raises(ValueError, match="every pixel is missing"):
+    with pytest.raises(ValueError, match="scene must have a pixel with a value"):
         stack_pixels(open_catalog().landsat_5_small.read())
 
 

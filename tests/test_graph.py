@@ -547,7 +547,7 @@ def test_interrupted_shards_go_on_and_complete_ones_are_left(tmp_path, points, m
 def test_shards_refuse(tmp_path, points):
     longitude, latitude, dynamic, static = points
     source, target = write(tmp_path / "source", points), tmp_path / "target"
-    with pytest.raises(ValueError, match="has no features displacement; it has: dynamic, static"):
+    with pytest.raises(ValueError, match="kind must be one of dynamic, static, .* got 'dynamic"):
         smooth_shards(source, target, kind="dynamic+displacement", alpha=0.5, hops=1)
     with pytest.raises(ValueError, match="alpha must be a finite number from 0 to 1, got 2"):
         smooth_shards(source, target, alpha=2, hops=1)

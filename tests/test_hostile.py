@@ -1,130 +1,219 @@
-"""What every public function says of input that it cannot take: a table of calls and their errors.
+"""What every public function says of input that it cannot take, and what it makes of odd input.
 
-`VALID` holds one call of each public function, with the kind of each argument replaced. Some
-name folders and files that are not there: only what is checked before them is tested. `HOSTILE`
-says what is passed in place of an argument of a kind, and which error that ends in. Each pair of
-the two is a case: the error is raised by this package, in one line, before anything is written.
+`TABLE` holds a valid call of every public function, class and method, with the kind of each of its
+arguments. Every valid call is run. `HOSTILE` says what is passed in place of an argument of a kind,
+and which error that ends in; `ODD` what is passed in its place and gives the same result. Each pair
+of the table and one of the two is a case. An error is raised by this package, in one short line
+that names the parameter, before anything is written.
 """
 
+import functools
 import importlib
 import inspect
-import os
+import pkgutil
+import re
+import shutil
 import traceback
 import warnings
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import holoviews as hv
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import pyproj
 import pytest
+import scipy.sparse
+import xarray as xr
+from matplotlib.axes import Axes
 
 import cookbook_utils
-from cookbook_utils.datasets import fetch, open_catalog
-from cookbook_utils.graph import neighbor_graph, smooth_features, smooth_shards
-from cookbook_utils.indices import mndwi, ndvi
-from cookbook_utils.insar import fill_gaps, open_points, read_egms
+from cookbook_utils.graph import neighbor_graph
 from cookbook_utils.interimage import InterImageKMeans
-from cookbook_utils.labels import change_map, find_water, match_labels, water_mask, water_table
-from cookbook_utils.metrics import (
-    area_km2,
-    class_areas,
-    cluster_profiles,
-    intersection_over_union,
-    label_change,
-    pixel_area_km2,
-    sampled_silhouette,
-    simplified_silhouette,
-    transition_matrix,
-)
-from cookbook_utils.minibatch import displacement_profiles, fit_minibatch, sweep
-from cookbook_utils.plotting import (
-    plot_change,
-    plot_labels,
-    plot_points,
-    plot_profiles,
-    plot_rgb,
-    plot_series,
-)
-from cookbook_utils.regridding import common_grid, regrid
-from cookbook_utils.reservoir import ReservoirEmbedding, embed_series, embed_shards
-from cookbook_utils.scaling import rescale, standardize, to_reflectance
-from cookbook_utils.shards import PointShards, ShardWriter, is_test, read_labels, write_labels
-from cookbook_utils.simulate import (
-    simulate_coast,
-    simulate_scene,
-    simulate_site,
-    site_dates,
-    write_coast,
-    write_scene,
-    write_site,
-)
-from cookbook_utils.spectral import spectral_clustering
-from cookbook_utils.stacking import stack_pixels, unstack_labels
-from cookbook_utils.views import view_labels, view_points, view_rgb, view_transitions
+from cookbook_utils.labels import change_map
+from cookbook_utils.metrics import cluster_profiles
+from cookbook_utils.minibatch import displacement_profiles, fit_minibatch
+from cookbook_utils.reservoir import ReservoirEmbedding, embed_shards
+from cookbook_utils.scaling import standardize
+from cookbook_utils.shards import PointShards, ShardWriter
+from cookbook_utils.simulate import write_site
+from cookbook_utils.stacking import stack_pixels
 
 from .factories import make_grid, make_labels, make_points, make_scene
 
 PACKAGE = str(Path(cookbook_utils.__file__).parent)
+MOST_TEXT = 1000  # characters of an error; the longest one lists all map tiles
+
+
+def series(n=20):
+    """Points with series of displacement."""
+    time = np.array("2020-01-03", "M8[ns]") + np.arange(24) * np.timedelta64(12, "D")
+    values = np.random.default_rng(0).normal(size=(n, 24)).astype(np.float32)
+    points = make_points(n).assign_coords(time=time)
+    return points.assign(displacement=(("point", "time"), values, {"units": "mm"}))
+
+
 SCENE = make_scene()
 NUMBERS = (SCENE * 10_000).astype("int16").assign_attrs(scale_factor=1e-4, add_offset=0.0)
 NUMBERS.attrs["units"] = "digital number"
 SAMPLES = stack_pixels(SCENE)
 LABELS = make_labels(np.arange(30).reshape(5, 6) % 3)
+AFTER = LABELS.copy(data=(LABELS.values + (LABELS.values == 2)) % 4)
 MASK = make_labels(np.arange(30).reshape(5, 6) % 2)
 FLAT = np.arange(30) % 3
 POINTS = make_points(20)
 PLACE = POINTS.longitude.values, POINTS.latitude.values
-WINDOW = slice(0, 8), slice(0, 8)
-
-
-def series(n=6):
-    """Points with series of displacement."""
-    time = np.array("2020-01-03", "M8[ns]") + np.arange(24) * np.timedelta64(12, "D")
-    values = np.random.default_rng(0).normal(size=(n, 24)).astype(np.float32)
-    points = make_points(n)
-    return points.assign(displacement=(("point", "time"), values, {"units": "mm"})).assign_coords(
-        time=time
-    )
-
-
 SERIES = series()
-EMPTY = SCENE.isel(x=[])
+CLASSES = np.arange(20) % 3
+GRAPH = neighbor_graph(*PLACE, k=3)
+EGMS = "pid,latitude,longitude,20200103,20200109\na1,69.6,20.2,0.0,-1.5\n"
+LARGE = np.arange(100_000.0).reshape(1000, 100)  # whose repr has many lines
+MASKED = np.ma.masked_less(SAMPLES.values, 0.1)
+
+
+# -- hostile arguments ------------------------------------------------------------------------
+
+NO_ARRAY = [
+    ("None", None, TypeError),
+    ("text", "scene.tif", TypeError),
+    ("a number", 3, TypeError),
+    ("a NumPy array", SCENE.values, TypeError),
+]
+NOT_REAL = [
+    ("complex numbers", lambda array: array.astype(complex), TypeError),
+    ("text in an array", lambda array: array.astype(str), TypeError),
+    ("objects in an array", lambda array: array.astype(object), TypeError),
+    ("dates in an array", lambda array: array.astype("M8[ns]"), TypeError),
+]
+
+
+def in_place_of(array, entries):
+    """Return entries of a kind with functions of an array replaced by what they make of it."""
+    return [
+        (words, make(array) if inspect.isfunction(make) else make, error)
+        for words, make, error in entries
+    ]
+
+
+NO_NUMBER = [
+    ("text", "3", TypeError),
+    ("a list", [3], TypeError),
+    ("an array", np.array([3]), TypeError),
+    ("a large array", LARGE, TypeError),
+    ("a boolean", True, TypeError),
+    ("a complex number", 1j, TypeError),
+    ("a decimal", Decimal(3), TypeError),
+    ("a date", np.datetime64("2020-01-03"), TypeError),
+    ("a missing value", pd.NA, TypeError),
+]
+INTEGER = [*NO_NUMBER, ("a float", 2.5, TypeError), ("a negative number", -1, ValueError)]
+NUMBER = [*NO_NUMBER, ("beyond float64", -(10**5000), ValueError), ("NaN", np.nan, ValueError),
+          ("infinity", np.inf, ValueError), ("a negative number", -1e9, ValueError)]  # fmt: skip
+TOO_LARGE = [("more than generators take", 2**40, ValueError),
+             ("thousands of digits", 10**5000, ValueError)]  # fmt: skip
+NONE = [("None", None, TypeError)]
+NO_TEXT = [
+    ("a number", 3, TypeError),
+    ("bytes", b"linear", TypeError),
+    ("a list", ["linear"], TypeError),
+    ("an array", np.array(["linear"]), TypeError),
+    ("a large array", LARGE, TypeError),
+]
+LABEL_VALUES = [
+    ("fractions", LABELS + 0.5, ValueError),
+    ("infinity", LABELS.astype("float32").where(LABELS != 1, np.inf), ValueError),
+    ("a negative number", LABELS.astype("int16") - 1, ValueError),
+    ("a number above 255", LABELS.astype("int16") + 400, ValueError),
+    ("no pixel", LABELS.isel(x=[]), ValueError),
+]
+TABLE_VALUES = [
+    ("text", "abc", TypeError),
+    ("objects", np.array([[None] * 6] * 30), TypeError),
+    ("complex numbers", np.ones((30, 6), complex), TypeError),
+    ("a masked array", MASKED, TypeError),
+    ("one dimension", np.ones(30), ValueError),
+    ("three dimensions", np.ones((2, 3, 5)), ValueError),
+    ("rows of different lengths", [[1.0, 2.0], [3.0]], ValueError),
+]
 HOSTILE = {
     "scene": [
-        ("None", None, TypeError),
-        ("text", "scene.tif", TypeError),
+        *NO_ARRAY,
+        *in_place_of(SCENE, NOT_REAL),
         ("a list", [1, 2], TypeError),
-        ("a NumPy array", SCENE.values, TypeError),
         ("a Dataset", SCENE.to_dataset("band"), TypeError),
-        ("complex numbers", SCENE.astype(complex), TypeError),
-        ("text in an array", SCENE.astype(str), TypeError),
-        ("objects in an array", SCENE.astype(object), TypeError),
         ("no band", SCENE.isel(band=0), ValueError),
-        ("no pixel", EMPTY, ValueError),
+        ("no pixel", SCENE.isel(x=[]), ValueError),
         ("no bands", SCENE.isel(band=[]), ValueError),
+    ],
+    "reflectance": [
+        ("digital numbers", NUMBERS.astype("float32"), ValueError),
+        ("standardized values", standardize(SCENE), ValueError),
+        ("integers", NUMBERS.assign_attrs(units="1"), (TypeError, ValueError)),
+        ("no band of that name", SCENE.assign_coords(band=range(6)), ValueError),
+        ("a band twice", SCENE.isel(band=[0, 1, 2, 3, 4, 1, 3]), ValueError),
+        ("a dump as units", SCENE.assign_attrs(units=LARGE), ValueError),
+    ],
+    "array": [
+        *NO_ARRAY,
+        *in_place_of(SCENE, NOT_REAL),
+        ("a Dataset", SCENE.to_dataset("band"), TypeError),
+        ("no pixel", SCENE.isel(x=[]), ValueError),
+    ],
+    "samples": [
+        *NO_ARRAY,
+        *in_place_of(SAMPLES, NOT_REAL[:3]),
+        ("a scene", SCENE, ValueError),
+        ("no pixel", SAMPLES.isel(pixel=[]), ValueError),
+    ],
+    "grid": [
+        *NO_ARRAY,
+        *in_place_of(SCENE, NOT_REAL),
+        ("no CRS", make_grid(crs=None), ValueError),
+        ("no coordinates", SCENE.drop_vars(["x", "y"]), ValueError),
+        ("no pixel", SCENE.isel(x=[]), ValueError),
+        ("repeated coordinates", SCENE.isel(x=[0, 0, 1]), ValueError),
     ],
     "pixels": [
         ("None", None, TypeError),
         ("text", "scene.tif", TypeError),
         ("a cube without names", SCENE.values, ValueError),
+        ("one dimension", SCENE.values.ravel(), ValueError),
         ("a Dataset", SCENE.to_dataset("band"), TypeError),
-        ("complex numbers", SCENE.astype(complex), TypeError),
-        ("objects in an array", SCENE.astype(object), TypeError),
-        ("a masked table", np.ma.masked_less(SAMPLES.values, 0.1), TypeError),
+        *in_place_of(SCENE, NOT_REAL),
+        ("a masked table", MASKED, TypeError),
+        ("a table with NaN", np.full((30, 6), np.nan), ValueError),
+        ("a table of complex numbers", np.ones((30, 6), complex), (TypeError, ValueError)),
+        ("a table of texts", np.full((30, 6), "a"), (TypeError, ValueError)),
         ("latitude and longitude", SCENE.rename(y="latitude", x="longitude"), ValueError),
         ("no band", SCENE.isel(band=0), ValueError),
-        ("no pixel", EMPTY, ValueError),
+        ("no pixel", SCENE.isel(x=[]), ValueError),
+        ("an empty list", [], ValueError),
+        ("a list of a scene and a number", [SCENE, 3], TypeError),
+        ("infinity", SCENE.where(SCENE.x > SCENE.x[0], np.inf), ValueError),
     ],
     "map": [
+        *NO_ARRAY,
+        ("a Dataset", LABELS.to_dataset(name="label"), TypeError),
+        *in_place_of(LABELS, NOT_REAL),
+        *LABEL_VALUES,
+        ("another dimension", LABELS.rename(x="column"), ValueError),
+    ],
+    "any map": [  # of whatever dimensions
+        *NO_ARRAY,
+        ("a Dataset", LABELS.to_dataset(name="label"), TypeError),
+        *in_place_of(LABELS, NOT_REAL),
+        *LABEL_VALUES,
+    ],
+    "maps": [  # or arrays of labels
         ("None", None, TypeError),
         ("text", "map.tif", TypeError),
+        ("a number", 3, ValueError),
         ("a Dataset", LABELS.to_dataset(name="label"), TypeError),
-        ("complex numbers", LABELS.astype(complex), TypeError),
-        ("text in an array", LABELS.astype(str), TypeError),
-        ("objects in an array", LABELS.astype(object), TypeError),
-        ("fractions", LABELS + 0.5, ValueError),
-        ("a negative number", LABELS.astype("int16") - 1, ValueError),
-        ("a number above 255", LABELS.astype("int16") + 400, ValueError),
-        ("no pixel", LABELS.isel(x=[]), ValueError),
-        ("another dimension", LABELS.rename(x="column"), ValueError),
+        *in_place_of(LABELS, NOT_REAL),
+        *LABEL_VALUES,
+        ("a masked array", np.ma.masked_equal(LABELS.values, 1), TypeError),
     ],
     "numbers": [
         ("None", None, (TypeError, ValueError)),
@@ -136,6 +225,41 @@ HOSTILE = {
         ("nothing", np.empty(0), ValueError),
         ("three dimensions", np.ones((2, 3, 5)), ValueError),
     ],
+    "ids": [
+        ("None", None, TypeError),
+        ("text", "abc", TypeError),
+        ("fractions", np.arange(20) + 0.5, TypeError),
+        ("complex numbers", np.ones(20, complex), TypeError),
+        ("a masked array", np.ma.masked_equal(FLAT, 1), TypeError),
+        ("too large for int64", np.full(20, 2**64 - 1, np.uint64), ValueError),
+    ],
+    "table": TABLE_VALUES,
+    "centers": [
+        ("None", None, TypeError),
+        *TABLE_VALUES,
+        ("one center", SAMPLES.values[:1], ValueError),
+        ("another number of bands", np.eye(3), ValueError),
+        ("NaN", np.full((3, 6), np.nan), ValueError),
+    ],
+    "init": [*TABLE_VALUES[1:], ("an unknown word", "neither", ValueError),
+             ("NaN", np.full((2, 6), np.nan), ValueError),
+             ("too many centers", np.ones((3, 6)), ValueError), ("None", None, TypeError)],
+    "series": [
+        ("None", None, TypeError),
+        *TABLE_VALUES,
+        ("NaN", np.full((30, 6), np.nan), ValueError),
+        ("infinity", np.full((30, 6), np.inf), ValueError),
+        ("one date", np.ones((30, 1)), ValueError),
+    ],
+    "displacement": [
+        *NO_ARRAY,
+        *in_place_of(SERIES.displacement, NOT_REAL),
+        ("a Dataset", SERIES, TypeError),
+        ("NaN", SERIES.displacement * np.nan, ValueError),
+        ("another dimension", SERIES.displacement.rename(point="site"), ValueError),
+        ("dates that fall", SERIES.displacement.isel(time=slice(None, None, -1)), ValueError),
+        ("no point", SERIES.displacement.isel(point=[]), ValueError),
+    ],
     "points": [
         ("None", None, TypeError),
         ("text", "points", TypeError),
@@ -143,206 +267,608 @@ HOSTILE = {
         ("a DataArray", SCENE, (TypeError, ValueError)),
         ("no points", SERIES.isel(point=[]), ValueError),
     ],
-    "integer": [
-        ("None", None, TypeError),
-        ("text", "3", TypeError),
-        ("a float", 2.5, TypeError),
-        ("a boolean", True, TypeError),
-        ("a negative number", -1, ValueError),
-    ],
-    "number": [
-        ("None", None, TypeError),
-        ("text", "3", TypeError),
-        ("a complex number", 1j, TypeError),
-        ("NaN", np.nan, ValueError),
-        ("infinity", np.inf, ValueError),
-        ("a negative number", -1e9, ValueError),
-    ],
-    "seed": [
-        ("None", None, TypeError),
-        ("text", "0", TypeError),
-        ("a float", 1.5, TypeError),
-        ("a boolean", True, TypeError),
-        ("a negative number", -1, ValueError),
-        ("more than generators take", 2**40, ValueError),
-    ],
-    "switch": [("None", None, TypeError), ("text", "yes", TypeError), ("a number", 3, TypeError)],
-    "choice": [
-        ("None", None, (TypeError, ValueError)),
-        ("a number", 3, (TypeError, ValueError)),
-        ("an unknown word", "neither", (ValueError, KeyError, OSError)),
-    ],
+    "integer": [*NONE, *INTEGER],
+    "optional integer": INTEGER,
+    "number": [*NONE, *NUMBER],
+    "optional number": NUMBER,
+    "seed": [*NONE, *INTEGER, *TOO_LARGE],
+    "optional seed": [*INTEGER, *TOO_LARGE],
+    "random_state": [*NO_NUMBER[:4], ("a float", 2.5, TypeError), ("a boolean", True, TypeError),
+                     ("a negative number", -1, ValueError), *TOO_LARGE],
+    "switch": [*NONE, ("text", "yes", TypeError), ("a number", 3, TypeError),
+               ("an array", np.array([True]), TypeError), ("a large array", LARGE, TypeError)],
+    "choice": [*NONE, *NO_TEXT, ("an unknown word", "neither", ValueError),
+               ("nothing", "", ValueError)],
+    "optional choice": [*NO_TEXT, ("an unknown word", "neither", ValueError),
+                        ("nothing", "", ValueError)],
+    "word": [*NONE, *NO_TEXT, ("nothing", "", ValueError), ("a path", "a/b", ValueError)],
+    "crs": [*NONE, ("a large array", LARGE, TypeError), ("an array", np.array([1, 2]), TypeError),
+            ("a list", [32611], ValueError), ("bytes", b"EPSG:32611", TypeError),
+            ("an object", object(), TypeError), ("a float", 32611.0, TypeError),
+            ("a boolean", True, TypeError), ("an unknown word", "neither", ValueError),
+            ("a long text", "EPSG:" * 1000, ValueError), ("degrees", "EPSG:4326", ValueError),
+            ("a negative number", -1, ValueError)],
+    "step": [("a number", 6, TypeError), ("a list", ["6D"], TypeError),
+             ("a large array", LARGE, TypeError), ("nonsense", "soon", ValueError),
+             ("a long text", "soon" * 1000, ValueError), ("nothing", "", ValueError),
+             ("zero", "0D", ValueError), ("a span that falls", "-6D", ValueError),
+             ("no time", np.timedelta64("NaT"), ValueError),
+             ("nanoseconds", "1ns", ValueError)],
     "path": [
+        *NONE,
         ("a number", 3, TypeError),
         ("a list", ["a"], TypeError),
-        ("nothing", "", (ValueError, OSError)),
+        ("bytes", b"a", TypeError),
+        ("a large array", LARGE, TypeError),
+        ("nothing", "", ValueError),
         ("a null character", "a\0b", ValueError),
     ],
-    "title": [("a number", 3, TypeError), ("a list", ["a"], TypeError)],
+    "text": [("a number", 3, TypeError), ("a list", ["a"], TypeError), ("bytes", b"a", TypeError),
+             ("a large array", LARGE, TypeError)],
+    "names": [("text", "abc", TypeError), ("a list", ["a"], TypeError),
+              ("numbers as text", {"1": "water"}, TypeError), ("no text", {1: 2}, TypeError),
+              ("a large array", {1: LARGE}, TypeError),
+              ("a number too large", {255: "a"}, ValueError)],
+    "bands": [
+        *NONE,
+        ("text", "red", TypeError),
+        ("a number", 3, TypeError),
+        ("an array without dimensions", np.array("red"), TypeError),
+        ("a set", {"red", "green", "blue"}, TypeError),
+        ("two", ["red", "green"], ValueError),
+        ("an unknown word", ["red", "green", "neither"], ValueError),
+        ("lists", [["red"], ["green"], ["blue"]], ValueError),
+        ("a large array", LARGE, ValueError),
+        ("large arrays", [LARGE] * 3, ValueError),
+    ],
+    "ax": [("text", "axes", TypeError),
+           ("a list", [1], TypeError), ("a large array", LARGE, TypeError)],
+    "window": [
+        ("text", "all", TypeError),
+        ("a number", 3, TypeError),
+        ("a slice", slice(0, 8), TypeError),
+        ("one slice", (slice(0, 8),), ValueError),
+        ("many slices", (slice(0, 8),) * 1000, ValueError),
+        ("fractions", (slice(0.5, 8.0), slice(0, 8)), TypeError),
+        ("a large array", LARGE, TypeError),
+        ("large arrays as bounds", (slice(LARGE, LARGE), slice(0, 8)), TypeError),
+        ("nothing in it", (slice(8, 8), slice(0, 8)), ValueError),
+        ("a step", (slice(0, 8, 2), slice(0, 8)), ValueError),
+        ("a step of 0", (slice(0, 8, 0), slice(0, 8)), ValueError),
+    ],
+    "rows": [
+        *NONE,
+        ("a number", 3, TypeError),
+        ("a list", [0, 1], TypeError),
+        ("fractions", slice(0.5, 3), TypeError),
+        ("a large array", LARGE, TypeError),
+        ("large arrays as bounds", slice(LARGE, LARGE), TypeError),
+        ("a step", slice(0, 8, 2), ValueError),
+        ("a step of 0", slice(0, 8, 0), ValueError),
+    ],
+    "progress": [("text", "bar", TypeError), ("a boolean", True, TypeError),
+                 ("a large array", LARGE, TypeError)],
+    "shards": [*NONE, ("a path", "shards", TypeError), ("a large array", LARGE, TypeError),
+               ("a Dataset", SERIES, TypeError)],
+    "result": [*NONE, ("text", "result", TypeError), ("centers", LARGE, TypeError)],
+    "kinds": [*NONE, ("text", "dynamic", TypeError), ("a list", ["dynamic"], TypeError),
+              ("nothing", {}, ValueError), ("text as names", {"dynamic": "ab"}, TypeError),
+              ("no names", {"dynamic": []}, ValueError),
+              ("a number as kind", {3: ["a"]}, TypeError),
+              ("an array as names", {"dynamic": np.array("a")}, TypeError),
+              ("a large array as kind", {tuple(range(1000)): ["a"]}, TypeError),
+              ("a long word", {"a b" * 1000: ["a"]}, ValueError),
+              ("a coordinate", {"longitude": ["a"]}, ValueError)],
+    "attrs": [("text", "abc", TypeError), ("a list", [1], TypeError),
+              ("an array in it", {"a": LARGE}, TypeError), ("NaN in it", {"a": np.nan}, TypeError),
+              ("numbers beside texts as keys", {(1, 2): 3}, TypeError)],
+    "batches": [*NONE, ("a number", 3, TypeError), ("numbers", [1, 2], TypeError),
+                ("text", "ab", TypeError), ("a large array", LARGE, TypeError),
+                ("one of two", [(np.arange(300),)], TypeError),
+                ("texts", [("ab", "cd")], TypeError),
+                ("a large label", [(np.arange(300), [300] * 300)], ValueError),
+                ("fractions", [(np.arange(300), [0.5] * 300)], ValueError),
+                ("a label too few", [(np.arange(300), [0] * 299)], ValueError),
+                ("a point too few", [(np.arange(299), [0] * 299)], ValueError),
+                ("a point twice", [([*range(299), 0], [0] * 300)], ValueError),
+                ("an unknown point", [([*range(299), 999], [0] * 300)], ValueError)],
+    "graph": [*NONE, ("an array", np.eye(20), TypeError),
+              ("another shape", GRAPH[:5, :5], ValueError),
+              ("complex numbers", GRAPH.astype(complex), TypeError),
+              ("weights below 0", -GRAPH, ValueError), ("NaN", GRAPH * np.nan, ValueError)],
+    "nothing": [],
 }  # fmt: skip
 
 
-class Folder:
-    """Stands for a path below the temporary folder of a test."""
+# -- odd arguments ----------------------------------------------------------------------------
 
-    def __init__(self, name):
-        self.name = name
+ARRAYS = {  # of xarray
+    "in Fortran order": lambda array: array.copy(data=np.asfortranarray(array.values)),
+    "big-endian": lambda array: array.astype(array.dtype.newbyteorder(">")),
+    "in eight bytes": lambda array: array.astype("f8" if array.dtype.kind == "f" else "i8"),
+    "in chunks": lambda array: array.chunk(dict.fromkeys({*array.dims} - {"pixel", "band"}, 3)),
+    "with dimensions in reverse": lambda array: array.transpose(*array.dims[::-1]),
+}
+MAPS = ARRAYS | {"in floats": lambda array: array.where(array != 255, np.nan)}
+VALUES = {  # whatever NumPy makes an array of
+    "as lists": lambda values: np.asarray(values).tolist(),
+    "in eight bytes": lambda values: np.asarray(values, "f8"),
+    "big-endian": lambda values: np.asarray(values, ">f8"),
+    "in Fortran order": lambda values: np.asfortranarray(values),
+    "a view of every other one": lambda values: np.repeat(values, 2, axis=0)[::2],
+}
+INTEGERS = {"of NumPy": np.int64, "of NumPy without a sign": np.uint32}
+CHOICES = {"of NumPy": np.str_}
+PATHS = {"as text": str, "as a path": Path}
+ODD = {
+    "scene": ARRAYS, "scene with values": ARRAYS, "reflectance": ARRAYS, "array": ARRAYS,
+    "samples": ARRAYS, "displacement": ARRAYS, "pixels": ARRAYS,
+    "map": MAPS, "any map": MAPS, "maps": MAPS,
+    "numbers": VALUES, "optional numbers": {}, "table": VALUES, "series": VALUES, "centers": VALUES,
+    "ids": {"as lists": list, "without a sign": np.uint64,
+            "big-endian": lambda values: values.astype(">i4")},
+    "integer": INTEGERS, "optional integer": INTEGERS, "block": INTEGERS, "seed": INTEGERS,
+    "random_state": INTEGERS,
+    "number": {"of NumPy": np.float64}, "optional number": {"of NumPy": np.float64},
+    "switch": {"of NumPy": np.bool_},
+    "choice": CHOICES, "optional choice": CHOICES, "word": CHOICES, "text": CHOICES,
+    "path": PATHS, "optional path": PATHS,
+    "bands": {"in a list": list, "in an array": np.array, "in an index": pd.Index},
+    "crs": {"a number": lambda crs: int(crs[5:]), "of NumPy": lambda crs: np.int32(crs[5:]),
+            "of pyproj": pyproj.CRS, "as WKT": lambda crs: pyproj.CRS(crs).to_wkt()},
+    "step": {"of pandas": pd.Timedelta, "of NumPy": lambda _: np.timedelta64(6, "D"),
+             "of Python": lambda _: timedelta(6)},
+    "window": {"in a list": list,
+               "of NumPy": lambda w: tuple(slice(np.int64(s.start), np.uint8(s.stop)) for s in w)},
+    "rows": {"of NumPy": lambda rows: slice(np.int64(rows.start), np.uint8(rows.stop))},
+    "kinds": {"with tuples": lambda kinds: {kind: (*names,) for kind, names in kinds.items()},
+              "with arrays": lambda kinds: {kind: np.array(n) for kind, n in kinds.items()}},
+    "batches": {"a generator": iter, "lists": lambda batches: [[*batch] for batch in batches]},
+    "graph": {"a matrix": scipy.sparse.csr_matrix, "by columns": scipy.sparse.csc_array,
+              "as pairs": scipy.sparse.coo_array, "in eight bytes": lambda g: g.astype("f8")},
+    "points": {"in chunks": lambda points: points.chunk()},
+}  # fmt: skip
 
 
-def shards_of(folder):
+# -- valid calls ------------------------------------------------------------------------------
+
+
+class Later:
+    """Stands for what is made of the folder of a test, just before the call."""
+
+    def __init__(self, make):
+        self.make = make
+
+
+def path_to(name):
+    return Later(lambda folder: folder / name)
+
+
+@functools.cache
+def _embedding():
+    return ReservoirEmbedding(4).fit(SERIES.displacement.values)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """A folder with raw series, shards of features, points as delivered and an embedding."""
+    folder = tmp_path_factory.mktemp("given")
     write_site(folder, "insar_lyngen", n_points=300)
-    return PointShards(folder / "insar_lyngen")
+    (folder / "insar_lyngen").rename(folder / "raw")
+    embed_shards(folder / "raw", folder / "shards", n_features=4)
+    (folder / "points.csv").write_text(EGMS)
+    _embedding().save(folder / "embedding.npz")
+    shutil.copy(Path(PACKAGE).parent / "data" / "catalog.yml", folder)
+    return folder
 
 
-KMEANS = {"n_clusters": "integer", "n_init": "integer", "max_iter": "integer", "tol": "number",
-          "criterion": "choice", "engine": "choice", "sampling": "choice", "empty": "choice",
-          "sample": "number", "init": "choice", "checkpoint": "path"}  # fmt: skip
+def clustered(folder):
+    return fit_minibatch(PointShards(folder / "shards"), 2, max_epochs=1)
 
 
 def fit_kmeans(X=SCENE, **options):
+    """Parameters of an estimator are checked when it is fitted."""
     return InterImageKMeans(**({"random_state": 0, "n_clusters": 2} | options)).fit(X)
 
 
-VALID = [
-    (stack_pixels, {"scene": SCENE}, {"scene": "scene"}),
-    (unstack_labels, {"labels": FLAT, "samples": SAMPLES, "template": SCENE},
-     {"labels": "numbers"}),
-    (to_reflectance, {"scene": NUMBERS}, {}),
-    (standardize, {"data": SCENE}, {"data": "scene", "per_band": "switch"}),
-    (rescale, {"data": SCENE}, {"data": "scene", "per_band": "switch"}),
-    (ndvi, {"scene": SCENE}, {"scene": "scene"}),
-    (mndwi, {"scene": SCENE}, {"scene": "scene"}),
-    (pixel_area_km2, {"template": SCENE}, {}),
-    (area_km2, {"mask": MASK}, {"mask": "map"}),
-    (class_areas, {"labels": LABELS}, {"labels": "map"}),
-    (intersection_over_union, {"mask": MASK, "reference": MASK},
-     {"mask": "map", "reference": "map"}),
-    (label_change, {"before": LABELS, "after": LABELS}, {"before": "map", "after": "map"}),
-    (transition_matrix, {"before": LABELS, "after": LABELS}, {"before": "map", "after": "map"}),
-    (cluster_profiles, {"samples": SAMPLES, "labels": FLAT}, {"labels": "numbers"}),
-    (simplified_silhouette, {"samples": SAMPLES, "labels": FLAT,
-                             "centers": SAMPLES.values[:3]}, {"labels": "numbers"}),
-    (sampled_silhouette, {"samples": SAMPLES, "labels": FLAT},
-     {"labels": "numbers", "n_samples": "integer", "random_state": "seed"}),
-    (simulate_scene, {"name": "landsat_8_small", "window": WINDOW},
-     {"name": "choice", "random_state": "seed"}),
-    (write_scene, {"name": "landsat_8_small", "folder": Folder("scenes")},
-     {"name": "choice", "folder": "path", "random_state": "seed", "block": "integer"}),
-    (simulate_coast, {"window": WINDOW}, {"name": "choice", "random_state": "seed"}),
-    (write_coast, {"name": "coast_series_small", "folder": Folder("coast")},
-     {"name": "choice", "folder": "path", "random_state": "seed", "block": "integer"}),
-    (simulate_site, {"name": "insar_lyngen", "n_points": 200},
-     {"name": "choice", "random_state": "seed"}),
-    (write_site, {"name": "insar_lyngen", "folder": Folder("site"), "n_points": 200},
-     {"name": "choice", "folder": "path", "random_state": "seed", "shard_size": "integer"}),
-    (site_dates, {"name": "insar_lyngen"}, {"name": "choice", "random_state": "seed"}),
-    (open_catalog, {}, {"path": "path"}),
-    (fetch, {"dataset": "ustica", "file": "none.csv"}, {"dataset": "choice", "file": "choice"}),
-    (common_grid, {"lon": -118.7, "lat": 38.7, "crs": "EPSG:32611", "buffer": 99, "resolution": 9},
-     {"lon": "number", "lat": "number", "buffer": "number", "resolution": "number",
-      "crs": "choice"}),
-    (regrid, {"scene": SCENE, "grid": make_grid()}, {"method": "choice"}),
-    (spectral_clustering, {"samples": SAMPLES, "n_clusters": 2, "n_components": 10},
-     {"n_clusters": "integer", "n_components": "integer", "random_state": "seed"}),
-    (match_labels, {"labels": LABELS, "reference": LABELS}, {"labels": "map", "reference": "map"}),
-    (water_table, {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "scene"}),
-    (find_water, {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "scene"}),
-    (water_mask, {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "scene"}),
-    (change_map, {"before": MASK, "after": MASK}, {"before": "map", "after": "map"}),
-    (read_egms, {"path": Folder("egms.csv")}, {"path": "path"}),
-    (open_points, {"folder": Folder("points")}, {"folder": "path"}),
-    (fill_gaps, {"points": SERIES}, {"points": "points", "method": "choice"}),
-    (embed_series, {"displacement": SERIES.displacement, "n_features": 4},
-     {"n_features": "integer", "seed": "seed", "representation": "choice"}),
-    (ReservoirEmbedding, {}, {}),
-    (embed_shards, {"source_folder": Folder("source"), "target_folder": Folder("target")},
-     {"source_folder": "path", "target_folder": "path"}),
-    (ShardWriter, {}, {}),
-    (PointShards, {"folder": Folder("shards")}, {"folder": "path"}),
-    (is_test, {"points": np.arange(30)},
-     {"test_fraction": "number", "seed": "seed"}),
-    (write_labels, {"folder": Folder("shards"), "name": "a", "batches": []}, {"folder": "path"}),
-    (read_labels, {"folder": Folder("shards"), "name": "a"}, {"folder": "path"}),
-    (fit_minibatch, {"shards": shards_of, "n_clusters": 2},
-     {"n_clusters": "integer", "batch_size": "integer", "max_epochs": "integer", "tol": "number",
-      "test_fraction": "number", "seed": "seed", "features": "choice"}),
-    (sweep, {}, {}),
-    (displacement_profiles, {"points": SERIES, "labels": np.arange(6) % 2}, {"points": "points"}),
-    (neighbor_graph, {"longitude": PLACE[0], "latitude": PLACE[1], "k": 3},
-     {"longitude": "numbers", "latitude": "numbers", "k": "integer", "weights": "choice",
-      "symmetric": "switch"}),
-    (smooth_features, {"features": np.ones((20, 2)), "graph": neighbor_graph(*PLACE, k=3),
-                       "alpha": 0.5, "hops": 2},
-     {"alpha": "number", "hops": "integer", "normalize": "switch"}),
-    (smooth_shards, {"source_folder": Folder("source"), "target_folder": Folder("smooth"),
-                     "alpha": 0.5, "hops": 2},
-     {"source_folder": "path", "target_folder": "path", "alpha": "number", "hops": "integer"}),
-    (fit_kmeans, {}, {"X": "pixels"} | KMEANS),
-    (InterImageKMeans, {}, {}),
-    (plot_rgb, {"scene": SCENE}, {"scene": "scene", "title": "title"}),
-    (plot_labels, {"labels": LABELS}, {"labels": "map", "title": "title"}),
-    (plot_change, {"change": change_map(MASK, MASK)}, {"change": "map", "title": "title"}),
-    (plot_points, {"points": POINTS, "values": np.arange(20) % 3},
-     {"points": "points", "title": "title"}),
-    (plot_profiles, {"profiles": cluster_profiles(SAMPLES, FLAT)},
-     {"profiles": "points", "title": "title"}),
-    (plot_series, {"profiles": displacement_profiles(SERIES, np.arange(6) % 2)},
-     {"profiles": "points", "title": "title"}),
-    (view_rgb, {"scene": SCENE}, {"scene": "scene", "title": "title"}),
-    (view_labels, {"labels": LABELS}, {"labels": "map", "title": "title"}),
-    (view_transitions, {"before": LABELS, "after": LABELS},
-     {"before": "map", "after": "map", "title": "title"}),
-    (view_points, {"points": POINTS, "labels": np.arange(20) % 3},
-     {"points": "points", "title": "title"}),
-]  # fmt: skip
+SHARDS = Later(lambda folder: PointShards(folder / "shards"))
+WRITER = Later(lambda folder: ShardWriter(folder / "new", {"dynamic": ["a", "b"]}))
+APPENDED = {"points": np.arange(20), "longitude": PLACE[0], "latitude": PLACE[1]}
+MODEL = InterImageKMeans(2, random_state=0).fit(SCENE)
+EMBEDDED = {"n_features": "integer", "representation": "choice", "seed": "seed"}
+LINKS = {"k": "integer", "bandwidth": "optional number", "weights": "choice",
+         "symmetric": "switch"}  # fmt: skip
+SMOOTHING = {"alpha": "number", "hops": "integer", "normalize": "switch"}
+FIGURE = {"title": "text", "ax": "ax"}
+TABLE = {
+    "stacking.stack_pixels": ({"scene": SCENE}, {"scene": "scene with values"}),
+    "stacking.unstack_labels": (
+        {"labels": FLAT, "samples": SAMPLES, "template": SCENE},
+        {"labels": "numbers", "samples": "samples", "template": "array"},
+    ),
+    "scaling.to_reflectance": ({"scene": NUMBERS}, {"scene": "array"}),
+    "scaling.standardize": ({"data": SCENE}, {"data": "scene", "per_band": "switch"}),
+    "scaling.rescale": ({"data": SCENE}, {"data": "scene", "per_band": "switch"}),
+    "indices.ndvi": ({"scene": SCENE}, {"scene": "reflectance"}),
+    "indices.mndwi": ({"scene": SCENE}, {"scene": "reflectance"}),
+    "metrics.pixel_area_km2": ({"template": SCENE}, {"template": "grid"}),
+    "metrics.area_km2": ({"mask": MASK}, {"mask": "map"}),
+    "metrics.class_areas": ({"labels": LABELS}, {"labels": "map"}),
+    "metrics.intersection_over_union": (
+        {"mask": MASK, "reference": MASK}, {"mask": "maps", "reference": "maps"}),
+    "metrics.label_change": (
+        {"before": LABELS, "after": AFTER}, {"before": "maps", "after": "maps"}),
+    "metrics.transition_matrix": (
+        {"before": LABELS, "after": AFTER}, {"before": "any map", "after": "any map"}),
+    "metrics.cluster_profiles": (
+        {"samples": SAMPLES, "labels": FLAT}, {"samples": "samples", "labels": "numbers"}),
+    "metrics.simplified_silhouette": (
+        {"samples": SAMPLES, "labels": FLAT, "centers": SAMPLES.values[:3]},
+        {"samples": "samples", "labels": "numbers", "centers": "centers"}),
+    "metrics.sampled_silhouette": (
+        {"samples": SAMPLES, "labels": FLAT, "n_samples": 20, "random_state": 1},
+        {"samples": "samples", "labels": "numbers", "n_samples": "integer",
+         "random_state": "seed"}),
+    "simulate.simulate_scene": (
+        {"name": "landsat_8_small", "window": (slice(150, 160), slice(150, 160)), "random_state": 1},
+        {"name": "choice", "random_state": "seed", "window": "window"}),
+    "simulate.write_scene": (
+        {"name": "landsat_8_small", "folder": path_to("new"), "random_state": 1, "block": 150},
+        {"name": "choice", "folder": "path", "random_state": "seed", "block": "block"}),
+    "simulate.simulate_coast": (
+        {"name": "coast_series_small", "window": (slice(0, 8), slice(0, 8)), "random_state": 1},
+        {"name": "choice", "random_state": "seed", "window": "window"}),
+    "simulate.write_coast": (
+        {"name": "coast_series_small", "folder": path_to("new"), "random_state": 1, "block": 350},
+        {"name": "choice", "folder": "path", "random_state": "seed", "block": "block"}),
+    "simulate.simulate_site": (
+        {"name": "insar_lyngen", "n_points": 200, "random_state": 1},
+        {"name": "choice", "random_state": "seed", "n_points": "optional integer"}),
+    "simulate.write_site": (
+        {"name": "insar_lyngen", "folder": path_to("new"), "n_points": 200, "shard_size": 100},
+        {"name": "choice", "folder": "path", "random_state": "seed", "shard_size": "integer",
+         "n_points": "optional integer"}),
+    "simulate.site_dates": ({"name": "insar_lyngen"}, {"name": "choice", "random_state": "seed"}),
+    "datasets.open_catalog": ({"path": path_to("catalog.yml")}, {"path": "optional path"}),
+    "regridding.common_grid": (
+        {"lon": -118.7, "lat": 38.7, "crs": "EPSG:32611", "buffer": 99.0, "resolution": 9.0},
+        {"lon": "number", "lat": "number", "crs": "crs", "buffer": "number",
+         "resolution": "number"}),
+    "regridding.regrid": (
+        {"scene": SCENE, "grid": make_grid(), "method": "nearest"},
+        {"scene": "array", "grid": "grid", "method": "choice"}),
+    "spectral.spectral_clustering": (
+        {"samples": SAMPLES, "n_clusters": 2, "gamma": 0.5, "n_components": 10, "random_state": 1},
+        {"samples": "table", "n_clusters": "integer", "gamma": "optional number",
+         "n_components": "integer", "random_state": "seed"}),
+    "labels.match_labels": (
+        {"labels": LABELS, "reference": AFTER}, {"labels": "maps", "reference": "maps"}),
+    "labels.water_table": (
+        {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "reflectance"}),
+    "labels.find_water": (
+        {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "reflectance"}),
+    "labels.water_mask": (
+        {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "reflectance"}),
+    "labels.change_map": ({"before": MASK, "after": MASK}, {"before": "map", "after": "map"}),
+    "insar.read_egms": ({"path": path_to("points.csv")}, {"path": "path"}),
+    "insar.open_points": (
+        {"folder": path_to("raw"), "chunk": 100}, {"folder": "path", "chunk": "integer"}),
+    "insar.fill_gaps": (
+        {"points": SERIES, "step": "6D"},
+        {"points": "points", "method": "choice", "step": "step"}),
+    "reservoir.embed_series": (
+        {"displacement": SERIES.displacement, "n_features": 4, "seed": 1},
+        {"displacement": "displacement"} | EMBEDDED),
+    "reservoir.ReservoirEmbedding": ({"n_features": 4}, EMBEDDED),
+    "reservoir.ReservoirEmbedding.fit": (
+        {"self": Later(lambda _: ReservoirEmbedding(4)), "series": SERIES.displacement.values},
+        {"series": "series"}),
+    "reservoir.ReservoirEmbedding.transform": (
+        {"self": Later(lambda _: _embedding()), "series": SERIES.displacement.values},
+        {"series": "series"}),
+    "reservoir.ReservoirEmbedding.save": (
+        {"self": Later(lambda _: _embedding()), "path": path_to("new.npz")}, {"path": "path"}),
+    "reservoir.ReservoirEmbedding.load": ({"path": path_to("embedding.npz")}, {"path": "path"}),
+    "reservoir.embed_shards": (
+        {"source_folder": path_to("raw"), "target_folder": path_to("new"), "n_features": 4},
+        {"source_folder": "path", "target_folder": "path", "method": "choice", "step": "step",
+         "shard_size": "integer", "progress": "progress"} | EMBEDDED),
+    "shards.ShardWriter": (
+        {"folder": path_to("new"), "features": {"dynamic": ["a"]}, "shard_size": 100},
+        {"folder": "path", "features": "kinds", "shard_size": "integer", "attrs": "attrs"}),
+    "shards.ShardWriter.append": (
+        {"self": WRITER, "dynamic": np.ones((20, 2))} | APPENDED,
+        {"points": "ids", "longitude": "numbers", "latitude": "numbers", "dynamic": "table"}),
+    "shards.ShardWriter.close": ({"self": WRITER}, {}),
+    "shards.PointShards": ({"folder": path_to("shards")}, {"folder": "path"}),
+    "shards.PointShards.read": (
+        {"self": SHARDS, "column": "dynamic", "rows": slice(0, 8)},
+        {"column": "choice", "rows": "rows"}),
+    "shards.PointShards.batches": (
+        {"self": SHARDS, "features": "dynamic+static", "batch_size": 100, "split": "train"},
+        {"features": "choice", "batch_size": "integer", "split": "optional choice",
+         "test_fraction": "number", "seed": "seed", "shuffle": "optional seed"}),
+    "shards.PointShards.verify": ({"self": SHARDS}, {}),
+    "shards.is_test": (
+        {"points": np.arange(30), "test_fraction": 0.5},
+        {"points": "ids", "test_fraction": "number", "seed": "seed"}),
+    "shards.write_labels": (
+        {"folder": path_to("shards"), "name": "a", "batches": [(np.arange(300), [0] * 300)]},
+        {"folder": "path", "name": "word", "batches": "batches", "attrs": "attrs"}),
+    "shards.read_labels": (
+        {"folder": path_to("raw"), "name": "regime"}, {"folder": "path", "name": "word"}),
+    "minibatch.fit_minibatch": (
+        {"shards": SHARDS, "n_clusters": 2, "max_epochs": 1, "warm_start": 100},
+        {"shards": "shards", "n_clusters": "integer", "features": "choice",
+         "batch_size": "integer", "warm_start": "integer", "max_epochs": "integer",
+         "tol": "number", "test_fraction": "number", "seed": "seed", "progress": "progress"}),
+    "minibatch.sweep": (
+        {"shards": SHARDS, "result": Later(clustered), "name": "clusters"},
+        {"shards": "shards", "result": "result", "name": "word", "progress": "progress"}),
+    "minibatch.MiniBatchResult.predict": (
+        {"self": Later(clustered), "features": np.ones((5, 4))}, {"features": "table"}),
+    "minibatch.displacement_profiles": (
+        {"points": SERIES, "labels": CLASSES}, {"points": "points", "labels": "numbers"}),
+    "graph.neighbor_graph": (
+        {"longitude": PLACE[0], "latitude": PLACE[1], "k": 3, "bandwidth": 1000.0},
+        {"longitude": "numbers", "latitude": "numbers"} | LINKS),
+    "graph.smooth_features": (
+        {"features": np.ones((20, 2)), "graph": GRAPH, "alpha": 0.5, "hops": 2},
+        {"features": "table", "graph": "graph"} | SMOOTHING),
+    "graph.smooth_shards": (
+        {"source_folder": path_to("shards"), "target_folder": path_to("new"), "alpha": 0.5,
+         "hops": 2, "k": 3},
+        {"source_folder": "path", "target_folder": "path", "kind": "choice",
+         "shard_size": "integer", "block_size": "integer"} | SMOOTHING | LINKS),
+    "interimage.InterImageKMeans": (
+        {"n_clusters": 2, "tol": 0.01},
+        {"n_clusters": "integer", "init": "init", "n_init": "integer", "tol": "number",
+         "criterion": "choice", "max_iter": "integer", "engine": "choice",
+         "sample": "optional number", "sampling": "choice", "empty": "choice",
+         "checkpoint": "optional path", "random_state": "random_state"}),
+    "interimage.InterImageKMeans.fit": (
+        {"self": Later(lambda _: InterImageKMeans(2, random_state=0)), "X": SCENE},
+        {"X": "pixels"}),
+    "interimage.InterImageKMeans.predict": ({"self": MODEL, "X": SCENE}, {"X": "pixels"}),
+    "plotting.plot_rgb": ({"scene": SCENE}, {"scene": "scene", "bands": "bands"} | FIGURE),
+    "plotting.plot_labels": ({"labels": LABELS}, {"labels": "map", "names": "names"} | FIGURE),
+    "plotting.plot_change": ({"change": change_map(MASK, MASK)}, {"change": "map"} | FIGURE),
+    "plotting.plot_points": (
+        {"points": POINTS, "values": CLASSES},
+        {"points": "points", "values": "optional numbers", "names": "names"} | FIGURE),
+    "plotting.plot_profiles": (
+        {"profiles": cluster_profiles(SAMPLES, FLAT)},
+        {"profiles": "points", "names": "names"} | FIGURE),
+    "plotting.plot_series": (
+        {"profiles": displacement_profiles(SERIES, CLASSES)},
+        {"profiles": "points", "names": "names"} | FIGURE),
+    "views.view_rgb": ({"scene": SCENE}, {"scene": "scene", "bands": "bands", "title": "text"}),
+    "views.view_labels": (
+        {"labels": LABELS},
+        {"labels": "map", "names": "names", "title": "text", "tiles": "optional choice"}),
+    "views.view_transitions": (
+        {"before": LABELS, "after": AFTER},
+        {"before": "map", "after": "map", "names": "names", "title": "text"}),
+    "views.view_points": (
+        {"points": POINTS, "labels": CLASSES},
+        {"points": "points", "labels": "numbers", "names": "names", "title": "text",
+         "tiles": "optional choice"}),
+}  # fmt: skip
+HOSTILE["reflectance"] = [*HOSTILE["scene"], *HOSTILE["reflectance"]]
+HOSTILE["block"] = [*HOSTILE["integer"], ("blocks that take hours", 3, ValueError)]
+HOSTILE["scene with values"] = [*HOSTILE["scene"], ("no value", SCENE * np.nan, ValueError)]
+HOSTILE["optional path"] = HOSTILE["path"][1:]
+HOSTILE["optional numbers"] = HOSTILE["numbers"][1:]
 
-FINE = {("fit_kmeans", "sample", "None")}  # by default there is no sample
+ELSEWHERE = {  # what has no entry, and why
+    "datasets.fetch": "test_download serves it files over a local HTTP server",
+    "datasets.main": "is the command of `make data`",
+    "datasets.CheckedReader": "the catalog makes the readers: test_catalog and test_datasets",
+    "datasets.CheckedReader.read": "the catalog makes the readers: test_catalog, test_datasets",
+    "datasets.SceneReader": "the catalog makes the readers: test_catalog and test_datasets",
+    "datasets.SeriesReader": "the catalog makes the readers: test_catalog and test_datasets",
+    "datasets.TruthReader": "the catalog makes the readers: test_catalog and test_datasets",
+    "datasets.SeriesTruthReader": "the catalog makes the readers: test_catalog, test_datasets",
+    "insar.PointsReader": "the catalog makes the readers: test_catalog and test_datasets",
+    "insar.EGMSReader": "the catalog makes the readers: test_catalog and test_datasets",
+    "datasets.SceneCatalog": "open_catalog makes it",
+    "datasets.DataUnavailableError": "is an error",
+    "datasets.UnknownDatasetError": "is an error",
+    "metrics.profiles_of": "serves other modules: cluster_profiles and displacement_profiles",
+    "minibatch.MiniBatchResult": "fit_minibatch makes it",
+    "minibatch.Sweep": "sweep makes it",
+    "shards.Batch": "batches of PointShards makes it",
+}
+FINE = set()
+INSTEAD = {"interimage.InterImageKMeans": fit_kmeans}
+
+
+def public_names():
+    """Yield the public functions, classes and methods of the package, as ``module.name``."""
+    for module in pkgutil.iter_modules(cookbook_utils.__path__):
+        if module.name.startswith("_"):
+            continue
+        found = importlib.import_module(f"cookbook_utils.{module.name}")
+        for name, value in vars(found).items():
+            here = getattr(value, "__module__", "").startswith(found.__name__)
+            if name.startswith("_") or not here or not callable(value):
+                continue
+            if not (inspect.isfunction(value) or inspect.isclass(value)):
+                continue
+            yield f"{module.name}.{name}"
+            for method, body in vars(value).items() if inspect.isclass(value) else ():
+                if method[0] != "_" and (inspect.isfunction(body) or type(body) is classmethod):
+                    yield f"{module.name}.{name}.{method}"
+
+
+def function_of(entry):
+    module, *path = entry.split(".")
+    found = importlib.import_module(f"cookbook_utils.{module}")
+    return INSTEAD.get(entry, functools.reduce(getattr, path, found))
+
+
+def made_in(folder, arguments):
+    return {
+        name: value.make(folder) if isinstance(value, Later) else value
+        for name, value in arguments.items()
+    }
+
+
+def call(entry, arguments):
+    """Call a function, and compute what it returns where that is lazy."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = function_of(entry)(**arguments)
+        if entry.endswith(".batches"):
+            return list(result)
+        return result.compute() if isinstance(result, xr.DataArray | xr.Dataset) else result
+
+
+@pytest.fixture
+def folder(request, tmp_path):
+    """An empty folder, or one of files that the test may alter where its entry takes some."""
+    arguments = TABLE[request.node.callspec.params["entry"]][0].values()
+    if any(isinstance(value, Later) for value in arguments):
+        shutil.copytree(request.getfixturevalue("files"), tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def contents(folder):
+    return {path: path.is_file() and path.read_bytes() for path in sorted(folder.rglob("*"))}
+
+
+SHOWN = (
+    "centers cluster_centers_ labels_ components_ mean_ counts n_points features "
+    "n_features representation seed"
+).split()
+
+
+def facts(result):
+    """Return what a result says as arrays, to compare it with another."""
+    if isinstance(result, dict | list) or result is None:
+        return [result]
+    if isinstance(result, str | int | float | np.ndarray | np.generic):
+        return [np.asarray(result)]
+    if isinstance(result, Path):
+        return [sorted(path.name for path in result.rglob("*"))]
+    if isinstance(result, xr.DataArray):
+        return [result.transpose(*sorted(result.dims)).values]
+    if isinstance(result, xr.Dataset):
+        return [array for name in sorted(result.variables) for array in facts(result[name])]
+    if isinstance(result, pd.DataFrame | pd.Series):
+        return [np.asarray(result.index), result.to_numpy()]
+    if isinstance(result, Axes):
+        images = [image.get_array() for image in result.images]
+        lines = [line.get_ydata() for line in result.lines]
+        return [*images, *lines, *(dots.get_offsets() for dots in result.collections)]
+    if isinstance(result, hv.core.Dimensioned):
+        found = result.traverse(lambda element: element.columns(), [hv.Element])
+        return [values for columns in found for values in columns.values()]
+    if isinstance(result, tuple):
+        return [array for one in result for array in facts(one)]
+    if scipy.sparse.issparse(result):
+        return [result.toarray()]
+    found = [getattr(result, name) for name in SHOWN if hasattr(result, name)]
+    return [array for one in found for array in facts(one)] or [list(result)]
+
+
+def assert_same(one, two):
+    assert len(one) == len(two) > 0
+    for a, b in zip(one, two, strict=True):
+        if isinstance(a, list | dict) or a is None:
+            assert repr(a) == repr(b)
+        elif np.asarray(a).dtype.kind in "biuf":
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(a, b)
+
+
+# -- tests ------------------------------------------------------------------------------------
+
+
+def test_the_table_has_every_public_function_class_and_method():
+    public = set(public_names())
+    assert {"interimage.InterImageKMeans.predict", "shards.PointShards.read"} <= public
+    assert public == set(TABLE) | set(ELSEWHERE)
+    assert not set(TABLE) & set(ELSEWHERE)
+
+
+@pytest.mark.parametrize("entry", TABLE)
+def test_every_parameter_has_hostile_arguments(entry):
+    arguments, kinds = TABLE[entry]
+    owner = entry.rpartition(".")[0] if entry in INSTEAD else entry
+    called = function_of(entry) if entry not in INSTEAD else InterImageKMeans
+    assert owner
+    parameters = [
+        name
+        for name, parameter in inspect.signature(called).parameters.items()
+        if name not in ("self", "y") and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    assert set(parameters) <= set(kinds)
+    assert set(kinds) - set(parameters) <= {"dynamic"}  # a kind of features of ShardWriter.append
+
+
+@pytest.mark.parametrize("entry", TABLE)
+def test_a_valid_call_succeeds(folder, entry):
+    call(entry, made_in(folder, TABLE[entry][0]))
+
 
 CASES = [
-    pytest.param(function, arguments, name, value, error, id=f"{function.__name__}-{name}-{words}")
-    for function, arguments, kinds in VALID
+    pytest.param(entry, name, value, error, id=f"{entry}-{name}-{words}")
+    for entry, (_, kinds) in TABLE.items()
     for name, kind in kinds.items()
     for words, value, error in HOSTILE[kind]
-    if (function.__name__, name, words) not in FINE
+    if (entry, name, words) not in FINE
 ]
 
 
-def test_the_table_has_every_public_function():
-    modules = (
-        "stacking scaling indices metrics simulate.lake simulate.coast simulate.insar datasets "
-    )
-    modules += "regridding spectral labels insar reservoir shards minibatch graph plotting views"
-    named = {function.__name__ for function, *_ in VALID} | {"main", "profiles_of"}
-    for name in modules.split():
-        module = importlib.import_module(f"cookbook_utils.{name}")
-        public = {
-            key
-            for key, value in vars(module).items()
-            if inspect.isfunction(value)
-            and value.__module__ == module.__name__
-            and not key.startswith("_")
-        }
-        assert public <= named, f"{name}: not in the table: {public - named}"
-    assert len(CASES) >= 300
-
-
-@pytest.mark.parametrize(("function", "arguments", "name", "value", "error"), CASES)
-def test_hostile_input_gets_one_line_of_this_package(
-    tmp_path, function, arguments, name, value, error
-):
-    given = {}
-    for key, argument in arguments.items():
-        argument = tmp_path / argument.name if isinstance(argument, Folder) else argument
-        given[key] = argument(tmp_path) if argument is shards_of else argument
-    given[name] = value
-    before = sorted(os.listdir(tmp_path))
-    with warnings.catch_warnings(), pytest.raises(error) as caught:
-        warnings.simplefilter("ignore")
-        result = function(**given)
-        for lazy in result if isinstance(result, tuple | list) else [result]:
-            getattr(lazy, "compute", lambda: None)()
+@pytest.mark.parametrize(("entry", "name", "value", "error"), CASES)
+def test_hostile_input_gets_one_line_of_this_package(folder, entry, name, value, error):
+    given = made_in(folder, TABLE[entry][0]) | {name: value}
+    before = contents(folder)
+    with pytest.raises(error) as caught:
+        call(entry, given)
     frame = traceback.extract_tb(caught.value.__traceback__)[-1]
     assert frame.filename.startswith(PACKAGE), f"raised in {frame.filename}: {caught.value}"
-    message = str(caught.value).strip()
-    assert message and "\n" not in message
-    assert sorted(os.listdir(tmp_path)) == before
+    message = str(caught.value).replace(str(folder), "")
+    assert message and "\n" not in message and len(message) < MOST_TEXT
+    assert re.search(rf"\b{name}\b", message), message
+    assert contents(folder) == before
+
+
+def defaults(entry):
+    called = function_of(entry) if entry not in INSTEAD else InterImageKMeans
+    parameters = inspect.signature(called).parameters.values()
+    return {p.name: p.default for p in parameters if p.default not in (None, p.empty)}
+
+
+SIMULATED = ("name", "random_state", "n_points")  # go to the functions that simulate in memory, too
+ODD_CASES = [
+    pytest.param(entry, name, make, id=f"{entry}-{name}-{words}")
+    for entry, (arguments, kinds) in TABLE.items()
+    for name, kind in kinds.items()
+    if name in defaults(entry) | arguments and not (".write_" in entry and name in SIMULATED)
+    for words, make in ODD.get(kind, {}).items()
+]
+PLAIN = {}  # the result of each valid call, and the files that are there after it
+
+
+@pytest.mark.parametrize(("entry", "name", "make"), ODD_CASES)
+def test_odd_input_gives_the_same_result(folder, tmp_path_factory, entry, name, make):
+    def called(folder, change=lambda arguments: None):
+        arguments = made_in(folder, defaults(entry) | TABLE[entry][0])
+        change(arguments)
+        return facts(call(entry, arguments)), [path.name for path in contents(folder)]
+
+    if entry not in PLAIN:
+        other = tmp_path_factory.mktemp("plain")
+        PLAIN[entry] = called(shutil.copytree(folder, other, dirs_exist_ok=True))
+    result, files = called(folder, lambda given: given.update({name: make(given[name])}))
+    assert_same(result, PLAIN[entry][0])
+    assert files == PLAIN[entry][1]

@@ -408,8 +408,8 @@ def test_filling_refuses_what_it_cannot_do(points, options, message):
     [
         (make_points([[1, 2]]).displacement, {}, "points must be an xarray.Dataset, got DataArray"),
         (None, {}, "points must be an xarray.Dataset, got NoneType"),
-        (make_points([[1, 2]]).astype(complex), {}, "displacement must hold real numbers"),
-        (make_points([[1, 2]]).astype(str), {}, "displacement must hold real numbers"),
+        (make_points([[1, 2]]).astype(complex), {}, "of points must hold real numbers"),
+        (make_points([[1, 2]]).astype(str), {}, "of points must hold real numbers"),
         (make_points([[1, 2]]).assign_coords(time=["20200103", "20200109"]), {}, "datetime64"),
         (make_points([[1, 2]]).assign_coords(time=[0, 6]), {}, "datetime64 .* got dtype int64"),
         (make_points([[1, 2]]).assign_coords(time=pd.date_range("2020", periods=2, tz="UTC")),

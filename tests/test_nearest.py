@@ -106,7 +106,7 @@ def test_pixels_of_any_scale_are_clustered_alike(scale):
 def test_what_float64_cannot_square_is_refused(value):
     scene = make_scene().astype(np.float64)
     scene[1, 2, 3] = value
-    with pytest.raises(ValueError, match="pixels must be finite numbers of at most 1e150"):
+    with pytest.raises(ValueError, match="pixels of X must be finite numbers of at most 1e150"):
         InterImageKMeans(2, random_state=0).fit(scene)
     with pytest.raises(ValueError, match="pixels must differ by at least 1e-153"):
         InterImageKMeans(2, random_state=0).fit(make_scene().astype(np.float64) * 1e-160)

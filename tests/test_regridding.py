@@ -56,7 +56,6 @@ def test_common_grid_is_where_cartopy_puts_it():
         ({"resolution": -1}, "resolution must be .* greater than 0, got -1"),
         ({"resolution": 20_000}, "resolution=20000.0, buffer=15000.0"),
         ({"crs": "EPSG:0"}, "crs must be a projected CRS .* got 'EPSG:0'"),
-        ({"crs": None}, "crs must be a projected CRS .* got None"),
         ({"resolution": 0.5}, "at most 500000000 pixels, got 60000 x 60000"),
         ({"buffer": 1e300, "resolution": 1e-300}, "got inf x inf"),
         ({"lon": 10.0, "lat": 50.0}, "within 6° of where WGS 84 / UTM zone 11N is used"),

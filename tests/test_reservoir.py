@@ -337,9 +337,11 @@ def test_fitted_on_a_sample_from_everywhere(n):
 def test_gaps_are_an_error(series):
     gappy = series.copy()
     gappy[[3, 5], 4] = np.nan
-    with pytest.raises(ValueError, match="2 of 130 series have gaps: .*insar.fill_gaps"):
+    with pytest.raises(
+        ValueError, match="displacement must have no gaps, got 2 of 130 .*insar.fill_gaps"
+    ):
         embed(gappy)
-    with pytest.raises(ValueError, match="1 of 4 series have gaps"):
+    with pytest.raises(ValueError, match="must have no gaps, got 1 of 4"):
         ReservoirEmbedding(4).fit(series).transform(gappy[:4])
 
 
@@ -411,7 +413,7 @@ def test_a_declared_nodata_value_is_a_gap_in_series(series):
     displacement = xr.DataArray(
         np.where(series > 5, -9999, series), dims=("point", "time"), attrs={"nodata": -9999}
     )
-    with pytest.raises(ValueError, match="series have gaps"):
+    with pytest.raises(ValueError, match="must have no gaps"):
         embed_series(displacement)
 
 

@@ -433,7 +433,10 @@ def test_labels_come_back_in_the_order_of_the_folder(n, size, step, data):
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
-        ([(np.arange(29), np.zeros(29, int))], "1 of 30 points have none"),
+        (
+            [(np.arange(29), np.zeros(29, int))],
+            "label for each of 30 points, got none for 1 of them",
+        ),
         ([(np.arange(30), np.zeros(30, int)), ([3], [1])], "several labels"),
         ([([3, 3], [1, 1])], "several labels"),
         ([([30], [1])], r"no points \[30\] \(1 of 1 given\)"),

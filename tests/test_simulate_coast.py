@@ -431,7 +431,7 @@ def test_bad_window(rows):
 
 
 def test_bad_block(tmp_path):
-    with pytest.raises(ValueError, match="block must be an integer from 1 to 1024, got 0"):
+    with pytest.raises(ValueError, match="block must be an integer from 32 to 1024, got 0"):
         write_coast(tmp_path, SMALL, block=0)
 
 

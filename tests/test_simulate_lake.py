@@ -319,7 +319,7 @@ def test_bad_window(rows):
 
 
 def test_bad_block(tmp_path):
-    with pytest.raises(ValueError, match="block must be an integer from 1 to 1024, got 0"):
+    with pytest.raises(ValueError, match="block must be an integer from 32 to 1024, got 0"):
         write_scene(tmp_path, "landsat_5_small", block=0)
 
 
@@ -344,6 +344,6 @@ def test_random_states_and_blocks_have_a_maximum(tmp_path):
         ValueError, match="random_state must be an integer from 0 to 16777215, got 16777216"
     ):
         simulate_scene("landsat_5_small", random_state=2**24)  # its hashes would repeat those of 0
-    with pytest.raises(ValueError, match="block must be an integer from 1 to 1024, got 7000"):
+    with pytest.raises(ValueError, match="block must be an integer from 32 to 1024, got 7000"):
         write_scene(tmp_path, "landsat_5", block=7000)
     assert not list(tmp_path.iterdir())

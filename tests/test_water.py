@@ -358,7 +358,7 @@ def test_refusals(function):
     scene, labels = scene_of([WATER["clear lake"], LAND["forest"]])
     with pytest.raises(ValueError, match="grids differ in x"):
         function(labels.assign_coords(x=labels.x + 30), scene)
-    with pytest.raises(ValueError, match="needs reflectance.*to_reflectance"):
+    with pytest.raises(ValueError, match="scene must hold reflectance .*to_reflectance"):
         function(labels, scene.assign_attrs(units="digital number"))
     with pytest.raises(ValueError, match="standardized values"):
         function(labels, standardize(scene))

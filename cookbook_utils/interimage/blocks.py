@@ -140,7 +140,7 @@ def load(
         beyond = band[~usable & (labels != MISSING_LABEL)]
         if beyond.size and band.dtype.kind == "f":
             raise ValueError(
-                "pixels must be finite numbers of at most 1e150 in size, NaN or nodata, "
+                "pixels of X must be finite numbers of at most 1e150 in size, NaN or nodata, "
                 f"got {float(beyond[0])}"
             )
         if beyond.size:

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
+from cookbook_utils._files import as_path
+
 MARK = b"\ninter-image k-means\n"
 """Last bytes of a checkpoint, after the SHA-256 of all that stands before it."""
 
@@ -145,11 +147,7 @@ def load(path: str | os.PathLike[str], problem: dict[str, Any]) -> State | None:
 
 def _checked(path: Any) -> Path:
     """Return where the checkpoint is, or raise if there can be none."""
-    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-        raise TypeError(f"checkpoint must be a path (str or os.PathLike) or None, got {path!r}")
-    if not os.fspath(path) or "\0" in os.fspath(path):
-        raise ValueError(f"checkpoint must be the path of a file, got {os.fspath(path)!r}")
-    file = _file(path)
+    file = _file(as_path(path, "checkpoint"))
     if os.path.isdir(file):
         raise IsADirectoryError(f"checkpoint must be the path of a file, got the folder {file}")
     if not os.path.isdir(file.parent):

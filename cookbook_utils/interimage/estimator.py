@@ -508,6 +508,9 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         require_number(self.tol, "tol", least=0)
         if self.sample is not None:
             require_number(self.sample, "sample", above=0, most=1)
+        if not (self.random_state is None or self.random_state is np.random):
+            if not isinstance(self.random_state, np.random.RandomState):
+                require_seed(self.random_state, "random_state")
         require_choice(self.criterion, "criterion", ("changed", "shift"))
         require_choice(self.engine, "engine", ("auto", "numpy", "numba", "cupy", "dask"))
         require_choice(self.sampling, "sampling", ("stratified", "random"))

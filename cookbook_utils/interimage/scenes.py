@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import as_real_array, require_dims, require_real
+from cookbook_utils._checks import as_real_array, require_dims, require_real, shown
 from cookbook_utils._conventions import (
     MISSING_LABEL,
     SCALE_KEYS,
@@ -95,7 +95,9 @@ def is_scenes(x: Any) -> bool:
             "X must be a DataArray (band, y, x), a list of them or a table, got an empty list"
         )
     if x is None or isinstance(x, str):
-        raise TypeError(f"X must be a DataArray (band, y, x), a list of them or a table, got {x!r}")
+        raise TypeError(
+            f"X must be a DataArray (band, y, x), a list of them or a table, got {shown(x)}"
+        )
     for member in members:
         if isinstance(member, xr.Dataset):
             raise TypeError(
@@ -197,7 +199,7 @@ def read_scenes(x: Any) -> tuple[list[Scene], Traits]:
     """Return the scenes of a DataArray or a list of them, and the traits that they share."""
     scenes, arrays = [], list(x) if isinstance(x, list | tuple) else [x]
     for number, array in enumerate(arrays):
-        what = f"scene {number}" if isinstance(x, list | tuple) else "the scene"
+        what = f"scene {number} of X" if isinstance(x, list | tuple) else "X"
         require_dims(array, ("band", "y", "x"), what, allow_extra=True)
         if array.sizes["band"] != arrays[0].sizes["band"]:
             raise ValueError(

@@ -19,13 +19,16 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils import _files
-from cookbook_utils._checks import require_choice, require_integer
+from cookbook_utils._checks import require_choice, require_integer, shown
 
 T = TypeVar("T")
 Window = tuple[slice, slice]
 
 MAX_RANDOM_STATE = 2**24 - 1
 """Largest seed of a world: the noise hashes up to 6400 times the seed in 32 bits."""
+
+MIN_BLOCK = 32
+"""Smallest side of a block in pixels: below it most time goes into what each block costs anyway."""
 
 MAX_BLOCK = 1024
 """Largest side of a block in pixels: a pixel takes 0.5 kB in each of up to four threads."""
@@ -118,17 +121,19 @@ def cut(size: int, window: Window | None) -> tuple[range, range]:
     wanted = "window must be two slices, of rows and of columns"
     parts = (slice(None), slice(None)) if window is None else window
     if not isinstance(parts, tuple | list) or not all(isinstance(s, slice) for s in parts):
-        raise TypeError(f"{wanted}, got {window!r}")
+        raise TypeError(f"{wanted}, got {shown(window)}")
     if len(parts) != 2:
-        raise ValueError(f"{wanted}, got {window!r}")
+        raise ValueError(f"{wanted}, got {shown(window)}")
     try:
         rows, cols = (range(size)[s] for s in parts)
     except TypeError as error:
-        raise TypeError(f"{wanted}, with integers as bounds, got {window!r}") from error
+        raise TypeError(f"{wanted}, with integers as bounds, got {shown(window)}") from error
+    except ValueError as error:  # a step of 0
+        raise ValueError(f"{wanted}, in steps of one, got {shown(window)}") from error
     if not len(rows) or not len(cols) or rows.step != 1 or cols.step != 1:
         raise ValueError(
             f"window must cut a block of at least one pixel, in steps of one, out of "
-            f"{size} x {size}, got {window!r}"
+            f"{size} x {size}, got {shown(window)}"
         )
     return rows, cols
 

@@ -183,7 +183,7 @@ def write_coast(
         Seed of the world, from 0 to 2**24 - 1. A series on disk that has another seed or a damaged
         file is replaced.
     block : int, default 512
-        Side of a block in pixels, at most 1024. It changes memory and time, but no value.
+        Side of a block in pixels, 32 to 1024. It changes memory and time, but no value.
 
     Returns
     -------
@@ -218,7 +218,7 @@ def write_coast(
     (31, '2025-04-02_B2.tif', 'truth.tif')
     """
     spec, seed = _rasters.require_world(SERIES, name, random_state)
-    require_integer(block, "block", least=1, most=_rasters.MAX_BLOCK)
+    require_integer(block, "block", least=_rasters.MIN_BLOCK, most=_rasters.MAX_BLOCK)
     target = as_path(folder, "folder") / name
     signature = f"generator {GENERATOR}, seed {seed}"
     files = [*(file for file, _, _ in _band_files()), "truth.tif"]

@@ -158,7 +158,7 @@ def write_scene(
         Seed of the world, from 0 to 2**24 - 1. A scene on disk that has another seed or a damaged
         file is replaced.
     block : int, default 512
-        Side of a block in pixels, at most 1024. It changes memory and time, but no value.
+        Side of a block in pixels, 32 to 1024. It changes memory and time, but no value.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def write_scene(
     ['B1.tif', 'B2.tif', 'B3.tif', 'B4.tif', 'B5.tif', 'B7.tif', 'truth.tif']
     """
     spec, seed = _rasters.require_world(SCENES, name, random_state)
-    require_integer(block, "block", least=1, most=_rasters.MAX_BLOCK)
+    require_integer(block, "block", least=_rasters.MIN_BLOCK, most=_rasters.MAX_BLOCK)
     target = as_path(folder, "folder") / name
     signature = f"generator {GENERATOR}, seed {seed}"
     write = partial(_write_files, spec=spec, seed=seed, block=block, signature=signature)
