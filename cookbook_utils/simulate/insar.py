@@ -218,7 +218,7 @@ def site_dates(name: str, *, random_state: int = 0) -> np.ndarray:
     --------
     >>> dates = site_dates("insar_nordnes")
     >>> dates[:2].astype("datetime64[D]")
-    array(['2016-05-05', '2016-05-17'], dtype='datetime64[D]')
+    array(['2016-04-11', '2016-04-23'], dtype='datetime64[D]')
     """
     site, _, seed = _require_site(name, None, random_state, MAX_ON_DISK)
     random = random_stream(name, seed, DATES)
