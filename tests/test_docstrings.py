@@ -31,14 +31,14 @@ EXEMPT_DOCSTRINGS = {
     f"cookbook_utils.{name}"
     for name in (
         "datasets graph indices insar interimage labels metrics minibatch plotting regridding "
-        "reservoir scaling shards simulate simulate_coast simulate_insar stacking views"
+        "reservoir scaling shards stacking views"
     ).split()
 }
 EXEMPT_LENGTHS = {
     f"cookbook_utils/{name}.py"
     for name in (
         "_conventions datasets graph insar interimage/estimator labels metrics minibatch plotting "
-        "reservoir shards simulate_insar views"
+        "reservoir shards views"
     ).split()
 }
 
