@@ -359,7 +359,8 @@ def test_cookbook_data_names_no_folder(tmp_path, monkeypatch, given):
         fetch("lake", "a.tif", folder=tmp_path)
 
 
-def test_many_threads_fetch_one_file(server, tmp_path):
+def test_many_threads_fetch_one_file(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(_download, "PATIENCE", 30)  # s, for eight threads on a busy machine
     server.answer = lambda path: [OK, LENGTH, BODY]
     register(tmp_path, f"{server.url}/a.tif")
     paths = []

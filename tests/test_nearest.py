@@ -42,6 +42,7 @@ def labels_of(engine, pixels, centers):
     return labels
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_labels_are_the_nearest_centers(data):

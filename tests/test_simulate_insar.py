@@ -215,6 +215,7 @@ def test_random_states_differ():
     assert not np.array_equal(one.time, other.time)
 
 
+@pytest.mark.slow
 def test_shards_of_any_size_hold_the_same_points(tmp_path):
     expected = simulate_site("insar_svalbard", n_points=4200)  # more than one block
     for size in (1000, 4096, 9000):

@@ -75,6 +75,7 @@ def test_finds_the_classes(classes, labels):
     assert adjusted_rand_score(classes[1], labels) > 0.99
 
 
+@pytest.mark.slow
 def test_agrees_with_dask_ml(classes, labels):
     model = SpectralClustering(n_clusters=4, random_state=0)
     plain = model.fit(da.from_array(classes[0], chunks=(5000, 6))).labels_.compute()
@@ -95,6 +96,7 @@ def test_any_two_dimensional_input(samples, labels):
         assert_array_equal(spectral_clustering(same, 4), labels)
 
 
+@pytest.mark.slow
 def test_with_a_client(client, samples):
     with dask.config.set(scheduler="threads"):
         expected = spectral_clustering(samples, 4, n_components=40)
@@ -108,6 +110,7 @@ def test_with_a_client(client, samples):
     assert any("affinity" in key for key in ran), "the kernel did not run on the client"
 
 
+@pytest.mark.slow
 def test_errors_reach_the_caller_through_a_client(client, samples):
     with pytest.raises(ValueError, match="constant in band.s. red"):
         spectral_clustering(samples.where(samples.band != "red", 1).chunk(pixel=5000), 4)
