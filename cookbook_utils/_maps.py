@@ -16,14 +16,9 @@ from cookbook_utils._checks import (
     require_real,
     shown,
 )
-from cookbook_utils._conventions import (
-    MISSING_LABEL,
-    as_labels,
-    crs_of,
-    mask_and_float,
-    meanings_of,
-    valid_pixels,
-)
+from cookbook_utils._conventions.grids import crs_of
+from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, meanings_of
+from cookbook_utils._conventions.nodata import mask_and_float, valid_pixels
 from cookbook_utils._palette import CHANGE_COLORS, MISSING_COLOR, label_color
 
 MAX_UNEVEN = 0.1
@@ -39,7 +34,7 @@ def check_text(title: Any, names: Any = None) -> None:
     if not isinstance(names, Mapping):
         raise TypeError(f"names must map label numbers to text, got {type(names).__name__}")
     for number, name in names.items():
-        require_integer(number, "each number in names", least=0, most=MISSING_LABEL - 1)
+        require_integer(number, "each number in names", least=0, most=NODATA_LABEL - 1)
         if not isinstance(name, str):
             raise TypeError(f"names must map label numbers to text, got {shown(name)} for {number}")
         if not name.strip():
@@ -187,9 +182,9 @@ def stretch(picture: xr.DataArray) -> np.ndarray:
 def classes_of(labels: xr.DataArray, names: Mapping[int, str] | None) -> dict[int, tuple[str, str]]:
     """Return the name and color of each number that occurs in `labels`, missing last."""
     numbers = sorted(pd.unique(labels.values.ravel()).tolist())
-    has_missing = MISSING_LABEL in numbers
-    classes = name_and_color([n for n in numbers if n != MISSING_LABEL], meanings_of(labels), names)
-    return classes | ({MISSING_LABEL: ("missing", MISSING_COLOR)} if has_missing else {})
+    has_missing = NODATA_LABEL in numbers
+    classes = name_and_color([n for n in numbers if n != NODATA_LABEL], meanings_of(labels), names)
+    return classes | ({NODATA_LABEL: ("missing", MISSING_COLOR)} if has_missing else {})
 
 
 def name_and_color(

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from cookbook_utils._conventions import MISSING_LABEL
+from cookbook_utils._conventions.labels import NODATA_LABEL
 
 LABEL_COLORS = (
     "#0072B2", "#F0E442", "#D55E00", "#CC79A7", "#000000", "#56B4E9",
@@ -72,7 +72,7 @@ def _further_colors() -> tuple[str, ...]:
     for color in fixed.swapaxes(0, 1):
         nearest = np.minimum(nearest, _difference(seen, color))
     colors = list(LABEL_COLORS)
-    while len(colors) < MISSING_LABEL:
+    while len(colors) < NODATA_LABEL:
         chosen = nearest.argmax()
         colors.append("#{:02X}{:02X}{:02X}".format(*lattice[chosen]))
         nearest = np.minimum(nearest, _difference(seen, seen[:, chosen]))

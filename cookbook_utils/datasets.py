@@ -32,7 +32,8 @@ from cookbook_utils._catalog import (
     require_facts,
 )
 from cookbook_utils._checks import require_bool
-from cookbook_utils._conventions import MISSING_LABEL, band_coords
+from cookbook_utils._conventions.bands import band_coords
+from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils._download import DownloadError, download
 from cookbook_utils._files import as_path
 from cookbook_utils._geotiffs import File, Kind, open_geotiffs
@@ -570,7 +571,7 @@ def _open_bands(
 
 
 def _labels(n_maps: int) -> Kind:
-    return Kind(n_maps, ("uint8",), MISSING_LABEL)
+    return Kind(n_maps, ("uint8",), NODATA_LABEL)
 
 
 def _area(file: File, text: Any) -> float:

@@ -22,7 +22,8 @@ from cookbook_utils._checks import (
     require_number,
     shown,
 )
-from cookbook_utils._conventions import mask_and_float, require_places
+from cookbook_utils._conventions.nodata import mask_and_float
+from cookbook_utils._conventions.points import require_places
 from cookbook_utils._files import as_path
 
 if TYPE_CHECKING:

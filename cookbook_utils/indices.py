@@ -5,7 +5,8 @@ from __future__ import annotations
 import xarray as xr
 
 from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions import mask_and_float, require_reflectance
+from cookbook_utils._conventions.bands import require_reflectance
+from cookbook_utils._conventions.nodata import mask_and_float
 
 
 def ndvi(scene: xr.DataArray) -> xr.DataArray:

@@ -31,9 +31,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from cookbook_utils._conventions.points import dates_of, displacement_of, require_seen, step_of
+
 from ._catalog import local_folder
 from ._checks import require_choice, require_integer, require_rising_time, shown
-from ._conventions import dates_of, displacement_of, require_seen, step_of
 from ._files import as_path
 from .datasets import CheckedReader, DataUnavailableError, fetch
 from .shards import PointShards, read_labels

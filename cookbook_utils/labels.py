@@ -11,17 +11,16 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions import (
-    MISSING_LABEL,
+from cookbook_utils._conventions.bands import require_reflectance
+from cookbook_utils._conventions.grids import require_same_grid, same_coordinate
+from cookbook_utils._conventions.labels import (
+    NODATA_LABEL,
     as_labels,
     flags,
-    mask_and_float,
     meanings_of,
     paired_labels,
-    require_reflectance,
-    require_same_grid,
-    same_coordinate,
 )
+from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils.indices import mndwi, ndvi
 from cookbook_utils.metrics import _sum_over_blocks
 
@@ -85,18 +84,18 @@ def match_labels(
     from scipy.optimize import linear_sum_assignment
 
     new, old = paired_labels(labels, reference, ("labels", "reference"))
-    valid = (new != MISSING_LABEL) & (old != MISSING_LABEL)
+    valid = (new != NODATA_LABEL) & (old != NODATA_LABEL)
     if not valid.any():
         raise ValueError(f"no pixel is valid in both labels and reference, of {new.size}")
 
-    clusters, targets = (np.setdiff1d(array, MISSING_LABEL) for array in (new, old))
+    clusters, targets = (np.setdiff1d(array, NODATA_LABEL) for array in (new, old))
     pairs = new[valid].astype(np.intp) * 256 + old[valid]
     shared = np.bincount(pairs, minlength=256 * 256).reshape(256, 256)
     rows, columns = linear_sum_assignment(shared[np.ix_(clusters, targets)], maximize=True)
-    table = np.full(256, MISSING_LABEL)
+    table = np.full(256, NODATA_LABEL)
     table[clusters[rows]] = targets[columns]
     left_over = np.setdiff1d(clusters, clusters[rows])
-    table[left_over] = np.setdiff1d(np.arange(MISSING_LABEL), targets)[: left_over.size]
+    table[left_over] = np.setdiff1d(np.arange(NODATA_LABEL), targets)[: left_over.size]
 
     if not isinstance(labels, xr.DataArray):
         return table.astype(_wide(np.asarray(labels).dtype))[new]
@@ -200,11 +199,11 @@ def water_table(
     def sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return pixels, sums of the bands and pixels that pass, for every label."""
         if not labels.size:
-            return np.zeros((MISSING_LABEL, len(WATER_BANDS) + 2))
+            return np.zeros((NODATA_LABEL, len(WATER_BANDS) + 2))
         pieces = np.array_split(values, len(values) // 500_000 + 1)  # few indices at a time
         passing = np.concatenate([_water_rule(piece)["margin"].values > 0 for piece in pieces])
         weights = [np.ones(len(labels)), *values.T, passing]
-        return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights], axis=-1)
+        return np.stack([np.bincount(labels, w, NODATA_LABEL) for w in weights], axis=-1)
 
     totals = sum(_sum_over_blocks(sums, *pair, "scene") for pair in _water_pairs(labels, scene))
     found = np.flatnonzero(totals[:, 0])
@@ -422,7 +421,7 @@ def water_mask(
 def _mask_of(labels: xr.DataArray, water: list[int]) -> xr.DataArray:
     labels = as_labels(labels, allow_extra=True)
     mask = labels.isin(water).astype("uint8")
-    mask = mask.where(labels != MISSING_LABEL, np.uint8(MISSING_LABEL)).rename("water")
+    mask = mask.where(labels != NODATA_LABEL, np.uint8(NODATA_LABEL)).rename("water")
     mask.attrs = flags("water mask", WATER_CLASSES)
     return mask
 
@@ -526,13 +525,13 @@ def _land_and_water(mask: xr.DataArray, what: str) -> tuple[int, int]:
 def _compare(before: np.ndarray, after: np.ndarray, codes: Sequence[tuple[int, int]]) -> np.ndarray:
     """Return the change class of every pixel; `codes` are land and water in each mask."""
     for mask, what, known in zip((before, after), ("before", "after"), codes, strict=True):
-        other = np.setdiff1d(mask, (*known, MISSING_LABEL))
+        other = np.setdiff1d(mask, (*known, NODATA_LABEL))
         if other.size:
             raise ValueError(
-                f"{what} must hold {known[0]} (land), {known[1]} (water) and {MISSING_LABEL} "
+                f"{what} must hold {known[0]} (land), {known[1]} (water) and {NODATA_LABEL} "
                 f"(missing) only, got {other[:5].tolist()}"
             )
     land, water, lost, gained = range(len(CHANGE_CLASSES))
-    table = np.full((256, 256), MISSING_LABEL, np.uint8)
+    table = np.full((256, 256), NODATA_LABEL, np.uint8)
     table[np.ix_(*codes)] = [[land, gained], [lost, water]]
     return table[before, after]

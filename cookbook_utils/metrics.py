@@ -16,19 +16,16 @@ from cookbook_utils._checks import (
     require_integer,
     require_seed,
 )
-from cookbook_utils._conventions import (
-    MISSING_LABEL,
-    NODATA_KEYS,
+from cookbook_utils._conventions.grids import crs_of, full_turn, regular_centers
+from cookbook_utils._conventions.labels import (
+    NODATA_LABEL,
     align_labels,
     as_labels,
-    crs_of,
-    full_turn,
     labels_of,
-    mask_and_float,
     meanings_of,
     paired_labels,
-    regular_centers,
 )
+from cookbook_utils._conventions.nodata import NODATA_KEYS, mask_and_float
 
 if TYPE_CHECKING:
     import pyproj
@@ -237,7 +234,7 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     """
     labels = as_labels(labels).compute()
     names = _class_names(labels)
-    area = _area_under(labels != MISSING_LABEL, "labels")
+    area = _area_under(labels != NODATA_LABEL, "labels")
     areas = [float(((labels == number) * area).sum()) for number in names]
     return pd.Series(areas, pd.Index(list(names.values()), name="class"), name="area_km2")
 
@@ -255,7 +252,7 @@ def _area_under(counted: xr.DataArray, what: str) -> xr.DataArray:
 
 def _class_names(labels: xr.DataArray) -> dict[int, str | int]:
     """Return number → name of the classes of `as_labels`: its flags, or else the numbers in it."""
-    found = np.setdiff1d(labels.values, MISSING_LABEL).tolist()
+    found = np.setdiff1d(labels.values, NODATA_LABEL).tolist()
     names = meanings_of(labels)
     if unknown := [number for number in found if names and number not in names]:
         raise ValueError(
@@ -266,10 +263,10 @@ def _class_names(labels: xr.DataArray) -> dict[int, str | int]:
 
 
 def _require_mask(values: np.ndarray, what: str) -> None:
-    if not np.isin(values, (0, 1, MISSING_LABEL)).all():
-        other = np.setdiff1d(values, (0, 1, MISSING_LABEL))
+    if not np.isin(values, (0, 1, NODATA_LABEL)).all():
+        other = np.setdiff1d(values, (0, 1, NODATA_LABEL))
         raise ValueError(
-            f"{what} must hold 0, 1 and {MISSING_LABEL} (missing) only, got {other[:5].tolist()}"
+            f"{what} must hold 0, 1 and {NODATA_LABEL} (missing) only, got {other[:5].tolist()}"
         )
 
 
@@ -323,7 +320,7 @@ def intersection_over_union(mask: xr.DataArray, reference: xr.DataArray) -> floa
 
 def _valid_in_both(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels of both, flat, where neither is missing."""
-    valid = (one != MISSING_LABEL) & (two != MISSING_LABEL)
+    valid = (one != NODATA_LABEL) & (two != NODATA_LABEL)
     if not valid.any():
         raise ValueError(
             f"both maps must share a pixel that is valid in both, got none of {one.size}"
@@ -450,7 +447,7 @@ def profiles_of(samples: xr.DataArray, labels: Any, what: str) -> xr.Dataset:
 
     def sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         weights = [np.ones(len(labels)), *values.T, *np.abs(values.T)]
-        return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights], axis=-1)
+        return np.stack([np.bincount(labels, w, NODATA_LABEL) for w in weights], axis=-1)
 
     totals = _sum_over_blocks(sums, labels, samples, what)
     count = totals[:, :1]
@@ -462,7 +459,7 @@ def profiles_of(samples: xr.DataArray, labels: Any, what: str) -> xr.Dataset:
     def squares(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         # In units of the size of the values: the squares of tiny ones would vanish.
         away = ((values[:, b] - mean[labels, b]) / size[labels, b] for b in range(mean.shape[1]))
-        return np.stack([np.bincount(labels, d**2, MISSING_LABEL) for d in away], axis=-1)
+        return np.stack([np.bincount(labels, d**2, NODATA_LABEL) for d in away], axis=-1)
 
     variance = _sum_over_blocks(squares, labels, samples, what) / np.maximum(count, 1)
     present = np.flatnonzero(count)
@@ -549,7 +546,7 @@ def simplified_silhouette(samples: xr.DataArray, labels, centers) -> float:
         larger = np.maximum(own, other)
         score = np.divide(other - own, larger, out=np.zeros_like(own), where=larger > 0)
         weights = (np.ones_like(own), score)
-        return np.stack([np.bincount(labels, w, MISSING_LABEL) for w in weights])
+        return np.stack([np.bincount(labels, w, NODATA_LABEL) for w in weights])
 
     count, total = _sum_over_blocks(scores, labels, samples)
     if not count.any():
@@ -635,7 +632,7 @@ def sampled_silhouette(
     require_integer(n_samples, "n_samples", least=4)
     rng = np.random.default_rng(require_seed(random_state, "random_state"))
     labels = _valid_labels(labels, samples)
-    numbers, sizes = np.unique(labels[labels != MISSING_LABEL], return_counts=True)
+    numbers, sizes = np.unique(labels[labels != NODATA_LABEL], return_counts=True)
     if len(numbers) < 2 or sizes.max() < 2:
         raise ValueError(
             "labels must have at least 2 clusters, one of them of 2 pixels or more, got "
@@ -665,7 +662,7 @@ def _valid_labels(labels: Any, samples: xr.DataArray) -> np.ndarray:
 
     def block(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         valid = _valid(labels, values)
-        return np.where(valid, labels, np.uint8(MISSING_LABEL))
+        return np.where(valid, labels, np.uint8(NODATA_LABEL))
 
     values = mask_and_float(samples)
     if values.chunks is not None:
@@ -678,7 +675,7 @@ def _valid_labels(labels: Any, samples: xr.DataArray) -> np.ndarray:
 
 def _valid(labels: np.ndarray, values: np.ndarray, what: str = "samples") -> np.ndarray:
     """Return where there are a label and all bands, or raise where a value there is infinite."""
-    valid = (labels != MISSING_LABEL) & ~np.isnan(values).any(axis=-1)
+    valid = (labels != NODATA_LABEL) & ~np.isnan(values).any(axis=-1)
     _require_finite(values[valid], what)
     return valid
 

@@ -33,12 +33,9 @@ from cookbook_utils._checks import (
     require_seed,
     shown,
 )
-from cookbook_utils._conventions import (
-    MISSING_LABEL,
-    align_labels,
-    displacement_of,
-    mask_and_float,
-)
+from cookbook_utils._conventions.labels import NODATA_LABEL, align_labels
+from cookbook_utils._conventions.nodata import mask_and_float
+from cookbook_utils._conventions.points import displacement_of
 from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.metrics import profiles_of
 from cookbook_utils.shards import Batch, PointShards, is_test, write_labels
@@ -140,7 +137,7 @@ class MiniBatchResult:
         present = np.isfinite(features).all(axis=1)
         centers = ((self.centers - self.mean) / self.scale).astype(np.float32)
         found, squared = _nearest(_scaled(features[present], self.mean, self.scale), centers)
-        labels = np.full(len(features), MISSING_LABEL, np.uint8)
+        labels = np.full(len(features), NODATA_LABEL, np.uint8)
         distances = np.zeros(len(features))
         labels[present], distances[present] = found, squared
         return labels, distances
@@ -240,7 +237,7 @@ def fit_minibatch(
     """
     from sklearn import config_context
 
-    n_clusters = require_integer(n_clusters, "n_clusters", least=1, most=MISSING_LABEL)
+    n_clusters = require_integer(n_clusters, "n_clusters", least=1, most=NODATA_LABEL)
     batch_size = require_integer(batch_size, "batch_size", least=1)
     warm_start = require_integer(warm_start, "warm_start", least=n_clusters)
     max_epochs = require_integer(max_epochs, "max_epochs", least=1)
@@ -350,7 +347,7 @@ def sweep(
             f"{shards.folder} must hold features of the embedding that was clustered, got those of "
             "another one, in which the centers mean nothing"
         )
-    counts, inertia = np.zeros((2, MISSING_LABEL + 1), np.int64), np.zeros(2)
+    counts, inertia = np.zeros((2, NODATA_LABEL + 1), np.int64), np.zeros(2)
 
     def labeled() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         stream = shards.batches(result.features, batch_size=BLOCK)
@@ -358,7 +355,7 @@ def sweep(
             labels, squared = result._assign(batch.features)
             test = is_test(batch.points, test_fraction=result.test_fraction, seed=result.seed)
             for side, chosen in enumerate((~test, test)):
-                counts[side] += np.bincount(labels[chosen], minlength=MISSING_LABEL + 1)
+                counts[side] += np.bincount(labels[chosen], minlength=NODATA_LABEL + 1)
                 inertia[side] += squared[chosen].sum()
             yield batch.points, labels
 
@@ -367,7 +364,7 @@ def sweep(
         write_labels(shards.folder, name, labeled(), attrs=attrs | {"seed": result.seed})
     sides = ["train", "test"]
     table = pd.DataFrame(counts[:, :k].T, pd.RangeIndex(k, name="cluster"), sides)
-    return Sweep(table, pd.Series(inertia, sides), int(counts[:, MISSING_LABEL].sum()))
+    return Sweep(table, pd.Series(inertia, sides), int(counts[:, NODATA_LABEL].sum()))
 
 
 def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
@@ -409,7 +406,7 @@ def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
     labels = align_labels(labels, displacement.isel(time=0, drop=True)).values
     samples = displacement.rename(point="pixel", time="band")
     profiles = profiles_of(samples, labels, "the displacement of labeled points")
-    labeled, counted = np.count_nonzero(labels != MISSING_LABEL), int(profiles["count"].sum())
+    labeled, counted = np.count_nonzero(labels != NODATA_LABEL), int(profiles["count"].sum())
     if counted < labeled:
         raise ValueError(
             f"{labeled - counted} of {labeled} labeled points have gaps in their displacement; "

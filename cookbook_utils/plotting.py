@@ -16,13 +16,9 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions import (
-    MISSING_LABEL,
-    as_labels,
-    mask_and_float,
-    meanings_of,
-    units_of,
-)
+from cookbook_utils._conventions.bands import units_of
+from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, meanings_of
+from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._maps import (
     MapAxes,
     axes_of,
@@ -223,8 +219,8 @@ def plot_change(change: xr.DataArray, *, ax: Axes | None = None, title: str | No
         number: (f"{name} {areas[name]:,.1f} km²", color)
         for number, (name, color) in enumerate(CHANGE_COLORS.items())
     }
-    if MISSING_LABEL in change:
-        classes[MISSING_LABEL] = ("missing", MISSING_COLOR)
+    if NODATA_LABEL in change:
+        classes[NODATA_LABEL] = ("missing", MISSING_COLOR)
     return _draw_labels(change, classes, ax, title)
 
 
@@ -300,7 +296,7 @@ def plot_points(
     if _are_labels(values):
         labels = as_labels(values, "values", ["point"])
         classes = classes_of(labels, names)
-        colors, present = _color_table(classes)[labels.values], labels.values != MISSING_LABEL
+        colors, present = _color_table(classes)[labels.values], labels.values != NODATA_LABEL
         ax = _draw_points(place, colors, present, ax, title, len(classes))
         _class_legend(ax, classes)
         return ax
@@ -531,9 +527,9 @@ def _clusters_of(
         raise ValueError("mean of the profiles must have a value that is not missing, got none")
     clusters = as_labels(profiles["cluster"], "cluster of the profiles", ["cluster"])
     numbers = clusters.values.tolist()
-    if MISSING_LABEL in numbers or len(set(numbers)) < len(numbers):
+    if NODATA_LABEL in numbers or len(set(numbers)) < len(numbers):
         raise ValueError(
-            f"cluster of the profiles must be numbers from 0 to {MISSING_LABEL - 1}, each once, "
+            f"cluster of the profiles must be numbers from 0 to {NODATA_LABEL - 1}, each once, "
             f"got {numbers}"
         )
     return profiles, name_and_color(numbers, meanings_of(clusters), names)

@@ -10,21 +10,23 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_choice, require_dims, require_number, shown
-from cookbook_utils._conventions import (
+from cookbook_utils._conventions.bands import SCALE_KEYS
+from cookbook_utils._conventions.grids import (
     GRID_TOLERANCE,
-    MISSING_LABEL,
-    NODATA_KEYS,
-    SCALE_KEYS,
     crs_of,
     full_turn,
     grid_tolerance,
-    is_missing,
-    mask_and_float,
-    nodata_values,
     pixel_centers,
     regular_centers,
     same_crs,
     transformer,
+)
+from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.nodata import (
+    NODATA_KEYS,
+    is_missing,
+    mask_and_float,
+    nodata_values,
 )
 
 if TYPE_CHECKING:
@@ -240,7 +242,7 @@ def _fill_value(scene: xr.DataArray, method: str) -> float:
     if scene.dtype == bool:
         raise TypeError(
             "scene must hold floats or integers, got bool, which has no value for missing pixels: "
-            f"use scene.astype('uint8').assign_attrs(_FillValue={MISSING_LABEL})"
+            f"use scene.astype('uint8').assign_attrs(_FillValue={NODATA_LABEL})"
         )
     if np.issubdtype(scene.dtype, np.floating):
         if method == "linear" and _are_labels(scene):
@@ -261,7 +263,7 @@ def _fill_value(scene: xr.DataArray, method: str) -> float:
             return int(value)
     raise ValueError(
         f"scene must have a _FillValue that {scene.dtype} can hold, to mark missing pixels, got "
-        f"{list(nodata) or 'none'}: set attrs['_FillValue'] (label maps: uint8 and {MISSING_LABEL})"
+        f"{list(nodata) or 'none'}: set attrs['_FillValue'] (label maps: uint8 and {NODATA_LABEL})"
     )
 
 
@@ -270,7 +272,7 @@ def _are_labels(scene: xr.DataArray) -> bool:
     encoding = scene.encoding
     stored_as_labels = (
         encoding.get("dtype") == np.uint8
-        and encoding.get("_FillValue") == MISSING_LABEL
+        and encoding.get("_FillValue") == NODATA_LABEL
         and not any(key in encoding for key in SCALE_KEYS)
         and scene.sizes.get("band", 1) == 1
     )

@@ -39,7 +39,8 @@ from cookbook_utils._checks import (
     require_rising_time,
     require_seed,
 )
-from cookbook_utils._conventions import dates_of, mask_and_float, step_of
+from cookbook_utils._conventions.nodata import mask_and_float
+from cookbook_utils._conventions.points import dates_of, step_of
 from cookbook_utils._files import as_path
 from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.insar import fill_gaps

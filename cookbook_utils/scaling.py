@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_bool, require_dims
-from cookbook_utils._conventions import NODATA_KEYS, SCALE_KEYS, mask_and_float, units_of
+from cookbook_utils._conventions.bands import SCALE_KEYS, units_of
+from cookbook_utils._conventions.nodata import NODATA_KEYS, mask_and_float
 
 _REFLECTANCE_RANGE = (-0.25, 2.0)
 """Limits of reflectance that can be. No product stores surface reflectance below −0.2; bright

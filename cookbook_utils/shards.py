@@ -39,7 +39,7 @@ from cookbook_utils._checks import (
     require_seed,
     shown,
 )
-from cookbook_utils._conventions import require_places
+from cookbook_utils._conventions.points import require_places
 from cookbook_utils._files import as_path
 
 if TYPE_CHECKING:

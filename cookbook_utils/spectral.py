@@ -17,7 +17,7 @@ from cookbook_utils._checks import (
     require_number,
     require_seed,
 )
-from cookbook_utils._conventions import mask_and_float
+from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._threads import one_blas_thread
 
 # Rows per chunk. Always the same, so that the input's own chunking cannot change a result.

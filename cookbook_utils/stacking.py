@@ -9,16 +9,9 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import as_real_array, require_dims
-from cookbook_utils._conventions import (
-    GRID_TOLERANCE,
-    MISSING_LABEL,
-    NODATA_KEYS,
-    align_labels,
-    crs_of,
-    nodata_values,
-    same_crs,
-    valid_pixels,
-)
+from cookbook_utils._conventions.grids import GRID_TOLERANCE, crs_of, same_crs
+from cookbook_utils._conventions.labels import NODATA_LABEL, align_labels
+from cookbook_utils._conventions.nodata import NODATA_KEYS, nodata_values, valid_pixels
 
 
 def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
@@ -163,7 +156,7 @@ def unstack_labels(labels, samples: xr.DataArray, template: xr.DataArray) -> xr.
     shape = grid.shape
 
     def place(values):
-        flat = np.full(np.prod(shape, dtype=int), MISSING_LABEL, np.uint8)
+        flat = np.full(np.prod(shape, dtype=int), NODATA_LABEL, np.uint8)
         flat[target] = values
         return flat.reshape(shape)
 
@@ -174,19 +167,19 @@ def unstack_labels(labels, samples: xr.DataArray, template: xr.DataArray) -> xr.
     else:
         data = place(labels)
     result = xr.DataArray(data, coords=grid.coords, dims=grid.dims, name="label")
-    return result.assign_attrs(_FillValue=MISSING_LABEL)
+    return result.assign_attrs(_FillValue=NODATA_LABEL)
 
 
 def _without_missing_label(labels):
     """Return `labels`, or raise where they hold a 255 that they do not declare: is it a cluster?"""
     values = as_real_array(labels, "labels")
-    if isinstance(labels, xr.DataArray) and MISSING_LABEL in nodata_values(labels):
+    if isinstance(labels, xr.DataArray) and NODATA_LABEL in nodata_values(labels):
         return labels
 
     def check(values):
-        if (values == MISSING_LABEL).any():
+        if (values == NODATA_LABEL).any():
             raise ValueError(
-                f"labels must be whole numbers from 0 to {MISSING_LABEL - 1}, got {MISSING_LABEL}, "
+                f"labels must be whole numbers from 0 to {NODATA_LABEL - 1}, got {NODATA_LABEL}, "
                 "which marks missing pixels in the map: leave such samples out"
             )
         return values

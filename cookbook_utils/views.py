@@ -11,14 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import require_choice
-from cookbook_utils._conventions import (
-    MISSING_LABEL,
-    as_labels,
-    crs_of,
-    require_same_grid,
-    transformer,
-    without_single_band,
-)
+from cookbook_utils._conventions.grids import crs_of, require_same_grid, transformer
+from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, without_single_band
 from cookbook_utils._maps import (
     MapAxes,
     axes_of,
@@ -226,7 +220,7 @@ def _label_view(
         background = _tiles(tiles)
         image = _web_mercator_image(shown)
         beyond = {"clipping_colors": {"max": "transparent"}, "alpha": 0.75}
-        classes = {number: one for number, one in classes.items() if number != MISSING_LABEL}
+        classes = {number: one for number, one in classes.items() if number != NODATA_LABEL}
 
     image = image.opts(
         **_classes("@image", classes, axes),
@@ -287,7 +281,7 @@ def view_transitions(
     check_text(title, names)
     before, after = check_labels(before, what="before"), check_labels(after, what="after")
     after = require_same_grid(before, after)
-    valid = (before.values != MISSING_LABEL) & (after.values != MISSING_LABEL)
+    valid = (before.values != NODATA_LABEL) & (after.values != NODATA_LABEL)
     changed = valid & (before.values != after.values)
     if not changed.any():
         raise ValueError(
@@ -391,7 +385,7 @@ def view_points(
     classes = classes_of(labels, names)
     count = min(labels.size, VIEW_POINTS)
     chosen = np.arange(count) * labels.size // count
-    chosen = chosen[np.argsort(labels.values[chosen] != MISSING_LABEL, kind="stable")]
+    chosen = chosen[np.argsort(labels.values[chosen] != NODATA_LABEL, kind="stable")]
     place = {"longitude": longitude.values[chosen], "latitude": latitude.values[chosen]}
     degrees, limits = degree_axes(latitude), {}
     if tiles is None:
@@ -429,7 +423,7 @@ def _classes(field: str, classes: Mapping[int, tuple[str, str]], axes: MapAxes) 
     called = {number: name for number, (name, _) in classes.items()}
     scripts = {field: f"return {json.dumps(called)}[value] ?? 'missing'"}
     # Bokeh draws the numbers above those with a color, which are the missing, as "max".
-    top = max((n for n in classes if n != MISSING_LABEL), default=0)
+    top = max((n for n in classes if n != NODATA_LABEL), default=0)
     return {
         "cmap": [classes[n][1] if n in classes else MISSING_COLOR for n in range(top + 1)],
         "clim": (-0.5, top + 0.5),
@@ -480,7 +474,7 @@ def _web_mercator_image(labels: xr.DataArray) -> hv.Image:
     ny, nx = (min(2 * labels.sizes[dim], VIEW_PIXELS) for dim in ("y", "x"))
     labels = labels.rio.reproject(
         "EPSG:3857", shape=(ny, nx), transform=from_bounds(*bounds, nx, ny),
-        resampling=Resampling.nearest, nodata=MISSING_LABEL,
+        resampling=Resampling.nearest, nodata=NODATA_LABEL,
     )  # fmt: skip
     return gv.Image(labels.values, bounds=bounds, vdims="label", crs=GOOGLE_MERCATOR)
 

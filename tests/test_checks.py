@@ -6,7 +6,11 @@ import pytest
 import rioxarray
 import xarray as xr
 
-from cookbook_utils import _checks, _conventions
+from cookbook_utils import _checks
+from cookbook_utils._conventions.bands import require_reflectance
+from cookbook_utils._conventions.grids import require_same_grid, same_crs
+from cookbook_utils._conventions.labels import as_labels, meanings_of
+from cookbook_utils._conventions.nodata import is_missing, mask_and_float, numbers_in, valid_pixels
 
 from .factories import make_grid, make_labels, make_scene
 
@@ -30,18 +34,18 @@ def test_valid_pixels_of_floats_and_integers():
     scene[2, 1, 3] = np.nan
     expected = np.ones((5, 6), bool)
     expected[1, 3] = False
-    np.testing.assert_array_equal(_conventions.valid_pixels(scene), expected)
+    np.testing.assert_array_equal(valid_pixels(scene), expected)
 
     whole = (scene * 10_000).fillna(-9999).astype("int16")
-    assert _conventions.valid_pixels(whole).all()
+    assert valid_pixels(whole).all()
     for place in (whole.attrs, whole.encoding):
         place["_FillValue"] = -9999
-        np.testing.assert_array_equal(_conventions.valid_pixels(whole), expected)
+        np.testing.assert_array_equal(valid_pixels(whole), expected)
         place.clear()
 
 
 def test_valid_pixels_stays_lazy():
-    assert _conventions.valid_pixels(make_scene(chunks=2)).chunks is not None
+    assert valid_pixels(make_scene(chunks=2)).chunks is not None
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint16", "int32"])
@@ -49,7 +53,7 @@ def test_mask_and_float_is_exact(dtype):
     values = xr.DataArray(
         np.array([0, 1, 32767, 5], dtype), dims="x", attrs={"_FillValue": 5, "sensor": "TM"}
     )
-    result = _conventions.mask_and_float(values)
+    result = mask_and_float(values)
     np.testing.assert_array_equal(result, [0, 1, 32767, np.nan])
     assert result.attrs == {"sensor": "TM"}
     assert values.attrs["_FillValue"] == 5
@@ -57,7 +61,7 @@ def test_mask_and_float_is_exact(dtype):
 
 def test_require_same_grid():
     grid = make_grid()
-    _conventions.require_same_grid(grid, make_scene())
+    require_same_grid(grid, make_scene())
     for other, found in [
         (make_grid(left=330_015.0), "differ in x: 6 from 330015.0"),
         (make_grid(ny=4), "differ in y"),
@@ -65,19 +69,19 @@ def test_require_same_grid():
         (make_grid(crs=None), "against none"),
     ]:
         with pytest.raises(ValueError, match=found) as error:
-            _conventions.require_same_grid(grid, other)
+            require_same_grid(grid, other)
         assert "regridding.regrid" in str(error.value)
 
 
 def test_require_reflectance():
-    _conventions.require_reflectance(make_scene(), "ndvi")
+    require_reflectance(make_scene(), "ndvi")
     with pytest.raises(
         ValueError,
         match="scene must hold reflectance .* for ndvi, got .*'digital number'.*to_reflectance",
     ):
-        _conventions.require_reflectance(make_scene(units="digital number"), "ndvi")
+        require_reflectance(make_scene(units="digital number"), "ndvi")
     with pytest.raises(ValueError, match="got standardized values"):
-        _conventions.require_reflectance(make_scene().assign_attrs(scaling="standardized"), "ndvi")
+        require_reflectance(make_scene().assign_attrs(scaling="standardized"), "ndvi")
 
 
 @pytest.mark.parametrize("place", ["attrs", "encoding"])
@@ -86,22 +90,22 @@ def test_require_reflectance():
 def test_one_rule_says_what_is_missing(dtype, key, place):
     values = xr.DataArray(np.array([-9999, 0, 1], dtype), dims="x")
     getattr(values, place)[key] = -9999
-    assert _conventions.is_missing(values).values.tolist() == [True, False, False]
-    np.testing.assert_array_equal(_conventions.mask_and_float(values), [np.nan, 0, 1])
+    assert is_missing(values).values.tolist() == [True, False, False]
+    np.testing.assert_array_equal(mask_and_float(values), [np.nan, 0, 1])
 
 
 def test_the_nodata_value_of_the_accessor_counts():
     scene = make_scene(np.full((6, 5, 6), 0.5))
     scene[1, 2, 3] = -9999
-    assert _conventions.valid_pixels(scene).all()
+    assert valid_pixels(scene).all()
     scene = scene.rio.set_nodata(-9999)
-    assert np.argwhere(~_conventions.valid_pixels(scene).values).tolist() == [[2, 3]]
+    assert np.argwhere(~valid_pixels(scene).values).tolist() == [[2, 3]]
 
 
 def test_a_scaled_encoding_describes_the_file_and_not_the_values():
     decoded = xr.DataArray([0.0, 1.0, np.nan], dims="x")
     decoded.encoding = {"_FillValue": 0, "scale_factor": 2.75e-5, "add_offset": -0.2}
-    assert _conventions.is_missing(decoded).values.tolist() == [False, False, True]
+    assert is_missing(decoded).values.tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ def test_a_scaled_encoding_describes_the_file_and_not_the_values():
 def test_scales_of_the_bands_in_the_encoding_count_too(scales, missing):
     values = xr.DataArray([0.0, 1.0], dims="x")
     values.encoding = {"_FillValue": 0, "scales": scales, "offsets": (0.0, 0.0)}
-    assert _conventions.is_missing(values).values.tolist() == missing
+    assert is_missing(values).values.tolist() == missing
 
 
 @pytest.mark.filterwarnings("error")
@@ -123,7 +127,7 @@ def test_large_integers_are_compared_exactly(dtype, nodata):
         np.array([[nodata, nodata - 1 if nodata > 0 else nodata + 1]], dtype),
         dims=("y", "x"), attrs={"_FillValue": np.dtype(dtype).type(nodata)},
     )  # fmt: skip
-    assert _conventions.is_missing(values).values.tolist() == [[True, False]]
+    assert is_missing(values).values.tolist() == [[True, False]]
 
 
 @pytest.mark.filterwarnings("error")
@@ -141,20 +145,20 @@ def test_nodata_values_that_the_accessor_cannot_read(dtype, nodata, missing):
     values = xr.DataArray(np.array([[0, 7]], dtype), dims=("y", "x"), attrs={"nodata": nodata})
     if dtype == "float32":
         values[0, 0] = -np.inf
-    assert _conventions.is_missing(values).values.tolist() == [missing]
+    assert is_missing(values).values.tolist() == [missing]
 
 
 @pytest.mark.parametrize("nodata", ["none", "", "0 1", 1j, {}])
 def test_a_nodata_value_that_is_no_number(nodata):
     values = xr.DataArray(np.float32([[0, 7]]), dims=("y", "x"), attrs={"nodata": nodata})
     with pytest.raises(ValueError, match="the nodata value of an array must be a number that"):
-        _conventions.is_missing(values)
+        is_missing(values)
 
 
 def test_a_nodata_value_that_float32_rounds_is_found():
     values = xr.DataArray(np.float32([-9999.9, 1]), dims="x", attrs={"nodata": -9999.9})
-    assert _conventions.is_missing(values).values.tolist() == [True, False]
-    assert _conventions.is_missing(values.astype("f8")).values.tolist() == [True, False]
+    assert is_missing(values).values.tolist() == [True, False]
+    assert is_missing(values.astype("f8")).values.tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,7 @@ def test_a_nodata_value_that_float32_rounds_is_found():
 def test_labels_are_read_however_they_were_stored(stored, attrs, chunks):
     labels = xr.DataArray(stored, dims=("y", "x"), attrs=attrs)
     labels = labels if chunks is None else labels.chunk(chunks)
-    result = _conventions.as_labels(labels)
+    result = as_labels(labels)
     assert result.dtype == np.uint8
     assert result.values.tolist() == [[0, 3, 255]]
     assert result.chunks == labels.chunks
@@ -179,7 +183,7 @@ def test_labels_are_read_however_they_were_stored(stored, attrs, chunks):
 @pytest.mark.parametrize("wrong", [-1, 256, 0.5, np.inf])
 def test_what_is_no_label_is_refused(wrong):
     with pytest.raises(ValueError, match="labels must be whole numbers from 0 to 254"):
-        _conventions.as_labels(xr.DataArray([[0.0, wrong]], dims=("y", "x")))
+        as_labels(xr.DataArray([[0.0, wrong]], dims=("y", "x")))
 
 
 @pytest.mark.parametrize("text", ["[0, 1, 2]", "0 1 2", "0, 1, 2", "0b, 1b, 2b", "[0. 1. 2.]"])
@@ -187,16 +191,16 @@ def test_class_numbers_are_read_from_text(text):
     labels = xr.DataArray(
         np.uint8([[0]]), dims=("y", "x"), attrs={"flag_values": text, "flag_meanings": "a b c"}
     )
-    assert _conventions.meanings_of(labels) == {0: "a", 1: "b", 2: "c"}
+    assert meanings_of(labels) == {0: "a", 1: "b", 2: "c"}
 
 
 def test_a_grid_saved_and_opened_again_is_the_same_grid():
     scene = make_scene()
     moved = scene.assign_coords(x=scene.x + 1e-9, y=scene.y - 0.02)
-    again = _conventions.require_same_grid(scene, moved)
+    again = require_same_grid(scene, moved)
     assert (scene + again).sizes == scene.sizes
     with pytest.raises(ValueError, match="differ in x"):
-        _conventions.require_same_grid(scene, scene.assign_coords(x=scene.x + 0.05))
+        require_same_grid(scene, scene.assign_coords(x=scene.x + 0.05))
 
 
 @pytest.mark.parametrize("kind", ["tif", "masked tif", "nc"])
@@ -218,7 +222,7 @@ def test_a_map_of_a_file_lies_on_the_grid_of_the_map(tmp_path, kind, grid):
     else:
         labels.rio.to_raster(tmp_path / "labels.tif")
         again = rioxarray.open_rasterio(tmp_path / "labels.tif", masked=kind == "masked tif")[0]
-    again = _conventions.as_labels(_conventions.require_same_grid(labels, again))
+    again = as_labels(require_same_grid(labels, again))
     assert (again == labels).sizes == labels.sizes
     assert (again == labels).all()
 
@@ -227,24 +231,24 @@ def test_rounding_to_float32_is_not_another_grid():
     grid = make_grid(step=10, left=330_003.3, top=4_300_001.7)
     rounded = grid.assign_coords({dim: grid[dim].astype("float32") for dim in ("y", "x")})
     assert (abs(rounded.y.values - grid.y.values) > 0.1).any()
-    _conventions.require_same_grid(grid, rounded)
-    _conventions.require_same_grid(rounded, grid)
+    require_same_grid(grid, rounded)
+    require_same_grid(rounded, grid)
     for other in (grid.assign_coords(y=grid.y + 1), rounded.assign_coords(y=rounded.y + 1.5)):
         with pytest.raises(ValueError, match="differ in y"):
-            _conventions.require_same_grid(grid, other)
+            require_same_grid(grid, other)
 
 
 @pytest.mark.parametrize("size", [{"ny": 1}, {"nx": 1}, {"ny": 1, "nx": 1}])
 def test_grids_of_one_row_or_column(size):
     grid = make_grid(**size)
-    _conventions.require_same_grid(grid, grid.assign_coords(x=grid.x + 1e-9, y=grid.y - 1e-9))
+    require_same_grid(grid, grid.assign_coords(x=grid.x + 1e-9, y=grid.y - 1e-9))
     with pytest.raises(ValueError, match="differ in x"):
-        _conventions.require_same_grid(grid, grid.assign_coords(x=grid.x + 3))
+        require_same_grid(grid, grid.assign_coords(x=grid.x + 3))
 
 
 def test_the_other_array_keeps_its_own_time():
     one = make_labels([[0, 1]]).assign_coords(time=0)
-    again = _conventions.require_same_grid(one, one.assign_coords(time=1, x=one.x + 1e-9))
+    again = require_same_grid(one, one.assign_coords(time=1, x=one.x + 1e-9))
     assert again.time == 1
     assert (again.x == one.x).all()
 
@@ -257,19 +261,19 @@ def test_one_crs_in_several_forms(other):
     pyproj = pytest.importorskip("pyproj")
     crs = pyproj.CRS("EPSG:32611")
     other = crs.to_wkt(other) if other.startswith("WKT") else other
-    assert _conventions.same_crs(crs, pyproj.CRS(other))
+    assert same_crs(crs, pyproj.CRS(other))
     # The order of axes is no matter of x and y.
-    assert _conventions.same_crs(pyproj.CRS("EPSG:4326"), pyproj.CRS("OGC:CRS84"))
+    assert same_crs(pyproj.CRS("EPSG:4326"), pyproj.CRS("OGC:CRS84"))
     for different in ("EPSG:32612", "EPSG:32711", "EPSG:26911", "EPSG:3857", "EPSG:4326"):
-        assert not _conventions.same_crs(crs, pyproj.CRS(different))
-    assert not _conventions.same_crs(crs, None)
-    assert _conventions.same_crs(None, None)
+        assert not same_crs(crs, pyproj.CRS(different))
+    assert not same_crs(crs, None)
+    assert same_crs(None, None)
 
 
 def test_a_nodata_value_that_the_dtype_cannot_hold_is_no_error():
     mask = make_labels([[0, 1]]) == 1
-    assert not _conventions.is_missing(mask.assign_attrs(_FillValue=255)).any()
-    assert not _conventions.is_missing(make_labels([[0, 1]]).assign_attrs(_FillValue=-9999)).any()
+    assert not is_missing(mask.assign_attrs(_FillValue=255)).any()
+    assert not is_missing(make_labels([[0, 1]]).assign_attrs(_FillValue=-9999)).any()
 
 
 @pytest.mark.parametrize(
@@ -314,13 +318,13 @@ def test_parameters_are_checked_in_one_grammar(check, value, error):
 @pytest.mark.parametrize("value", [10**400, [[1], [2, 3]], {"a": 1}, 1j, "metre"])
 def test_an_attribute_that_is_no_number(value):
     with pytest.raises(ValueError, match="^the scale of an array must be a number that float64"):
-        _conventions.numbers_in(value, "the scale of an array")
+        numbers_in(value, "the scale of an array")
 
 
 def test_numbers_in_attributes_of_any_shape():
-    assert _conventions.numbers_in([[1, 2], [3, 4]], "it") == [1, 2, 3, 4]
-    assert _conventions.numbers_in("0.5", "it") == [0.5]
-    assert _conventions.numbers_in(None, "it") == []
+    assert numbers_in([[1, 2], [3, 4]], "it") == [1, 2, 3, 4]
+    assert numbers_in("0.5", "it") == [0.5]
+    assert numbers_in(None, "it") == []
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**5000)], ids=["long", "longer"])

@@ -25,7 +25,8 @@ MODULES = sorted(
 
 # A module imports only from floors below its own; the parts of one subpackage from each other too.
 FLOORS = [
-    {"_checks", "_download", "_files", "_geotiffs", "_threads"},
+    {"_checks", "_threads"},
+    {"_download", "_files", "_geotiffs"},
     {"_catalog", "_conventions"},
     {"_palette", "stacking", "scaling", "indices", "metrics", "shards"},
     {

@@ -510,7 +510,7 @@ TABLE = {
         {"samples": "samples", "labels": "numbers", "n_samples": "integer",
          "random_state": "seed"}),
     "simulate.simulate_scene": (
-        {"name": "landsat_8_small", "window": (slice(150, 160), slice(150, 160)), "random_state": 1},
+        {"name": "landsat_8_small", "window": (slice(150, 160), slice(9, 20)), "random_state": 1},
         {"name": "choice", "random_state": "seed", "window": "window"}),
     "simulate.write_scene": (
         {"name": "landsat_8_small", "folder": path_to("new"), "random_state": 1, "block": 150},

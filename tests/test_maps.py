@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from cookbook_utils._conventions import meanings_of
+from cookbook_utils._conventions.labels import meanings_of
 from cookbook_utils._palette import label_color
 from cookbook_utils.plotting import (
     CHANGE_COLORS,

@@ -9,7 +9,7 @@ import rioxarray
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cookbook_utils._conventions import as_labels, flags, meanings_of
+from cookbook_utils._conventions.labels import as_labels, flags, meanings_of
 from cookbook_utils.indices import ndvi
 from cookbook_utils.labels import change_map, find_water, match_labels, water_mask
 from cookbook_utils.metrics import (

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cookbook_utils._conventions import NODATA_KEYS, nodata_values
+from cookbook_utils._conventions.nodata import NODATA_KEYS, nodata_values
 from cookbook_utils.scaling import rescale, standardize, to_reflectance
 from cookbook_utils.stacking import stack_pixels
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cookbook_utils._checks import LARGEST
-from cookbook_utils._conventions import MISSING_LABEL, equals_nodata
+from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.nodata import equals_nodata
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.numpy_engine import distance_then_place
 
@@ -130,14 +131,14 @@ def load(
     unusable = []
     for band in values:
         if scene.nodata:
-            labels[equals_nodata(band, scene.nodata)] = MISSING_LABEL
+            labels[equals_nodata(band, scene.nodata)] = NODATA_LABEL
         usable = _usable(band)
         if usable is not None and not usable.all():
             if band.dtype.kind == "f":
-                labels[xp.isnan(band)] = MISSING_LABEL
+                labels[xp.isnan(band)] = NODATA_LABEL
             unusable.append((band, usable))
     for band, usable in unusable:  # when all bands have said which pixels are missing
-        beyond = band[~usable & (labels != MISSING_LABEL)]
+        beyond = band[~usable & (labels != NODATA_LABEL)]
         if beyond.size and band.dtype.kind == "f":
             raise ValueError(
                 "pixels of X must be finite numbers of at most 1e150 in size, NaN or nodata, "
@@ -168,7 +169,7 @@ def _usable(band: Any) -> Any:
 def extent(values: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the least and the greatest value of each band, float64, and the number of pixels."""
     xp = array_module(values)
-    valid = labels != MISSING_LABEL
+    valid = labels != NODATA_LABEL
     n = int(xp.count_nonzero(valid))
     if n == 0:
         return np.full(len(values), np.inf), np.full(len(values), -np.inf), 0
@@ -183,7 +184,7 @@ def extent(values: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, int]:
 def cluster_sizes(labels: Any) -> np.ndarray:
     """Return how many pixels have each label, up to 255 for those that are missing."""
     xp = array_module(labels)
-    counts = np.zeros(MISSING_LABEL + 1, np.int64)
+    counts = np.zeros(NODATA_LABEL + 1, np.int64)
     for start in range(0, labels.size, 2**20):  # bincount wants integers of 8 bytes
         part = labels[start : start + 2**20].astype(np.int64)
         counts += to_host(xp.bincount(part, minlength=counts.size))
@@ -214,7 +215,7 @@ def digest(values: Any, labels: Any, position: Any) -> int:
         hashed = xp.asarray(position[block]).astype(np.uint64) * GOLDEN
         for word, factor in zip(words, factors, strict=True):
             hashed += word.astype(np.uint64) * factor
-        total += int((mix(hashed) * (labels[block] != MISSING_LABEL)).sum())
+        total += int((mix(hashed) * (labels[block] != NODATA_LABEL)).sum())
     return total % 2**64
 
 
@@ -303,7 +304,7 @@ class LocalBlocks:
 
     def pixels(self) -> np.ndarray:
         """Return all valid pixels, (n, bands)."""
-        return np.concatenate([v[:, k != MISSING_LABEL] for v, k in self._blocks], axis=1).T
+        return np.concatenate([v[:, k != NODATA_LABEL] for v, k in self._blocks], axis=1).T
 
     def labels(self) -> list[np.ndarray]:
         """Return the labels of each scene in its shape."""

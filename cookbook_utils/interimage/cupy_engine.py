@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cookbook_utils._conventions import MISSING_LABEL
+from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage.arithmetic import FARTHEST, FixedPoint, Scores
 from cookbook_utils.interimage.blocks import (
     Extent,
@@ -295,7 +295,7 @@ class CupyBlocks(LocalBlocks):
         return sum(self._each(one, whole=False)) % 2**64
 
     def pixels(self) -> np.ndarray:
-        parts = self._each(lambda values, labels: values[:, labels != MISSING_LABEL].get())
+        parts = self._each(lambda values, labels: values[:, labels != NODATA_LABEL].get())
         return np.concatenate(parts, axis=1).T
 
     def labels(self) -> list:

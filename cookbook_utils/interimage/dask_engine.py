@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cookbook_utils._conventions import MISSING_LABEL
+from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage import cupy_engine, numba_engine
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.blocks import (
@@ -212,7 +212,7 @@ def _digest(block, place: tuple) -> int:
 
 def _pixels(block) -> np.ndarray:
     values, labels = block
-    return to_host(values[:, labels != MISSING_LABEL])
+    return to_host(values[:, labels != NODATA_LABEL])
 
 
 def _reshape(labels, shape):

@@ -22,7 +22,7 @@ from cookbook_utils._checks import (
     require_real,
     require_seed,
 )
-from cookbook_utils._conventions import nodata_values
+from cookbook_utils._conventions.nodata import nodata_values
 from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Extent, LocalBlocks, Sampling, Scene, array_module

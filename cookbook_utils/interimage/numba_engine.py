@@ -14,7 +14,7 @@ import functools
 
 import numpy as np
 
-from cookbook_utils._conventions import MISSING_LABEL
+from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage.arithmetic import (
     FARTHEST,
     NEVER,
@@ -140,7 +140,7 @@ def _score_kernels(bands: int, tile: int):
         work = offset.dtype.type
         complete = True
         for p in range(size):
-            complete &= label[p] != MISSING_LABEL
+            complete &= label[p] != NODATA_LABEL
         for b in range(bands):
             band = values[b, start : start + size]
             ahead = band.ctypes.data + tile * values.itemsize
@@ -155,7 +155,7 @@ def _score_kernels(bands: int, tile: int):
             if not complete:  # what a missing pixel holds must not count as far away
                 largest = np.int32(0)
                 for p in range(size):
-                    value = np.float32(0) if label[p] == MISSING_LABEL else x[b, p]
+                    value = np.float32(0) if label[p] == NODATA_LABEL else x[b, p]
                     x[b, p] = value
                     bits = bits_of(value) & sign
                     largest = bits if bits > largest else largest
@@ -226,7 +226,7 @@ def _settle_kernel(bands: int):
     def settle(part, label, mask, width, centers, least, second):
         for p in range(len(label)):
             bound = width[bits_of(least[p]) & mask]
-            if label[p] != MISSING_LABEL and not second[p] - least[p] > bound:
+            if label[p] != NODATA_LABEL and not second[p] - least[p] > bound:
                 least[p] = tagged(np.float32(0), np.int32(0), np.int32(nearest(part, p, centers)))
 
     return settle
@@ -240,7 +240,7 @@ def _sum_kernels(bands: int, whole: bool):
 
     @numba.njit
     def relabel(label, mask, least, first, old, moved):
-        none = np.uint8(MISSING_LABEL)
+        none = np.uint8(NODATA_LABEL)
         for p in range(len(label)):
             before = none if first else label[p]
             now = none if label[p] == none else np.uint8(bits_of(least[p]) & mask)
@@ -329,7 +329,7 @@ def _measure_kernel():
     def kernel(values, labels, begin, end, centers, square, fraction):
         coarse, fine, largest, at = np.int64(0), np.int64(0), -1.0, begin
         for p in range(begin, end):
-            if labels[p] == MISSING_LABEL:
+            if labels[p] == NODATA_LABEL:
                 continue
             squared = 0.0
             for b in range(len(values)):

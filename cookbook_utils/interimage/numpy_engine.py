@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cookbook_utils._conventions import MISSING_LABEL
+from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, nearest_centers
 
 BLOCK = 2**16  # pixels at a time: temporary arrays stay in the cache
@@ -57,7 +57,7 @@ def assign(
     for start in range(part.start, part.stop, BLOCK):
         block = slice(start, min(start + BLOCK, part.stop))
         old, new = labels[block], nearest_centers(values[:, block], scores.centers)
-        moved = np.flatnonzero((old != MISSING_LABEL) & (first | (old != new)))
+        moved = np.flatnonzero((old != NODATA_LABEL) & (first | (old != new)))
         fixed = fixed_point.of_pixels(values[:, block][:, moved])
         sides = [(1, new[moved])] if first else [(1, new[moved]), (-1, old[moved])]
         for sign, side in sides:
@@ -98,7 +98,7 @@ def measure(
     total, farthest = 0, (-1.0, np.zeros(len(values)))
     for start in range(part.start, part.stop, BLOCK):
         block = slice(start, min(start + BLOCK, part.stop))
-        valid = np.flatnonzero(labels[block] != MISSING_LABEL)
+        valid = np.flatnonzero(labels[block] != NODATA_LABEL)
         if not valid.size:
             continue
         pixels, own = values[:, block][:, valid], labels[block][valid]

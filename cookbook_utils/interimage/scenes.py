@@ -10,13 +10,9 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import as_real_array, require_dims, require_real, shown
-from cookbook_utils._conventions import (
-    MISSING_LABEL,
-    SCALE_KEYS,
-    nodata_values,
-    numbers_in,
-    units_of,
-)
+from cookbook_utils._conventions.bands import SCALE_KEYS, units_of
+from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.nodata import nodata_values, numbers_in
 from cookbook_utils.interimage.blocks import Scene, array_module
 
 
@@ -258,7 +254,7 @@ def as_maps(labels: list, x: Any) -> Any:
         data = labels[0]
     dims = [*further, "y", "x"]
     result = xr.DataArray(data, {name: c for name, c in grid.coords.items()}, dims, "label")
-    return result.transpose(*grid.dims).assign_attrs(_FillValue=MISSING_LABEL)
+    return result.transpose(*grid.dims).assign_attrs(_FillValue=NODATA_LABEL)
 
 
 def as_lazy_as(labels: Any, x: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._conventions import band_coords
+from cookbook_utils._conventions.bands import band_coords
 
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 """Names of the bands of every simulated scene."""

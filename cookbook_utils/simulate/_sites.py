@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cookbook_utils._conventions import flags
+from cookbook_utils._conventions.labels import flags
 
 WAVELENGTH = 55.466
 """Wavelength of Sentinel-1's radar in mm."""

@@ -32,7 +32,7 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_integer
-from cookbook_utils._conventions import MISSING_LABEL, flags
+from cookbook_utils._conventions.labels import NODATA_LABEL, flags
 from cookbook_utils._files import as_path
 from cookbook_utils.simulate import _rasters
 from cookbook_utils.simulate._coastline import GROUND, ROOFS, Coast
@@ -252,7 +252,7 @@ def _block(spec: SeriesSpec, rows: range, cols: range, seed: int) -> tuple[np.nd
             stored = np.rint((value - np.float32(OFFSET)) / np.float32(SCALE))
             numbers[number, band] = np.clip(stored, 1, 65535)
     outside = spec.grid.outside(rows, cols)
-    numbers[..., outside], cover[..., outside] = NODATA, MISSING_LABEL
+    numbers[..., outside], cover[..., outside] = NODATA, NODATA_LABEL
     return numbers, cover
 
 
@@ -291,7 +291,7 @@ def _write_files(folder: Path, spec: SeriesSpec, seed: int, block: int, signatur
             file = files.create(name, tags=tags, bands=[band], **options)
             file.scales, file.offsets = (SCALE,), (OFFSET,)
         tags = {"sensor": SENSOR, "signature": signature, "cover": " ".join(COVERS)}
-        options = profile | _rasters.DEFLATE | {"dtype": "uint8", "nodata": MISSING_LABEL}
+        options = profile | _rasters.DEFLATE | {"dtype": "uint8", "nodata": NODATA_LABEL}
         files.create("truth.tif", tags=tags, bands=[date.date for date in DATES], **options)
         everything = _rasters.cut(spec.size, None)
         done = _rasters.compute_blocks(lambda i, j: _block(spec, i, j, seed), *everything, block)

@@ -26,7 +26,7 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_integer
-from cookbook_utils._conventions import MISSING_LABEL, flags
+from cookbook_utils._conventions.labels import NODATA_LABEL, flags
 from cookbook_utils._files import as_path
 from cookbook_utils.simulate import _rasters
 from cookbook_utils.simulate._landsat import BANDS, SENSORS, scene_of
@@ -214,7 +214,7 @@ def _block(spec: SceneSpec, rows: range, cols: range, seed: int) -> tuple[np.nda
     numbers = np.clip(np.rint(observed * 10000), 0, 16000).astype("i2")
     truth = np.stack([cover, water, (cloud > 0.1).astype("u1")])
     outside = spec.grid.outside(rows, cols)
-    numbers[:, outside], truth[:, outside] = NODATA, MISSING_LABEL
+    numbers[:, outside], truth[:, outside] = NODATA, NODATA_LABEL
     return numbers, truth
 
 
@@ -267,7 +267,7 @@ def _write_files(folder: Path, spec: SceneSpec, seed: int, block: int, signature
             options = profile | {"dtype": "int16", "nodata": NODATA}
             file = files.create(name, tags=tags, bands=[band], **options)
             file.scales, file.offsets = (SCALE,), (0.0,)
-        options = profile | {"dtype": "uint8", "nodata": MISSING_LABEL}
+        options = profile | {"dtype": "uint8", "nodata": NODATA_LABEL}
         files.create("truth.tif", tags=tags, bands=["cover", "water", "cloud"], **options)
         n_water = 0
         everything = _rasters.cut(spec.size, None)

@@ -1,0 +1,120 @@
+"""What a point series is: dates, time steps and displacement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from cookbook_utils._checks import require_dims, shown
+from cookbook_utils._conventions.nodata import mask_and_float
+
+FIRST_DATE = date(1978, 6, 27)
+"""No series begins earlier: the launch of Seasat, the first satellite with an imaging radar."""
+
+
+def require_seen(when: date, what: str) -> None:
+    """Raise ValueError unless a radar satellite can have seen the ground on a date."""
+    last = datetime.now(UTC).date() + timedelta(days=1)  # time zones are ahead of each other
+    if not FIRST_DATE <= when <= last:
+        raise ValueError(
+            f"{what} must be a date from {FIRST_DATE}, the launch of the first imaging radar "
+            f"satellite, to today, got {when}"
+        )
+
+
+def dates_of(names: Sequence[str], what: str) -> np.ndarray:
+    """Return the dates of a series, given as text of ISO 8601, or raise.
+
+    Parameters
+    ----------
+    names
+        Of displacements in shards, such as ``["2020-01-03", "2020-01-09"]``.
+    what
+        Name for them in error messages.
+
+    Returns
+    -------
+    numpy.ndarray
+        datetime64[ns] (time,).
+
+    Raises
+    ------
+    ValueError
+        If a name is no date, the dates do not rise, or no radar satellite can have seen one.
+    """
+    for name in names:
+        try:
+            when = datetime.fromisoformat(name)
+        except ValueError:
+            raise ValueError(f"{what} must be dates such as 2020-01-03, got {name!r}") from None
+        if when.tzinfo is not None:
+            raise ValueError(f"{what} must be dates without a time zone, got {name!r}")
+        require_seen(when.date(), what)
+    times = pd.DatetimeIndex([datetime.fromisoformat(name) for name in names])
+    if not (times.is_monotonic_increasing and times.is_unique):
+        raise ValueError(f"{what} must be dates that rise, each once")
+    return times.to_numpy("datetime64[ns]")
+
+
+def require_places(longitude: np.ndarray, latitude: np.ndarray) -> None:
+    """Raise ValueError unless coordinates of points are finite degrees on the Earth."""
+    missing = np.count_nonzero(~(np.isfinite(longitude) & np.isfinite(latitude)))
+    if missing:
+        raise ValueError(
+            f"longitude and latitude must be finite, got {missing} of {longitude.size} points "
+            "where they are not"
+        )
+    for name, values, low, high in (
+        ("latitude", latitude, -90, 90), ("longitude", longitude, -180, 360)
+    ):  # fmt: skip
+        if values.size and not low <= values.min() <= values.max() <= high:
+            raise ValueError(
+                f"{name} must lie between {low} and {high} degrees, got {values.min():g} to "
+                f"{values.max():g}: are longitude and latitude swapped, or projected, in meters?"
+            )
+
+
+def step_of(step: str | pd.Timedelta | None) -> pd.Timedelta | None:
+    """Return the time between regular dates as `fill_gaps` takes it, or raise.
+
+    Raises
+    ------
+    TypeError
+        If it is neither text nor a span of time; a number would be one of nanoseconds.
+    ValueError
+        If the text is no span of time, or it is not longer than 0.
+    """
+    if step is None:
+        return None
+    wanted = "step must be a span of time such as '6D'"
+    if not isinstance(step, str | timedelta | np.timedelta64):
+        raise TypeError(f"{wanted}, got {shown(step)}")
+    try:
+        every = pd.Timedelta(step)
+    except ValueError:
+        raise ValueError(f"{wanted}, got {shown(step)}") from None
+    if not every > pd.Timedelta(0):  # nor NaT
+        raise ValueError(f"{wanted} and longer than 0, got {shown(step)}")
+    return every
+
+
+def displacement_of(points: xr.Dataset) -> xr.DataArray:
+    """Return ``displacement`` (point, time) of points, NaN where it is missing, or raise.
+
+    Raises
+    ------
+    TypeError
+        If `points` is not a Dataset, or its displacements are no real numbers.
+    ValueError
+        If it has no displacement, or one of other dimensions.
+    """
+    if not isinstance(points, xr.Dataset):
+        raise TypeError(f"points must be an xarray.Dataset, got {type(points).__name__}")
+    if "displacement" not in points:
+        raise ValueError(f"points must have displacement (point, time), got {list(points)}")
+    require_dims(points.displacement, ("point", "time"), "displacement of points")
+    return mask_and_float(points.displacement)
