@@ -95,7 +95,7 @@ def test_paths_are_checked(value, error):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        ("x" * 300, OSError, "folder '/.*x' cannot be looked up: File name too long"),
+        ("x" * 300, OSError, "cannot be looked up: File name too long"),
         ("\ud800", ValueError, "folder must be a path in characters of this system"),
     ],
 )
@@ -295,8 +295,16 @@ def test_a_writer_refuses_types(tmp_path, change, error, message):
         (lambda p: write_labels(p.folder, 3, []), TypeError, "name must be one word"),
         (lambda p: write_labels(p.folder, "k", 3), TypeError, "batches must be an iterable"),
         (lambda p: write_labels(p.folder, "k", [3]), TypeError, "batches must be an iterable"),
-        (lambda p: write_labels(p.folder, "k", [([0.5], [1])]), TypeError, "points must be int"),
-        (lambda p: write_labels(p.folder, "k", [([0], ["a"])]), TypeError, "labels must hold real"),
+        (
+            lambda p: write_labels(p.folder, "k", [([0.5], [1])]),
+            TypeError,
+            "points in batches must be int",
+        ),
+        (
+            lambda p: write_labels(p.folder, "k", [([0], ["a"])]),
+            TypeError,
+            "labels in batches must hold real",
+        ),
     ],
 )
 def test_readers_and_labels_refuse_types(tmp_path, call, error, message):

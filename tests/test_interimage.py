@@ -513,7 +513,9 @@ def test_scenes_must_have_the_bands_of_the_fit():
     model = kmeans(3)
     with pytest.raises(NotFittedError):
         model.predict(scenes)
-    with pytest.raises(ValueError, match="scene 1 must have as many bands as scene 0, 4, got 3"):
+    with pytest.raises(
+        ValueError, match="scene 1 of X must have as many bands as scene 0, 4, got 3"
+    ):
         model.fit([scenes[0].drop_vars("band"), scenes[1].isel(band=slice(3)).drop_vars("band")])
     with pytest.raises(ValueError, match="scene 1 must have the bands .* got .*'red', 'green'"):
         model.fit([scenes[0], scenes[1].isel(band=[0, 2, 1, 3])])

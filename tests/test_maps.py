@@ -273,5 +273,7 @@ def test_flags_are_read_however_they_are_written(labels, values, meanings):
 def test_a_nodata_value_that_the_dtype_cannot_hold(labels, draw):
     """rioxarray raises for it, at the first time that it is asked."""
     draw((labels > 1).assign_attrs(_FillValue=255))
-    with pytest.raises(ValueError, match="nodata value .* must be a number, got 'none'"):
+    with pytest.raises(
+        ValueError, match="nodata value .* must be a number that float64 can hold, got 'none'"
+    ):
         draw(labels.assign_attrs(_FillValue="none"))
