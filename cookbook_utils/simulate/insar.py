@@ -182,6 +182,8 @@ def write_site(
             truth = _blocks(name, 0, n_points, seed, with_motion=False)
             labels = ((block["point"], block["regime"]) for block in truth)
             write_labels(folder, "regime", labels, attrs=ATTRIBUTES["regime"])
+        else:
+            _files.tidy(folder / "labels-regime.parquet")  # a killed process may have left its lock
     return folder
 
 
