@@ -40,7 +40,9 @@ from cookbook_utils.simulate._sites import ATTRIBUTES, REGIMES, SITES, WAVELENGT
 
 __all__ = ["REGIMES", "SITES", "WAVELENGTH", "simulate_site", "site_dates", "write_site"]
 
-GENERATOR = 1  # increased when values change: points with another number are made again
+GENERATOR = (
+    2  # increased when values or attributes change: points with another number are made again
+)
 POINTS_PER_BLOCK = 4096
 MAX_IN_MEMORY = 2_000_000  # points, which take 3 GB
 MAX_ON_DISK = 1_000_000_000  # points, which take 0.6 TB
@@ -248,7 +250,7 @@ def _require_site(
 def _attrs(site: Site, seed: int) -> dict[str, Any]:
     return {
         "title": f"Simulated InSAR points, {site.title}",
-        "source": f"simulated by cookbook_utils.simulate_insar, seed {seed}",
+        "source": f"simulated by cookbook_utils.simulate, random_state {seed}",
         "static_features": " ".join(site.statics),
         "crs": "EPSG:4326",
     }
