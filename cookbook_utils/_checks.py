@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-MAX_SEED = 2**32 - 1
-"""The largest seed that NumPy's and scikit-learn's generators take."""
+MAX_RANDOM_STATE = 2**32 - 1
+"""Largest seed that the random generators of NumPy and scikit-learn accept."""
 
 LARGEST = 1e150
 """Largest absolute value whose square, summed over bands and pixels, fits into float64."""
@@ -74,9 +74,9 @@ def require_number(
     return number
 
 
-def require_seed(value: Any, name: str = "seed") -> int:
+def require_random_state(value: Any, name: str = "random_state") -> int:
     """Return a random seed as an int, or raise unless it is an integer from 0 to 2**32 - 1."""
-    return require_integer(value, name, least=0, most=MAX_SEED)
+    return require_integer(value, name, least=0, most=MAX_RANDOM_STATE)
 
 
 def require_bool(value: Any, name: str) -> bool:

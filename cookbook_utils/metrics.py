@@ -14,7 +14,7 @@ from cookbook_utils._checks import (
     as_real_array,
     require_dims,
     require_integer,
-    require_seed,
+    require_random_state,
 )
 from cookbook_utils._conventions.grids import crs_of, full_turn, regular_centers
 from cookbook_utils._conventions.labels import (
@@ -630,7 +630,7 @@ def sampled_silhouette(
 
     require_dims(samples, ("pixel", "band"), "samples")
     require_integer(n_samples, "n_samples", least=4)
-    rng = np.random.default_rng(require_seed(random_state, "random_state"))
+    rng = np.random.default_rng(require_random_state(random_state))
     labels = _valid_labels(labels, samples)
     numbers, sizes = np.unique(labels[labels != NODATA_LABEL], return_counts=True)
     if len(numbers) < 2 or sizes.max() < 2:

@@ -29,8 +29,8 @@ from cookbook_utils._checks import (
     require_dims,
     require_integer,
     require_number,
+    require_random_state,
     require_rising_time,
-    require_seed,
     shown,
 )
 from cookbook_utils._conventions.labels import NODATA_LABEL, align_labels
@@ -243,7 +243,7 @@ def fit_minibatch(
     max_epochs = require_integer(max_epochs, "max_epochs", least=1)
     tol = require_number(tol, "tol", least=0)
     test_fraction = require_number(test_fraction, "test_fraction", least=0, most=1)
-    seed = require_seed(seed)
+    seed = require_random_state(seed, "seed")
     _require_shards(shards)
     bar = progress_bar(progress)
     names = _names_in(shards, features)

@@ -36,8 +36,8 @@ from cookbook_utils._checks import (
     require_choice,
     require_dims,
     require_integer,
+    require_random_state,
     require_rising_time,
-    require_seed,
 )
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._conventions.points import dates_of, step_of
@@ -102,7 +102,7 @@ class ReservoirEmbedding:
     ) -> None:
         self.n_features = require_integer(n_features, "n_features", least=2, most=N_UNITS)
         self.representation = require_choice(representation, "representation", REPRESENTATIONS)
-        self.seed = require_seed(seed)
+        self.seed = require_random_state(seed, "seed")
 
     def fit(self, series: Any) -> ReservoirEmbedding:
         """Draw the reservoir, and find the unit and the principal components of its states.

@@ -36,7 +36,7 @@ from cookbook_utils._checks import (
     require_choice,
     require_integer,
     require_number,
-    require_seed,
+    require_random_state,
     shown,
 )
 from cookbook_utils._conventions.points import require_places
@@ -406,9 +406,9 @@ class PointShards:
         if split is not None:
             require_choice(split, "split", ["train", "test"])
         require_number(test_fraction, "test_fraction", least=0, most=1)
-        require_seed(seed)
+        require_random_state(seed, "seed")
         if shuffle is not None:
-            require_seed(shuffle, "shuffle")
+            require_random_state(shuffle, "shuffle")
         return self._batches(kinds, batch_size, split, test_fraction, seed, shuffle)
 
     def _batches(self, kinds, batch_size, split, test_fraction, seed, shuffle) -> Iterator[Batch]:
@@ -575,7 +575,7 @@ def is_test(points: Any, *, test_fraction: float = 0.2, seed: int = 0) -> np.nda
     0.25
     """
     require_number(test_fraction, "test_fraction", least=0, most=1)
-    require_seed(seed)
+    require_random_state(seed, "seed")
     with np.errstate(over="ignore"):
         h = _numbers(points, "points").astype(np.uint64)
         for word in (np.uint64(seed), np.uint64(0)):

@@ -15,7 +15,7 @@ from cookbook_utils._checks import (
     require_dims,
     require_integer,
     require_number,
-    require_seed,
+    require_random_state,
 )
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._threads import one_blas_thread
@@ -113,7 +113,7 @@ def spectral_clustering(
     """
     pixels, bands = _as_dask(samples)
     _check_counts(len(pixels), n_clusters, n_components)
-    random_state = require_seed(random_state, "random_state")
+    random_state = require_random_state(random_state)
     gamma = 1 / len(bands) if gamma is None else require_number(gamma, "gamma", above=0)
     # In memory, the workers' or this process's, so that a file is read only once.
     pixels = pixels.persist()

@@ -19,8 +19,8 @@ from cookbook_utils._checks import (
     require_dims,
     require_integer,
     require_number,
+    require_random_state,
     require_real,
-    require_seed,
 )
 from cookbook_utils._conventions.nodata import nodata_values
 from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
@@ -510,7 +510,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             require_number(self.sample, "sample", above=0, most=1)
         if not (self.random_state is None or self.random_state is np.random):
             if not isinstance(self.random_state, np.random.RandomState):
-                require_seed(self.random_state, "random_state")
+                require_random_state(self.random_state)
         require_choice(self.criterion, "criterion", ("changed", "shift"))
         require_choice(self.engine, "engine", ("auto", "numpy", "numba", "cupy", "dask"))
         require_choice(self.sampling, "sampling", ("stratified", "random"))
@@ -518,4 +518,4 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         if isinstance(self.init, str):
             require_choice(self.init, "init", ("k-means++", "midpoint"))
         if not (self.random_state is None or isinstance(self.random_state, np.random.RandomState)):
-            require_seed(self.random_state, "random_state")
+            require_random_state(self.random_state)

@@ -32,7 +32,7 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils import _files
-from cookbook_utils._checks import require_choice, require_integer, require_seed
+from cookbook_utils._checks import require_choice, require_integer, require_random_state
 from cookbook_utils._files import as_path
 from cookbook_utils.shards import ShardWriter, read_labels, write_labels
 from cookbook_utils.simulate._displacement import DATES, move_points, place_points, random_stream
@@ -244,7 +244,7 @@ def _require_site(
     site = SITES[require_choice(name, "name", list(SITES))]
     n_points = site.n_points if n_points is None else n_points
     n_points = require_integer(n_points, "n_points", least=1, most=most)
-    return site, n_points, require_seed(random_state, "random_state")
+    return site, n_points, require_random_state(random_state)
 
 
 def _attrs(site: Site, seed: int) -> dict[str, Any]:
