@@ -66,6 +66,7 @@ def interrupted(path, monkeypatch, scenes=None, iterations=3, **options):
 # -- going on ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @engines
 @pytest.mark.parametrize(
     "options", [{}, {"sample": 0.5, "init": "k-means++"}, {"empty": "farthest"}], ids=str

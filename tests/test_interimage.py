@@ -131,6 +131,7 @@ def test_agrees_with_a_plain_loop(engine, dtype):
     assert model.counts_.shape == (3, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("options", [{"sample": 0.3}, {"init": "k-means++"}, {"empty": "farthest"}])
 @engines

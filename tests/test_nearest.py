@@ -83,6 +83,7 @@ def reflectance(n=40_000, seed=0, bands=6):
     return (covers[rng.integers(0, 6, n)] + rng.normal(0, 0.02, (n, bands))).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outlier", [5, 20, 100, 1000, 1e6])
 @pytest.mark.parametrize("engine", ["numpy", "numba", "dask"])
 def test_one_outlier_leaves_the_other_labels_right(engine, outlier):
