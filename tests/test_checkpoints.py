@@ -376,15 +376,15 @@ def test_other_files_are_refused_and_stay(content, path):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        (5, TypeError, "checkpoint must be a path .* got 5"),
-        (b"fit.npz", TypeError, "checkpoint must be a path .* got b'fit.npz'"),
-        (True, TypeError, "checkpoint must be a path .* got True"),
-        ("", ValueError, "checkpoint must be the path of a file, got ''"),
-        ("a\0b", ValueError, "checkpoint must be the path of a file, got 'a"),
+        (5, TypeError, "checkpoint must be a path, got int"),
+        (b"fit.npz", TypeError, "checkpoint must be a path, got bytes"),
+        (True, TypeError, "checkpoint must be a path, got bool"),
+        ("", ValueError, "checkpoint must be a path, got ''"),
+        ("a\0b", ValueError, "checkpoint must be a path, got 'a"),
         (".", IsADirectoryError, "checkpoint must be the path of a file, got the folder"),
         ("no/fit.npz", FileNotFoundError, "checkpoint must lie in a folder that exists, got"),
         ("file/fit.npz", FileNotFoundError, "checkpoint must lie in a folder that exists, got"),
-        ("a" * 300, OSError, "checkpoint .* cannot be locked .File name too long"),
+        ("a" * 300, OSError, "checkpoint .* cannot be looked up: File name too long"),
         (os.devnull, OSError, "checkpoint must be a regular file"),
     ],
 )

@@ -189,7 +189,7 @@ def test_bad_input_of_the_gpu_is_refused(cupy):
         model.fit(cupy.asarray(np.array([[1.0], [np.nan], [2.0]])))
     with pytest.raises(ValueError, match="finite numbers .* got inf"):
         model.fit(cupy.asarray(np.array([[1.0], [np.inf], [2.0]])))
-    with pytest.raises(ValueError, match=r"X must be a table .* got shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"X must be a table .* got an array of shape \(3,\)"):
         model.fit(cupy.asarray(np.array([1.0, 2.0, 3.0])))
     with pytest.raises(ValueError, match="n_samples=1 valid pixels: too few for n_clusters=2"):
         model.fit(cupy.asarray(np.array([[1.0]])))

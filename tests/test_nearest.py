@@ -342,7 +342,7 @@ OBJECTS = np.array([["x"], [None]], object)
         (pd.DataFrame({"a": ["1", "2"]}), TypeError, "X must hold real numbers .* in column 'a'"),
         (pd.DataFrame(TABLE[:, :2], columns=["a", "a"]), ValueError, "each column once, got 'a'"),
         (pd.DataFrame(), ValueError, r"at least one sample and feature, got shape \(0, 0\)"),
-        (np.array([[1.0], [np.inf]]), ValueError, "pixels must be finite numbers .* got inf"),
+        (np.array([[1.0], [np.inf]]), ValueError, "pixels of X must be finite numbers .* got inf"),
         (np.array([[1.0], [np.nan]]), ValueError, "X contains NaN or nodata"),
     ],
 )
