@@ -491,9 +491,9 @@ TABLE = {
     "scaling.rescale": ({"data": SCENE}, {"data": "scene", "per_band": "switch"}),
     "indices.ndvi": ({"scene": SCENE}, {"scene": "reflectance"}),
     "indices.mndwi": ({"scene": SCENE}, {"scene": "reflectance"}),
-    "metrics.pixel_area_km2": ({"template": SCENE}, {"template": "grid"}),
-    "metrics.area_km2": ({"mask": MASK}, {"mask": "map"}),
-    "metrics.class_areas": ({"labels": LABELS}, {"labels": "map"}),
+    "areas.pixel_area_km2": ({"template": SCENE}, {"template": "grid"}),
+    "areas.area_km2": ({"mask": MASK}, {"mask": "map"}),
+    "areas.class_areas": ({"labels": LABELS}, {"labels": "map"}),
     "metrics.intersection_over_union": (
         {"mask": MASK, "reference": MASK}, {"mask": "maps", "reference": "maps"}),
     "metrics.label_change": (
@@ -674,7 +674,6 @@ ELSEWHERE = {  # what has no entry, and why
     "datasets.SceneCatalog": "open_catalog makes it",
     "datasets.DataUnavailableError": "is an error",
     "datasets.UnknownDatasetError": "is an error",
-    "metrics.profiles_of": "serves other modules: cluster_profiles and displacement_profiles",
     "minibatch.MiniBatchResult": "fit_minibatch makes it",
     "minibatch.Sweep": "sweep makes it",
     "shards.Batch": "batches of PointShards makes it",

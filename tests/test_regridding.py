@@ -317,10 +317,10 @@ def test_coordinates_that_are_no_grid_are_refused(dim, method):
     for given_scene, given_grid, message in [
         (scene.isel({dim: [1, 0, 2, 3]}), grid, f"the coordinate {dim} of scene must be regular"),
         (scene.isel({dim: [0, 1, 3]}), grid, f"the coordinate {dim} of scene must be regular"),
-        (scene.isel({dim: [0, 1, 1]}), grid, f"{dim} of scene must be .* got 3 with repeats"),
+        (scene.isel({dim: [0, 1, 1]}), grid, f"{dim} of scene must be .* got 3 with duplicates"),
         (scene.assign_coords({dim: holes}), grid, f"{dim} of scene must be .* got nan"),
         (scene, grid.assign_coords({dim: holes}), f"{dim} of grid must be .* got nan"),
-        (scene, grid.isel({dim: [0, 1, 1]}), f"{dim} of grid must be .* got 3 with repeats"),
+        (scene, grid.isel({dim: [0, 1, 1]}), f"{dim} of grid must be .* got 3 with duplicates"),
         (scene, grid.isel({dim: []}), f"{dim} of grid must be .* got 0"),
         (scene.drop_vars(dim), grid, f"{dim} of scene must be .* got none"),
         (scene, grid.rename({dim: "lon"}), f"{dim} of grid must be .* got none"),
@@ -392,7 +392,7 @@ def test_pixels_too_small_for_their_coordinates():
 
 
 def test_no_grid_on_another_planet():
-    with pytest.raises(ValueError, match="crs must be one of the Earth, got no way"):
+    with pytest.raises(ValueError, match="crs must be a CRS of the Earth, got no transformation"):
         common_grid(**LAKE, crs="+proj=eqc +R=1737400", buffer=10, resolution=1)
 
 
