@@ -187,10 +187,8 @@ def require_dims(
     """
     dims = tuple(dims)
     if not isinstance(array, xr.DataArray):
-        with_dims = f" with the dimensions {dims}" if dims else ""
-        raise TypeError(
-            f"{what} must be an xarray.DataArray{with_dims}, got {type(array).__name__}"
-        )
+        needed = f" with the dimensions {dims}" if dims else ""
+        raise TypeError(f"{what} must be an xarray.DataArray{needed}, got {type(array).__name__}")
     missing = [dim for dim in dims if dim not in array.dims]
     extra = [] if allow_extra else [dim for dim in array.dims if dim not in dims]
     faults = []

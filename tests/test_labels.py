@@ -94,7 +94,7 @@ def test_matching_refuses():
         match_labels([0.5, 1], [0, 1])
     with pytest.raises(ValueError, match="reference must be whole .* got -1"):
         match_labels([0, 1], [-1, 1])
-    with pytest.raises(ValueError, match="no pixel is valid in both"):
+    with pytest.raises(ValueError, match="must share a valid pixel, got none"):
         match_labels([0, 255], [255, 0])
 
 
