@@ -34,13 +34,13 @@ FLOORS = [
         "datasets",
         "regridding",
         "spectral",
-        "labels",
+        "_water",
         "metrics",
         "simulate",
         "graph",
         "interimage",
     },
-    {"insar", "minibatch", "plotting", "views"},
+    {"insar", "labels", "minibatch", "plotting", "views"},
     {"reservoir"},
 ]
 # Imported inside the function that needs them, so that a reader without them can use the rest.

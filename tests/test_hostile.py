@@ -531,8 +531,9 @@ TABLE = {
     "simulate.site_dates": ({"name": "insar_lyngen"}, {"name": "choice", "random_state": "seed"}),
     "datasets.open_catalog": ({"path": path_to("catalog.yml")}, {"path": "optional path"}),
     "regridding.common_grid": (
-        {"lon": -118.7, "lat": 38.7, "crs": "EPSG:32611", "buffer": 99.0, "resolution": 9.0},
-        {"lon": "number", "lat": "number", "crs": "crs", "buffer": "number",
+        {"longitude": -118.7, "latitude": 38.7, "crs": "EPSG:32611", "buffer": 99.0,
+         "resolution": 9.0},
+        {"longitude": "number", "latitude": "number", "crs": "crs", "buffer": "number",
          "resolution": "number"}),
     "regridding.regrid": (
         {"scene": SCENE, "grid": make_grid(), "method": "nearest"},
@@ -544,11 +545,11 @@ TABLE = {
     "labels.match_labels": (
         {"labels": LABELS, "reference": AFTER}, {"labels": "maps", "reference": "maps"}),
     "labels.water_table": (
-        {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "reflectance"}),
+        {"scene": SCENE, "labels": LABELS}, {"scene": "reflectance", "labels": "map"}),
     "labels.find_water": (
-        {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "reflectance"}),
+        {"scene": SCENE, "labels": LABELS}, {"scene": "reflectance", "labels": "map"}),
     "labels.water_mask": (
-        {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "reflectance"}),
+        {"scene": SCENE, "labels": LABELS}, {"scene": "reflectance", "labels": "map"}),
     "labels.change_map": ({"before": MASK, "after": MASK}, {"before": "map", "after": "map"}),
     "insar.read_egms": ({"path": path_to("points.csv")}, {"path": "path"}),
     "insar.open_points": (

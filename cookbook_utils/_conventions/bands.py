@@ -34,8 +34,8 @@ def require_reflectance(scene: xr.DataArray, what: str) -> None:
     units, scaling = units_of(scene), scene.attrs.get("scaling")
     if scaling is not None:
         raise ValueError(
-            f"scene must hold reflectance for {what}, got {scaling} values: give the scene as it "
-            "was before scaling.standardize or scaling.rescale"
+            f"scene must hold reflectance for {what}, got {scaling} values: use the scene before "
+            "scaling.standardize or scaling.rescale"
         )
     if units != "1":
         raise ValueError(
