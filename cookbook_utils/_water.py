@@ -17,7 +17,7 @@ from cookbook_utils._samples import sums_by_label
 from cookbook_utils.indices import mndwi, ndvi
 
 WATER_BANDS = ("green", "red", "nir", "swir1")
-"""Bands that the water rule of `water_table` uses."""
+"""Bands that `water_table` uses."""
 WATER_MAX_EVI2 = 0.1
 """Largest EVI2 of water; vegetation on dry and flooded ground exceeds it (Zou et al. 2018)."""
 WATER_MAX_NIR = 0.22
@@ -89,7 +89,7 @@ def water_pairs(scene: Any, labels: Any) -> list[tuple[xr.DataArray, xr.DataArra
 def _water_pair(
     scene: Any, labels: Any, scene_name: str, labels_name: str
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return one pair of `_water_pairs`, without coordinates, since it is aligned."""
+    """Return one pair of `water_pairs`, without coordinates, since it is aligned."""
     labels = as_labels(labels, labels_name, allow_extra=True)
     if "band" in labels.dims:
         raise ValueError(f"{labels_name} must have no dimension 'band', got {labels.dims}")
@@ -113,7 +113,7 @@ def _water_pair(
 
 
 def water_doubts(table: pd.DataFrame) -> list[str]:
-    """Return messages about the uncertain decisions of a `water_table`."""
+    """Return messages about the uncertain decisions in the result of `labels.water_table`."""
     doubts = []
     if not table["water"].any():
         doubt = f"no cluster of {len(table)} is water"
@@ -125,8 +125,9 @@ def water_doubts(table: pd.DataFrame) -> list[str]:
         doubts.append(doubt)
     dissent = table["share_passing"].where(~table["water"], 1 - table["share_passing"])
     for cluster, row in table[dissent > WATER_MAX_DISSENT].iterrows():
+        kind = "water" if row["water"] else "land"
         doubts.append(
-            f"cluster {cluster} is mixed: it counts as {WATER_CLASSES[row['water']]}, and "
+            f"cluster {cluster} is mixed: it counts as {kind}, and "
             f"{row['share_passing']:.1%} of its {row['pixels']} pixels are water by themselves"
         )
     for cluster, row in table[table["margin"].isna()].iterrows():
