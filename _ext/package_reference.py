@@ -92,8 +92,8 @@ def public_objects(package: str = PACKAGE) -> dict[str, list[str]]:
 def names_used(code: str, package: str = PACKAGE) -> set[str]:
     """Return the full names of everything that Python code imports from a package.
 
-    A name that is reached through an imported module counts, too: ``metrics.area_km2`` after
-    ``from cookbook_utils import metrics``.
+    A name that is reached through an imported module counts, too: ``areas.area_km2`` after
+    ``from cookbook_utils import areas``.
     """
     tree = ast.parse(code)
     names, aliases = set(), {}

@@ -1,4 +1,8 @@
-"""Checks of parameters and arrays that every module makes, each ending in one clear error."""
+"""Validation of parameters and arrays, with error messages in one grammar.
+
+A message reads "`name` must be <expected>, got <found>". TypeError stands for a wrong type or
+dtype, ValueError for a wrong value or shape.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +24,14 @@ LARGEST = 1e150
 def require_integer(
     value: Any, name: str, *, least: int | None = None, most: int | None = None
 ) -> int:
-    """Return `value` as an int, or raise unless it is an integer from `least` to `most`.
+    """Return `value` as an int after checking that it is an integer from `least` to `most`.
 
     Raises
     ------
     TypeError
-        If `value` is no integer; booleans and floats are none.
+        If `value` is not an integer. Booleans and floats are not accepted.
     ValueError
-        If it is below `least` or above `most`.
+        If `value` is below `least` or above `most`.
     """
     wanted = "an integer" + _limits(least, most)
     if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
@@ -45,19 +49,16 @@ def require_number(
     most: float | None = None,
     above: float | None = None,
 ) -> float:
-    """Return `value` as a float, or raise unless it is a finite number within the limits.
+    """Return `value` as a float after checking that it is finite and within the limits.
 
     Raises
     ------
     TypeError
-        If `value` is no real number; booleans and text are none.
+        If `value` is not a real number. Booleans and strings are not accepted.
     ValueError
-        If it is NaN or infinite, below `least`, above `most`, or not greater than `above`.
+        If `value` is NaN or infinite, below `least`, above `most`, or not greater than `above`.
     """
-    wanted = "a finite number" + _limits(least, most)
-    if above is not None:
-        wanted = f"a finite number greater than {above}"
-        wanted += "" if most is None else f" and at most {most}"
+    wanted = "a finite number" + _limits(least, most, above)
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     try:
@@ -75,26 +76,26 @@ def require_number(
 
 
 def require_random_state(value: Any, name: str = "random_state") -> int:
-    """Return a random seed as an int, or raise unless it is an integer from 0 to 2**32 - 1."""
+    """Return `value` as an int after checking that it is an integer from 0 to 2**32 - 1."""
     return require_integer(value, name, least=0, most=MAX_RANDOM_STATE)
 
 
 def require_bool(value: Any, name: str) -> bool:
-    """Return `value`, or raise TypeError unless it is True or False."""
+    """Return `value` as a bool, or raise TypeError unless it is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
 def require_choice(value: Any, name: str, choices: Sequence[str]) -> str:
-    """Return `value`, or raise unless it is one of `choices`.
+    """Return `value` after checking that it is one of `choices`.
 
     Raises
     ------
     TypeError
-        If `value` is no text.
+        If `value` is not a string.
     ValueError
-        If it is not among `choices`.
+        If `value` is not one of `choices`.
     """
     wanted = "one of " + ", ".join(map(repr, choices))
     if not isinstance(value, str):
@@ -105,9 +106,14 @@ def require_choice(value: Any, name: str, choices: Sequence[str]) -> str:
 
 
 def progress_bar(progress: Any) -> Callable[..., Iterable]:
-    """Return `progress`, or what shows nothing where it is None, or raise TypeError.
+    """Return `progress`, or a function that shows nothing if it is None.
 
-    It is called with an iterable and ``desc`` and ``total``, as tqdm is.
+    The function takes an iterable and the keyword arguments ``desc`` and ``total``, like tqdm.
+
+    Raises
+    ------
+    TypeError
+        If `progress` is neither None nor callable.
     """
     if progress is not None and not callable(progress):
         raise TypeError(
@@ -117,9 +123,9 @@ def progress_bar(progress: Any) -> Callable[..., Iterable]:
 
 
 def require_real(array: Any, what: str) -> None:
-    """Raise TypeError unless an array holds real numbers or booleans, without a mask.
+    """Raise TypeError unless an array holds real numbers or booleans and has no mask.
 
-    A ``numpy.ma`` mask would be dropped in silence by the functions that work on the values.
+    Functions that work on the values would silently drop the mask of a ``numpy.ma`` array.
     """
     dtype = getattr(array, "dtype", None)
     if getattr(dtype, "kind", "O") not in "buif":
@@ -127,19 +133,19 @@ def require_real(array: Any, what: str) -> None:
     if _is_masked(array):
         raise TypeError(
             f"{what} must be an array without a mask, got a numpy.ma masked array: "
-            "fill it first, floats by `.filled(numpy.nan)`, labels by `.filled(255)`"
+            "fill it first, floats with NaN and labels with their nodata value (`.filled`)"
         )
 
 
 def as_real_array(values: Any, what: str) -> Any:
-    """Return `values` as a NumPy array of real numbers; Dask and CuPy arrays as they are.
+    """Return `values` as a NumPy array of real numbers, or unchanged if on Dask or CuPy.
 
     Raises
     ------
     TypeError
-        If the values are not real numbers, or a ``numpy.ma`` mask would be lost.
+        If `values` are not real numbers or have a ``numpy.ma`` mask.
     ValueError
-        If rows have different lengths.
+        If the rows have different lengths.
     """
     if isinstance(values, xr.DataArray):
         values = values.data
@@ -163,33 +169,37 @@ def require_dims(
 
     Parameters
     ----------
-    array
-        What the caller was given.
-    dims
-        Dimensions that it must have.
-    what
-        Name for the array in the error message, such as ``"scene"``.
-    allow_extra
-        Whether further dimensions (several scenes) are welcome.
+    array : Any
+        The argument to check.
+    dims : iterable of hashable
+        Required dimensions.
+    what : str
+        Name of the array in the error message, such as ``"scene"``.
+    allow_extra : bool, default False
+        Whether the array may have further dimensions, such as ``time``.
 
     Raises
     ------
     TypeError
         If `array` is not a DataArray of real numbers without a mask.
     ValueError
-        If a dimension is missing or has the size 0, or one is there that is not expected.
+        If a dimension is absent, unexpected, empty or of unknown size.
     """
     dims = tuple(dims)
     if not isinstance(array, xr.DataArray):
-        wanted = "an xarray.DataArray" + f" with the dimensions {dims}" * bool(dims)
-        raise TypeError(f"{what} must be {wanted}, got {type(array).__name__}")
+        needed = f" with the dimensions {dims}" if dims else ""
+        raise TypeError(f"{what} must be an xarray.DataArray{needed}, got {type(array).__name__}")
     missing = [dim for dim in dims if dim not in array.dims]
     extra = [] if allow_extra else [dim for dim in array.dims if dim not in dims]
-    if missing or extra:
-        wrong = [f"lacks {missing}"] * bool(missing) + [f"has unexpected {extra}"] * bool(extra)
+    faults = []
+    if missing:
+        faults.append(f"lacks {missing}")
+    if extra:
+        faults.append(f"has unexpected {extra}")
+    if faults:
         raise ValueError(
             f"{what} must have the dimensions {dims}, got {tuple(array.dims)}: "
-            f"it {' and '.join(wrong)}"
+            f"it {' and '.join(faults)}"
         )
     unknown = [dim for dim in array.dims if np.isnan(array.sizes[dim])]
     if unknown:
@@ -202,20 +212,20 @@ def require_dims(
         raise ValueError(
             f"{what} must have a size of at least 1 along each dimension, got {dict(array.sizes)}"
         )
-    # In memory xarray has turned a mask into NaN; to ask others for their data would load it.
+    # xarray replaces the mask of an array in memory by NaN. Asking a lazy one for `data` would load
+    # it from a file, unless it is a Dask array.
     require_real(array if array.chunks is None else array.data, what)
 
 
 def require_rising_time(series: xr.DataArray | xr.Dataset, what: str) -> None:
-    """Raise unless the coordinate ``time`` of `series` holds dates that rise, each once.
+    """Raise unless the coordinate ``time`` of `series` is strictly increasing.
 
     Raises
     ------
     TypeError
-        If the times are not datetime64, as text and dates of other calendars are not, or have a
-        time zone.
+        If the times are not datetime64 (but text or cftime, for example) or have a time zone.
     ValueError
-        If there are none, or one is NaT, or they do not rise.
+        If the coordinate is absent, contains NaT or is not strictly increasing.
     """
     if "time" not in series.coords:
         raise ValueError(f"{what} must have the coordinate time, got {list(series.coords)}")
@@ -228,23 +238,28 @@ def require_rising_time(series: xr.DataArray | xr.Dataset, what: str) -> None:
         raise ValueError(f"the times of {what} must be dates, got NaT among them")
     if not (times.is_monotonic_increasing and times.is_unique):
         raise ValueError(
-            f"the times of {what} must rise, each once, got {_first_fall(times)}: call "
+            f"the times of {what} must be strictly increasing, got {_first_fall(times)}: call "
             "`.sortby('time').drop_duplicates('time')` on it first"
         )
 
 
 def _first_fall(times: pd.DatetimeIndex) -> str:
+    """Describe the first time that is not later than the one before it."""
     at = int(np.argmax(np.diff(times.asi8) <= 0))
     return f"{times[at + 1]} after {times[at]}"
 
 
 def _is_masked(array: Any) -> bool:
+    """Return whether a NumPy array, or a Dask array by its ``_meta``, has a mask."""
     return isinstance(array, np.ma.MaskedArray) or isinstance(
         getattr(array, "_meta", None), np.ma.MaskedArray
     )
 
 
-def _limits(least: float | None, most: float | None) -> str:
+def _limits(least: float | None, most: float | None, above: float | None = None) -> str:
+    """Describe the limits of a number in words, with a leading space."""
+    if above is not None:
+        return f" greater than {above}" + (f" and at most {most}" if most is not None else "")
     if least is not None and most is not None:
         return f" from {least} to {most}"
     if least is not None:
@@ -253,10 +268,10 @@ def _limits(least: float | None, most: float | None) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a short description of a value for an error message, in one line."""
+    """Return a description of a value for an error message, on one line of limited length."""
     try:
         text = repr(value)
-    except Exception:  # of an integer with thousands of digits, or a class of the caller's
+    except Exception:  # an integer with thousands of digits, or a faulty class of the caller
         return type(value).__name__
     if len(text) <= 60 and "\n" not in text:
         return text

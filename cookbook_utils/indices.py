@@ -1,4 +1,4 @@
-"""Normalized differences of two bands."""
+"""Spectral indices: normalized differences of two bands."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from cookbook_utils._conventions.nodata import mask_and_float
 
 
 def ndvi(scene: xr.DataArray) -> xr.DataArray:
-    """Return the normalized difference vegetation index, (NIR − red) / (NIR + red).
+    """Compute the normalized difference vegetation index, (NIR − red) / (NIR + red).
+
+    Use it to see how green the vegetation is: bare soil is near 0.1, dense vegetation near 0.9.
 
     Parameters
     ----------
-    scene
-        Reflectance in floats with a ``band`` dimension that holds "nir" and "red", once each.
+    scene : xarray.DataArray
+        Reflectance as floats with a ``band`` dimension that contains "nir" and "red" once each.
 
     Returns
     -------
     xarray.DataArray
-        From −1 to 1, the dimensions of `scene` without ``band``, lazy if `scene` is. Reflectance
-        below 0, an error of atmospheric correction, counts as 0. NaN where a band is missing (NaN
-        or nodata) or none of the two is above 0.
+        From −1 to 1, with the dimensions of `scene` except ``band``; lazy if `scene` is. Negative
+        reflectance, an error of atmospheric correction, is set to 0. NaN where a band is nodata or
+        both are 0.
 
     Raises
     ------
@@ -48,14 +50,14 @@ def ndvi(scene: xr.DataArray) -> xr.DataArray:
 
 
 def mndwi(scene: xr.DataArray) -> xr.DataArray:
-    """Return the modified normalized difference water index, (green − SWIR1) / (green + SWIR1).
+    """Compute the modified normalized difference water index, (green − SWIR1) / (green + SWIR1).
 
-    Above 0 over open water, which reflects next to nothing in the shortwave infrared.
+    Use it to detect open water, which absorbs shortwave infrared: the index is positive there.
 
     Parameters
     ----------
-    scene
-        Reflectance in floats with a ``band`` dimension that holds "green" and "swir1", once each.
+    scene : xarray.DataArray
+        Reflectance as floats with a ``band`` dimension that contains "green" and "swir1" once each.
 
     Returns
     -------
@@ -89,11 +91,12 @@ def mndwi(scene: xr.DataArray) -> xr.DataArray:
 def _normalized_difference(
     scene: xr.DataArray, plus: str, minus: str, name: str, long_name: str
 ) -> xr.DataArray:
+    """Return (plus − minus) / (plus + minus) for two bands, called `name`."""
     require_dims(scene, ["band"], "scene", allow_extra=True)
     require_reflectance(scene, name)
     if scene.dtype.kind != "f":
         raise TypeError(
-            f"scene must hold reflectance in floats, got dtype {scene.dtype}: "
+            f"scene must hold reflectance as floats, got dtype {scene.dtype}: "
             "call cookbook_utils.scaling.to_reflectance(scene) first"
         )
     bands = scene.get_index("band").tolist()

@@ -36,8 +36,8 @@ from cookbook_utils._checks import (
 from cookbook_utils._conventions.labels import NODATA_LABEL, align_labels
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._conventions.points import displacement_of
+from cookbook_utils._samples import profiles_by_label
 from cookbook_utils._threads import one_blas_thread
-from cookbook_utils.metrics import profiles_of
 from cookbook_utils.shards import Batch, PointShards, is_test, write_labels
 
 BLOCK = 8192  # points read at a time
@@ -405,7 +405,7 @@ def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
         require_rising_time(points, "points")
     labels = align_labels(labels, displacement.isel(time=0, drop=True)).values
     samples = displacement.rename(point="pixel", time="band")
-    profiles = profiles_of(samples, labels, "the displacement of labeled points")
+    profiles = profiles_by_label(samples, labels, "the displacement of labeled points")
     labeled, counted = np.count_nonzero(labels != NODATA_LABEL), int(profiles["count"].sum())
     if counted < labeled:
         raise ValueError(

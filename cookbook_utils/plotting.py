@@ -35,7 +35,7 @@ from cookbook_utils._maps import (
     thin,
 )
 from cookbook_utils._palette import CHANGE_COLORS, LABEL_COLORS, MISSING_COLOR
-from cookbook_utils.metrics import class_areas
+from cookbook_utils.areas import class_areas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""Bring scenes of different grids onto a common one."""
+"""Interpolation of scenes to a common grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_choice, require_dims, require_number, shown
-from cookbook_utils._conventions.bands import SCALE_KEYS
 from cookbook_utils._conventions.grids import (
     GRID_TOLERANCE,
     crs_of,
@@ -21,59 +20,62 @@ from cookbook_utils._conventions.grids import (
     same_crs,
     transformer,
 )
-from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.labels import NODATA_LABEL, holds_labels
 from cookbook_utils._conventions.nodata import (
-    NODATA_KEYS,
     is_missing,
     mask_and_float,
     nodata_values,
+    without_nodata,
 )
 
 if TYPE_CHECKING:
     import pyproj
 
 MAX_PIXELS = 500_000_000
-"""Pixels of the largest grid: 2 GB for one band in float32."""
+"""Largest number of pixels of a grid: 2 GB for one band of float32."""
 
 AREA_OF_USE_MARGIN = 6.0
-"""Degrees around the area of use of a CRS; the width of a UTM zone."""
+"""Tolerance in degrees around the area of use of a CRS: the width of a UTM zone."""
 
 
 def common_grid(
-    lon: float, lat: float, *, crs: str, buffer: float, resolution: float
+    longitude: float, latitude: float, *, crs: Any, buffer: float, resolution: float
 ) -> xr.Dataset:
-    """Return a grid of square pixels around a point on the ground.
+    """Make a square grid around a point on the ground.
+
+    Use it to define the region and resolution on which scenes of several dates are compared;
+    `regrid` interpolates them to it.
 
     Parameters
     ----------
-    lon, lat
-        The center, in degrees (WGS 84).
-    crs
-        Projected CRS of the grid, in any form that pyproj takes, such as ``"EPSG:32611"``. The
-        center lies in its area of use, where pyproj knows it, or at most `AREA_OF_USE_MARGIN`
-        degrees beside it, so that a scene across two UTM zones can take either. Northern and
-        southern UTM zones serve both hemispheres, as in Landsat products.
-    buffer
+    longitude, latitude : float
+        Center of the grid in degrees (WGS 84).
+    crs : Any
+        Projected CRS of the grid in any form that pyproj accepts, such as ``"EPSG:32611"``. If
+        pyproj knows its area of use, the center must be inside or within `AREA_OF_USE_MARGIN`
+        degrees of it, so that either zone serves a scene across two UTM zones. Northern and
+        southern UTM zones are valid in both hemispheres, as in Landsat products.
+    buffer : float
         Distance from the center to each side, in the units of `crs` (m for UTM).
-    resolution
-        Step between pixel centers, in the same units.
+    resolution : float
+        Distance between pixel centers, in the units of `crs`.
 
     Returns
     -------
     xarray.Dataset
-        No variables; the coordinates ``x`` (from center − buffer up to, and without,
-        center + buffer, ascending), ``y`` (the same, descending: north is up) and
-        ``spatial_ref``. Along each side 2 · buffer / resolution pixels, rounded up.
+        Dataset without variables and with the coordinates ``x``, ascending from center − buffer to
+        center + buffer (exclusive), ``y``, the same in descending order, and ``spatial_ref``. The
+        number of pixels along each side is 2 · buffer / resolution, rounded up.
 
     Raises
     ------
     TypeError
-        If `lon`, `lat`, `buffer` or `resolution` is not a number, or `crs` is of another type.
+        If `longitude`, `latitude`, `buffer` or `resolution` is not a number, or `crs` has a type
+        that pyproj does not accept.
     ValueError
-        If `lon` or `lat` is out of range (as when they are swapped) or far from where `crs` is
-        used, `crs` is not projected, `buffer` and `resolution` are not positive with
-        resolution ≤ buffer, there were more than `MAX_PIXELS` pixels, or pixels are so small that
-        float64 does not hold their coordinates.
+        If `longitude` or `latitude` is out of range or far from the area of use of `crs`, `crs` is
+        not projected, `buffer` or `resolution` is not positive, `resolution` exceeds `buffer` or
+        the resolution of float64 coordinates, or the grid has more than `MAX_PIXELS` pixels.
 
     Examples
     --------
@@ -83,11 +85,12 @@ def common_grid(
     """
     import rioxarray  # noqa: F401  registers the accessor
 
-    lon, lat = require_number(lon, "lon"), require_number(lat, "lat")
-    if not (-180 <= lon <= 180 and -90 <= lat <= 90):
+    longitude = require_number(longitude, "longitude")
+    latitude = require_number(latitude, "latitude")
+    if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
         raise ValueError(
-            f"lon must be from -180 to 180 and lat from -90 to 90, got lon={lon}, lat={lat}: "
-            "are they swapped?"
+            "longitude must be from -180 to 180 and latitude from -90 to 90, got "
+            f"longitude={longitude}, latitude={latitude}: are they swapped?"
         )
     target = _projected(crs)
     buffer = require_number(buffer, "buffer", above=0)
@@ -96,18 +99,21 @@ def common_grid(
         raise ValueError(
             f"resolution must be at most buffer, got resolution={resolution}, buffer={buffer}"
         )
-    # Rounded, or else 2 * buffer / resolution = 150.00000000000003 would be 151 pixels.
+    # Rounded, since 2 * buffer / resolution = 150.00000000000003 should be 150 pixels.
     size = np.ceil(np.round(2 * (buffer / resolution), 6))
     _require_size(size, size, "the grid")
-    _require_in_use(target, lon, lat)
-    x, y = transformer("EPSG:4326", target).transform(lon, lat)
+    _require_in_use(target, longitude, latitude)
+    x, y = transformer("EPSG:4326", target).transform(longitude, latitude)
     if not np.isfinite([x, y]).all():
-        raise ValueError(f"lon={lon}, lat={lat} must lie where {target.name} is defined, got {x}")
+        raise ValueError(
+            f"longitude and latitude must be inside the domain of {target.name}, got "
+            f"longitude={longitude}, latitude={latitude}"
+        )
     finest = float(np.spacing(max(abs(x), abs(y)) + buffer)) / GRID_TOLERANCE
     if resolution < finest:
         raise ValueError(
-            f"resolution must be at least {finest:.3g} here, below which float64 does not hold "
-            f"regular coordinates, got {resolution}"
+            f"resolution must be at least {finest:.3g} for float64 coordinates here, "
+            f"got {resolution}"
         )
     steps = resolution * np.arange(int(size))
     coords = {"y": (y - buffer + steps)[::-1], "x": x - buffer + steps}
@@ -115,6 +121,7 @@ def common_grid(
 
 
 def _projected(crs: Any) -> pyproj.CRS:
+    """Return `crs` as a pyproj.CRS after checking that it is projected."""
     import pyproj
 
     wanted = "crs must be a projected CRS in a form that pyproj takes, such as 'EPSG:32611'"
@@ -133,31 +140,32 @@ def _projected(crs: Any) -> pyproj.CRS:
     return target
 
 
-def _require_in_use(crs: pyproj.CRS, lon: float, lat: float) -> None:
-    """Raise ValueError if a point lies far outside of the area that a CRS is made for."""
+def _require_in_use(crs: pyproj.CRS, longitude: float, latitude: float) -> None:
+    """Raise ValueError if a point is farther than the margin from the area of use of a CRS."""
     import pyproj
 
     area = crs.area_of_use
-    if area is None and crs.to_epsg() is not None:  # WKT of a file often leaves it out
+    if area is None and crs.to_epsg() is not None:  # WKT in files often omits it
         area = pyproj.CRS.from_epsg(crs.to_epsg()).area_of_use
     if area is None:
         return
     south, north = (-84.0, 84.0) if crs.utm_zone else (area.south, area.north)
     width = (area.east - area.west) % 360 or 360.0
-    beyond = (lon - area.west + AREA_OF_USE_MARGIN) % 360 - width - 2 * AREA_OF_USE_MARGIN
-    if beyond > 0 or not south - AREA_OF_USE_MARGIN <= lat <= north + AREA_OF_USE_MARGIN:
+    beyond = (longitude - area.west + AREA_OF_USE_MARGIN) % 360 - width - 2 * AREA_OF_USE_MARGIN
+    if beyond > 0 or not south - AREA_OF_USE_MARGIN <= latitude <= north + AREA_OF_USE_MARGIN:
         raise ValueError(
-            f"lon and lat must lie within {AREA_OF_USE_MARGIN:g}° of where {crs.name} is used, "
-            f"longitude {area.west:g} to {area.east:g} and latitude {south:g} to {north:g}, "
-            f"got lon={lon}, lat={lat}: take the CRS of that place"
+            f"longitude and latitude must be within {AREA_OF_USE_MARGIN:g}° of the area of use of "
+            f"{crs.name}, longitude {area.west:g} to {area.east:g} and latitude {south:g} to "
+            f"{north:g}, got longitude={longitude}, latitude={latitude}: choose a CRS of that place"
         )
 
 
 def _require_size(height: float, width: float, what: str) -> None:
+    """Raise ValueError if a grid has more than `MAX_PIXELS` pixels."""
     if height * width > MAX_PIXELS:
         raise ValueError(
             f"{what} must have at most {MAX_PIXELS} pixels, got {height:.0f} x {width:.0f}: "
-            "take a coarser resolution or a smaller part"
+            "choose a coarser resolution or a smaller region"
         )
 
 
@@ -166,37 +174,40 @@ def regrid(
 ) -> xr.DataArray:
     """Interpolate a scene to the pixel centers of another grid in the same CRS.
 
+    Use it to bring scenes of several dates to one grid before they are compared. For a scene in
+    another CRS call ``scene.rio.reproject`` first.
+
     Parameters
     ----------
-    scene
-        Floats with dimensions ``y`` and ``x`` and any others; or, with ``method="nearest"``,
-        integers that have a ``_FillValue``, such as a label map. Pixel centers are regular and
-        may run either way. Longitudes may cross the antimeridian.
-    grid
-        From `common_grid`, or any array on the grid wanted.
-    method
-        "linear" (between the four pixels around; missing if one of them is missing) or "nearest"
-        (the pixel whose center is nearest; the only one for labels, which have no mean).
+    scene : xarray.DataArray
+        Floats with dimensions ``y``, ``x`` and any others; or, with ``method="nearest"``, integers
+        that have a ``_FillValue``, such as a label map. Pixel centers are regular, in ascending or
+        descending order. Longitudes may cross the antimeridian.
+    grid : xarray.DataArray or xarray.Dataset
+        The result of `common_grid`, or any array on the target grid.
+    method : {"linear", "nearest"}, default "linear"
+        Bilinear interpolation, which is nodata if one of the four neighbors is, or the value of the
+        nearest pixel. Labels need "nearest".
 
     Returns
     -------
     xarray.DataArray
-        On `grid`, with dtype, dimension order, attributes and other coordinates of `scene`, but
-        those along y and x; lazy if `scene` is. Outside of `scene`, and where it is missing: NaN
-        in floats, the ``_FillValue`` in integers (255 in label maps). A linear result ends at the
-        outermost pixel centers, a nearest one at the edges of the outermost pixels. Centers that
-        agree within a thousandth of a pixel count as equal.
+        `scene` on `grid`, with its dtype, dimension order, attributes and coordinates other than
+        those along y and x; lazy if `scene` is. Outside of `scene` and where it is nodata, floats
+        are NaN and integers the ``_FillValue`` (255 in label maps). The linear result ends at the
+        outermost pixel centers, the nearest one at the edges of the outermost pixels. Centers that
+        agree to a thousandth of a pixel are equal.
 
     Raises
     ------
     TypeError
-        If `scene` is not a DataArray of real numbers or holds booleans, or `grid` is no DataArray
-        of real numbers or Dataset.
+        If `scene` is not a DataArray of real numbers or is boolean, or `grid` is neither a
+        DataArray of real numbers nor a Dataset.
     ValueError
-        If the CRSs differ or are absent, the two do not overlap, the coordinates of `scene` are
-        not regular or fewer than two along a side, integers or labels would be interpolated
-        linearly, integers have no value for missing pixels, or `grid` has more than `MAX_PIXELS`
-        pixels while `scene` is in memory.
+        If the CRSs differ or are absent, scene and grid do not overlap, the coordinates of `scene`
+        are irregular or fewer than two along a side, `method` is "linear" for integers or
+        labels, integers have no nodata value, or `scene` is in memory and `grid` has more than
+        `MAX_PIXELS` pixels.
 
     Examples
     --------
@@ -215,77 +226,66 @@ def regrid(
         )
     if isinstance(grid, xr.DataArray):
         require_dims(grid, ("y", "x"), "grid", allow_extra=True)
-    fill = _fill_value(scene, method)
+    nodata = _nodata_of_result(scene, method)
     margin = 0.5 if method == "nearest" else 0.0
     positions = _positions(scene, grid, margin)
     if scene.chunks is None:
         _require_size(*(along.size for along in positions.values()), "grid, for a scene in memory,")
 
-    crs, beside = scene.rio.crs, {scene.rio.grid_mapping}
-    beside |= {name for name, coord in scene.coords.items() if {"y", "x"} & set(coord.dims)}
-    result = scene.where(~is_missing(scene), fill) if np.isfinite(fill) else mask_and_float(scene)
-    attrs = {key: value for key, value in scene.attrs.items() if key not in NODATA_KEYS}
-    if np.isfinite(fill):
-        attrs["_FillValue"] = fill
-    result = result.drop_vars(beside, errors="ignore")
+    attrs = without_nodata(scene.attrs)
+    if np.isnan(nodata):
+        result = mask_and_float(scene)
+    else:
+        result = scene.where(~is_missing(scene), nodata)
+        attrs["_FillValue"] = nodata
+    # The spatial_ref of the scene may have a GeoTransform, which is that of the old grid.
+    replaced = {scene.rio.grid_mapping}
+    replaced |= {name for name, coord in scene.coords.items() if {"y", "x"} & set(coord.dims)}
+    result = result.drop_vars(replaced, errors="ignore")
     for dim, along in positions.items():
-        result = _take(result, dim, along, method, fill)
+        result = _take(result, dim, along, method, nodata)
     result = result.astype(scene.dtype).transpose(*scene.dims)
     result = result.assign_coords({dim: grid[dim].variable for dim in ("y", "x")})
-    # The scene's own spatial_ref may carry its GeoTransform, which no longer holds.
     result.attrs, result.encoding = attrs, {}
-    return result.rio.write_crs(crs).rename(scene.name)
+    return result.rio.write_crs(scene.rio.crs).rename(scene.name)
 
 
-def _fill_value(scene: xr.DataArray, method: str) -> float:
-    """Return the value of missing pixels in the result: NaN in floats."""
+def _nodata_of_result(scene: xr.DataArray, method: str) -> float:
+    """Return the nodata value of the result: NaN for floats, that of the scene for integers."""
     if scene.dtype == bool:
         raise TypeError(
-            "scene must hold floats or integers, got bool, which has no value for missing pixels: "
+            "scene must hold floats or integers, got bool, which has no nodata value: "
             f"use scene.astype('uint8').assign_attrs(_FillValue={NODATA_LABEL})"
         )
     if np.issubdtype(scene.dtype, np.floating):
-        if method == "linear" and _are_labels(scene):
+        if method == "linear" and holds_labels(scene):
             raise ValueError(
                 "scene must hold quantities for method='linear', got labels, which have no mean: "
-                "use method='nearest', or scene.drop_encoding() if they are none"
+                "use method='nearest', or scene.drop_encoding() if they are not labels"
             )
         return np.nan
     if method != "nearest":
         raise ValueError(
-            f"scene must hold floats for method='linear', got {scene.dtype}, which cannot be "
-            "averaged if it holds labels or a fill value: use method='nearest', or "
-            "scaling.to_reflectance first"
+            f"scene must hold floats for method='linear', got {scene.dtype}, which may be labels "
+            "or contain nodata: use method='nearest', or scaling.to_reflectance first"
         )
-    nodata, limits = nodata_values(scene), np.iinfo(scene.dtype)
-    for value in nodata:
+    declared, limits = nodata_values(scene), np.iinfo(scene.dtype)
+    for value in declared:
         if float(value).is_integer() and limits.min <= value <= limits.max:
             return int(value)
     raise ValueError(
-        f"scene must have a _FillValue that {scene.dtype} can hold, to mark missing pixels, got "
-        f"{list(nodata) or 'none'}: set attrs['_FillValue'] (label maps: uint8 and {NODATA_LABEL})"
+        f"scene must have a _FillValue that {scene.dtype} can hold as nodata value, got "
+        f"{list(declared) or 'none'}: set attrs['_FillValue'] (label maps: uint8, {NODATA_LABEL})"
     )
-
-
-def _are_labels(scene: xr.DataArray) -> bool:
-    """Return whether floats are the labels of one map, as a reader with a mask makes them."""
-    encoding = scene.encoding
-    stored_as_labels = (
-        encoding.get("dtype") == np.uint8
-        and encoding.get("_FillValue") == NODATA_LABEL
-        and not any(key in encoding for key in SCALE_KEYS)
-        and scene.sizes.get("band", 1) == 1
-    )
-    return "flag_meanings" in scene.attrs or "flag_values" in scene.attrs or stored_as_labels
 
 
 def _positions(
     scene: xr.DataArray, grid: xr.DataArray | xr.Dataset, margin: float
 ) -> dict[str, np.ndarray]:
-    """Return where the centers of `grid` lie in `scene`, in pixels from its first; NaN outside.
+    """Return the centers of `grid` as fractional pixel indices of `scene` by dimension.
 
-    Whole numbers are pixel centers, reached within `grid_tolerance`. The scene ends `margin`
-    pixels beyond its outermost centers.
+    Centers that agree within `grid_tolerance` become integers. Centers more than `margin` pixels
+    beyond the outermost centers of the scene are outside and become NaN.
     """
     crs, other = crs_of(scene), crs_of(grid)
     for which, found in (("scene", crs), ("grid", other)):
@@ -301,7 +301,7 @@ def _positions(
         turn = full_turn(crs) if dim == "x" else None
         here, step = regular_centers(scene, dim, "scene", turn)
         there = pixel_centers(grid, dim, "grid")
-        if turn is not None:  # the turn of each longitude that comes next to the scene
+        if turn is not None:  # shift longitudes by full turns to be close to the scene
             there = there - turn * np.round((there - here[[0, -1]].mean()) / turn)
         tolerance = grid_tolerance(abs(step), scene[dim].values, grid[dim].values) / abs(step)
         along = (there - here[0]) / step
@@ -311,24 +311,23 @@ def _positions(
         if outside.all():
             raise ValueError(
                 f"grid must overlap the scene, got {dim} from {there.min()} to {there.max()} "
-                f"against {here.min()} to {here.max()}"
+                f"for a scene from {here.min()} to {here.max()}"
             )
         positions[dim] = np.where(outside, np.nan, np.clip(along, 0, last))
     return positions
 
 
 def _take(
-    scene: xr.DataArray, dim: str, along: np.ndarray, method: str, fill: float
+    scene: xr.DataArray, dim: str, along: np.ndarray, method: str, nodata: float
 ) -> xr.DataArray:
-    """Return `scene` at positions along a dimension, `fill` where they are NaN.
+    """Return `scene` at fractional indices along a dimension, `nodata` where they are NaN.
 
-    A pixel of weight 0 does not count, also where it is missing; xarray's interp would let its NaN
-    through to the pixels beside it.
+    Unlike in `xarray.DataArray.interp`, a neighbor of weight 0 has no effect even if it is NaN.
     """
     inside = xr.DataArray(np.isfinite(along), dims=dim)
     along = np.where(inside, along, 0)
     if method == "nearest":
-        # Halfway always up, within rounding, or else pixels would be skipped and doubled in turn.
+        # Ties go up despite rounding errors, so that no pixel is skipped or repeated.
         nearest = np.floor(along + 0.5 + GRID_TOLERANCE).astype(int)
         result = scene.isel({dim: np.minimum(nearest, scene.sizes[dim] - 1)})
     else:
@@ -336,6 +335,6 @@ def _take(
         second = np.minimum(first + 1, scene.sizes[dim] - 1)
         weight = xr.DataArray(along - first, dims=dim)
         result, above = scene.isel({dim: first}), scene.isel({dim: second})
-        # The difference of the two would overflow for large values of opposite sign.
+        # result + weight * (above - result) could overflow.
         result = xr.where(weight > 0, result * (1 - weight) + above * weight, result)
-    return result if inside.all() else result.where(inside, fill)
+    return result if inside.all() else result.where(inside, nodata)

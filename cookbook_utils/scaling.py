@@ -1,8 +1,8 @@
-"""From digital numbers to reflectance, and from reflectance to features of equal weight."""
+"""Conversion of digital numbers to reflectance, and scaling of bands to comparable ranges."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,15 @@ import xarray as xr
 
 from cookbook_utils._checks import require_bool, require_dims
 from cookbook_utils._conventions.bands import SCALE_KEYS, units_of
-from cookbook_utils._conventions.nodata import NODATA_KEYS, mask_and_float
+from cookbook_utils._conventions.nodata import mask_and_float, without_nodata
 
 _REFLECTANCE_RANGE = (-0.25, 2.0)
-"""Limits of reflectance that can be. No product stores surface reflectance below −0.2; bright
-clouds, glint and saturated pixels of top-of-atmosphere products stay below 2 but for a few."""
+"""Plausible range of reflectance. No product stores surface reflectance below −0.2; nearly all
+bright clouds, sun glint and saturated pixels of top-of-atmosphere products are below 2."""
 
 _SHARE_BELOW, _SHARE_ABOVE = 0.05, 0.5
-"""Shares of a band's values that may lie below and above `_REFLECTANCE_RANGE`. A small area may be
-all glint or saturated, but nothing real lies far below 0: that is nodata which was not declared."""
+"""Fractions of a band that may be below and above `_REFLECTANCE_RANGE`. Half of a small scene may
+be glint or saturated, but values far below 0 are undeclared nodata."""
 
 _CURE = (
     'set attrs["scale_factor"] and attrs["add_offset"] as the data provider gives them: 2.75e-05 '
@@ -28,39 +28,39 @@ _CURE = (
 
 
 def to_reflectance(scene: xr.DataArray) -> xr.DataArray:
-    """Apply the scale and offset in the attributes of a scene: reflectance = DN × scale + offset.
+    """Convert digital numbers to reflectance by the scale and offset in the attributes of a scene.
 
-    A scale that cannot be is refused, above all the scale of 1 and offset of 0 that rioxarray
-    writes for every file that has none. Set the right ones first, for example
+    Use it on a scene as a reader returns it, before any index or comparison of dates: reflectance
+    = DN × scale + offset. Implausible scales raise an error, in particular the scale of 1 and
+    offset of 0 that rioxarray sets for files without them. Set the right ones first, for example
     ``scene.attrs |= {"scale_factor": 2.75e-05, "add_offset": -0.2}`` for Landsat Collection 2
-    Level-2 [1]_ or 0.0001 and −0.1 for Sentinel-2 Level-2A since baseline 04.00 [2]_.
+    Level-2 [1]_, or 0.0001 and −0.1 for Sentinel-2 Level-2A since baseline 04.00 [2]_.
 
     Parameters
     ----------
-    scene
+    scene : xarray.DataArray
         Digital numbers (DN) with ``attrs["scale_factor"]`` and ``attrs["add_offset"]``, or with
-        coordinates of these names along ``band`` where bands differ. ``attrs["scales"]`` and
-        ``attrs["offsets"]``, which rioxarray writes for a file whose bands differ, are taken while
-        ``band`` counts from 1 as in the file. Missing values are those that
-        `stacking.stack_pixels` leaves out.
+        coordinates of these names along ``band`` if they differ between bands. ``attrs["scales"]``
+        and ``attrs["offsets"]``, which rioxarray sets for a file whose bands differ, are used if
+        ``band`` numbers the bands of the file from 1. Nodata as for `stack_pixels`.
 
     Returns
     -------
     xarray.DataArray
-        Reflectance, dimensionless (``attrs["units"] == "1"``), NaN where missing, lazy if `scene`
-        is; float32 from float32 and from numbers of 8 and 16 bits, else float64. ``long_name`` is
-        ``attrs["quantity"]`` where that is given, else "surface reflectance"; scale, offset and
-        nodata value are taken out, other attributes kept.
+        Reflectance, dimensionless (``attrs["units"] == "1"``), with NaN for nodata; lazy if `scene`
+        is. float32 from float32 and from integers of 8 and 16 bits, else float64. ``long_name`` is
+        ``attrs["quantity"]`` if there is one, else "surface reflectance". Attributes of scale,
+        offset and nodata are removed, others kept.
 
     Raises
     ------
     TypeError
         If `scene` is not a DataArray of real numbers.
     ValueError
-        If `scene` is reflectance already or was standardized or rescaled; if it has no scale and
-        offset, or some that cannot be; if in a band more than half of the reflectance is above 2,
-        or more than 5 % below −0.25 (nodata that was not declared). That is judged over the whole
-        scene where it is in memory, and on compute, block by block, where it is lazy.
+        If `scene` is reflectance, standardized or rescaled; if it has no scale and offset, or
+        implausible ones; or if, in a band, more than half of the values are above 2 or more than
+        5 % below −0.25 (undeclared nodata). Values are checked over the whole scene if it is in
+        memory, and block by block on compute if it is lazy.
 
     References
     ----------
@@ -85,24 +85,29 @@ def to_reflectance(scene: xr.DataArray) -> xr.DataArray:
         )
     if (scaling := scene.attrs.get("scaling")) is not None:
         raise ValueError(
-            f"scene must hold digital numbers, got {scaling} values: give it as it was before "
+            f"scene must hold digital numbers, got {scaling} values: use the scene before "
             "scaling.standardize or scaling.rescale"
         )
     scale, offset = _scale_and_offset(scene)
-    attrs = {k: v for k, v in scene.attrs.items() if k not in (*NODATA_KEYS, *SCALE_KEYS)}
+    attrs = _without_scale(without_nodata(scene.attrs))
     attrs |= {"units": "1", "long_name": attrs.get("quantity", "surface reflectance")}
     numbers = mask_and_float(scene)
-    # In the dtype of the numbers: float64 factors of the bands would make float32 float64.
+    # float64 factors along `band` would promote float32 to float64.
     reflectance = numbers * scale.astype(numbers.dtype) + offset.astype(numbers.dtype)
     reflectance = reflectance.transpose(*scene.dims)
     axis = scene.dims.index("band") if "band" in scene.dims else None
-    decoded = float(scale.max()) <= 1e-3  # a scale of digital numbers, not of percent
+    decoded = float(scale.max()) <= 1e-3  # the scale of integers, not of percent
     reflectance = xr.apply_ufunc(
         _require_possible, reflectance, numbers, kwargs={"axis": axis, "may_be_decoded": decoded},
         dask="parallelized", output_dtypes=[numbers.dtype],
     )  # fmt: skip
     reflectance.attrs = attrs
     return reflectance.rename(scene.name).drop_vars(SCALE_KEYS, errors="ignore")
+
+
+def _without_scale(attrs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """Return attributes without those of a scale or offset."""
+    return {key: value for key, value in attrs.items() if key not in SCALE_KEYS}
 
 
 def _scale_and_offset(scene: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -123,7 +128,7 @@ def _scale_and_offset(scene: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     (scale_name,), (offset_name,) = scales, offsets
     scale = _per_band(scene, scale_name, given[scale_name], 1e-6, 1)
     offset = _per_band(scene, offset_name, given[offset_name], -1, 1)
-    # Whole numbers and a scale of 1 would leave nothing between black and white.
+    # Integers with a scale of 1 would be reflectance of 0 or 1 only.
     if scene.dtype.kind in "iu" and float(scale.max()) > 0.1:
         raise ValueError(
             f"{scale_name} must be at most 0.1 for digital numbers of {scene.dtype}, "
@@ -135,7 +140,7 @@ def _scale_and_offset(scene: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
 def _per_band(
     scene: xr.DataArray, name: str, value: Any, least: float, most: float
 ) -> xr.DataArray:
-    """Return the number or numbers in `value`, which must lie from `least` to `most`."""
+    """Return the numbers in `value`, each from `least` to `most`: 0-D if equal, else (band)."""
     follows_bands = isinstance(value, xr.DataArray) and value.dims == ("band",)
     try:
         numbers = np.atleast_1d(np.asarray(value, np.float64))
@@ -149,7 +154,7 @@ def _per_band(
         )
     if (numbers == numbers.flat[0]).all():
         return xr.DataArray(numbers.flat[0])
-    # Attributes stay as they are when bands are selected or sorted; coordinates follow the bands.
+    # Selecting or sorting bands reorders coordinates but not attributes.
     in_file_order = "band" in scene.coords and np.array_equal(
         scene["band"], np.arange(1, numbers.size + 1)
     )
@@ -158,7 +163,7 @@ def _per_band(
         raise ValueError(
             f"{name} must be one number unless the bands are those of the file, numbered from 1 "
             f"to {numbers.size}, got the bands {bands}: call to_reflectance before bands are "
-            "selected or renamed, or give the numbers as coordinates along band, by "
+            "selected or renamed, or assign the numbers as coordinates along band, by "
             'scene.assign_coords(scale_factor=("band", ...), add_offset=("band", ...))'
         )
     return xr.DataArray(numbers, dims="band")
@@ -167,7 +172,7 @@ def _per_band(
 def _require_possible(
     reflectance: np.ndarray, numbers: np.ndarray, *, axis: int | None, may_be_decoded: bool
 ) -> np.ndarray:
-    """Return `reflectance`, or raise where too much of a band is no reflectance."""
+    """Return `reflectance`, or raise ValueError if too many values of a band are implausible."""
     low, high = _REFLECTANCE_RANGE
     over = None if axis is None else tuple(i for i in range(reflectance.ndim) if i != axis)
     n = np.maximum(np.count_nonzero(reflectance == reflectance, axis=over), 1)
@@ -189,41 +194,42 @@ def _require_possible(
         near_zero = np.count_nonzero(np.abs(present) <= high)
         if near_zero > present.size / 2 and (present != np.round(present)).any():
             raise ValueError(
-                f"scene must hold digital numbers, got fractions such as {present.min():.3g}, of "
-                'which the scale would leave next to nothing: set attrs["units"] = "1" if they '
-                "are reflectance already"
+                f"scene must hold digital numbers, got fractions such as {present.min():.3g}: set "
+                'attrs["units"] = "1" if they are reflectance already'
             )
     return reflectance
 
 
 def standardize(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
-    """Return z = (x − mean) / standard deviation, over all dimensions but ``band``.
+    """Scale bands to zero mean and unit standard deviation.
+
+    Use it before clustering, so that all bands have the same weight in Euclidean distances. The
+    statistics are taken over all dimensions except ``band``.
 
     Parameters
     ----------
-    data
-        Scene or samples, with a ``band`` dimension; missing values (those that
-        `stacking.stack_pixels` leaves out) are skipped and become NaN.
-    per_band
-        One mean and deviation for each band, which gives all bands the same weight in a
-        distance; if False, one of each for all bands together, which leaves their weights as
-        they are.
+    data : xarray.DataArray
+        Scene or samples with a ``band`` dimension. Nodata, as for `stack_pixels`, is ignored in the
+        statistics and becomes NaN.
+    per_band : bool, default True
+        Whether each band has a mean and standard deviation of its own. If False, all bands share
+        one of each, which preserves their relative weights.
 
     Returns
     -------
     xarray.DataArray
-        Lazy if `data` is; float32 from float32 and from numbers of 8 and 16 bits, else float64.
-        Mean and population deviation are taken in float64. ``attrs["scaling"]`` is
-        "standardized"; scale, offset and nodata value, which hold no longer, are taken out, other
-        attributes kept. Values that were scaled before are taken as they are.
+        (x − mean) / standard deviation; lazy if `data` is. float32 from float32 and from integers
+        of 8 and 16 bits, else float64. The mean and the standard deviation, that of the population,
+        are computed in float64. ``attrs["scaling"]`` is "standardized". Attributes of scale, offset
+        and nodata are removed, others kept.
 
     Raises
     ------
     TypeError
         If `data` is not a DataArray of real numbers.
     ValueError
-        If a band (or, with ``per_band=False``, the whole) is constant, all missing, or holds
-        infinite values: at once where `data` is in memory, on compute where it is lazy.
+        If a band, or all bands together with ``per_band=False``, is constant, all nodata or
+        infinite somewhere (on compute if `data` is lazy).
 
     Examples
     --------
@@ -239,19 +245,23 @@ def standardize(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
 
 
 def rescale(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
-    """Return (x − min) / (max − min), from 0 to 1, over all dimensions but ``band``.
+    """Scale bands linearly to the range from 0 to 1.
+
+    Use it in place of `standardize` where a fixed range matters more than equal variance. The
+    extremes are taken over all dimensions except ``band``.
 
     Parameters
     ----------
-    data
+    data : xarray.DataArray
         As for `standardize`.
-    per_band
-        One minimum and maximum for each band; if False, one of each for all bands together.
+    per_band : bool, default True
+        Whether each band has a minimum and maximum of its own. If False, all bands share one of
+        each.
 
     Returns
     -------
     xarray.DataArray
-        As for `standardize`, with ``attrs["scaling"]`` "rescaled".
+        (x − min) / (max − min). As for `standardize`, with ``attrs["scaling"]`` "rescaled".
 
     Raises
     ------
@@ -272,10 +282,10 @@ def rescale(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
 
 
 def _to_unit(data: xr.DataArray, per_band: bool) -> tuple[xr.DataArray, xr.DataArray, list[str]]:
-    """Return `data` in floats, in float64 from 0 to 1, and the dimensions that share one range.
+    """Return `data` as floats, as float64 from 0 to 1, and the dimensions of the statistics.
 
-    `standardize` starts from that, too: neither an offset nor a scale of any size, whose square
-    has no place in float64, then shows in its result.
+    `standardize` starts from the unit range, too, so that large offsets do not cancel and the
+    squares of large or small values do not over- or underflow.
     """
     require_dims(data, ["band"], "data", allow_extra=True)
     require_bool(per_band, "per_band")
@@ -293,19 +303,19 @@ def _to_unit(data: xr.DataArray, per_band: bool) -> tuple[xr.DataArray, xr.DataA
 
 
 def _finish(result: xr.DataArray, data: xr.DataArray, scaling: str) -> xr.DataArray:
+    """Return `result` with the dtype, dimension order, name and attributes of `data`."""
     result = result.astype(data.dtype).transpose(*data.dims)
-    kept = {key: value for key, value in data.attrs.items() if key not in SCALE_KEYS}
-    result.attrs = kept | {"scaling": scaling}
+    result.attrs = _without_scale(data.attrs) | {"scaling": scaling}
     return result.rename(data.name)
 
 
 def _extent(low: np.ndarray, high: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Return high − low, or raise ValueError that names the bands that cannot be scaled."""
+    """Return high − low, or raise ValueError with the names of bands that cannot be scaled."""
     low, high = np.asarray(low), np.asarray(high)
-    with np.errstate(invalid="ignore", over="ignore"):  # of the bands that are refused
+    with np.errstate(invalid="ignore", over="ignore"):  # raised below as an error
         extent = high - low
     for wrong, why in (
-        (np.isnan(low), "no valid value"),
+        (np.isnan(low), "only nodata"),
         (np.isinf(low) | np.isinf(high), "infinite values"),
         (np.isinf(extent), "a range beyond float64"),
         (extent == 0, "a constant"),
@@ -314,6 +324,6 @@ def _extent(low: np.ndarray, high: np.ndarray, names: Sequence[str]) -> np.ndarr
             found = [n for n, bad in zip(names, np.atleast_1d(wrong), strict=True) if bad]
             raise ValueError(
                 f"data must hold finite values that differ in every band, got {why} in "
-                f"{', '.join(found)}: leave such bands out, or set infinite values to NaN"
+                f"{', '.join(found)}: exclude such bands, or set infinite values to NaN"
             )
     return extent

@@ -1,8 +1,9 @@
-"""From a scene to a table of pixels and back again, with nothing lost on the way."""
+"""Conversion of scenes to tables of samples, and of labels of samples to maps."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,38 +11,40 @@ import xarray as xr
 
 from cookbook_utils._checks import as_real_array, require_dims
 from cookbook_utils._conventions.grids import GRID_TOLERANCE, crs_of, same_crs
-from cookbook_utils._conventions.labels import NODATA_LABEL, align_labels
-from cookbook_utils._conventions.nodata import NODATA_KEYS, nodata_values, valid_pixels
+from cookbook_utils._conventions.labels import LABEL_ATTRS, NODATA_LABEL, align_labels
+from cookbook_utils._conventions.nodata import nodata_values, valid_pixels, without_nodata
 
 
 def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
-    """Flatten one or several scenes to samples, one row for each pixel with all its bands.
+    """Reshape one or several scenes to samples, one row for each pixel with all bands.
 
-    The mask of missing pixels is computed at once, since it sets the number of rows; the values
-    stay lazy, in chunks of known size with all bands together.
+    Use it before clustering with any estimator that takes a table; `unstack_labels` is the
+    inverse for labels. The mask of valid pixels is computed at once, since it determines the number
+    of rows; the values stay lazy, in chunks of known size that hold all bands.
 
     Parameters
     ----------
-    scene
-        Dimensions ``band``, ``y`` and ``x`` in any order and any chunking. Further dimensions
-        (``time``) are further scenes. Missing: NaN, and what ``_FillValue``, ``missing_value`` or
-        ``nodata`` in the attributes or the encoding, or rioxarray's accessor, name as nodata.
+    scene : xarray.DataArray
+        Dimensions ``band``, ``y`` and ``x`` in any order, with any chunks. Further dimensions, such
+        as ``time``, stand for further scenes. Nodata is NaN, and the value that ``_FillValue``,
+        ``missing_value`` or ``nodata`` in the attributes or the encoding, or rioxarray's
+        accessor, declares.
 
     Returns
     -------
     xarray.DataArray
-        Dimensions (pixel, band), the dtype, name, attributes and coordinates of `scene`.
-        ``pixel`` is a MultiIndex of (further dimensions, y, x). ``attrs["n_pixels"]`` counts
-        the pixels of the scene and ``attrs["n_missing"]`` those left out because a band is
-        missing. No sample is missing, so no attribute names a nodata value any more.
+        Shape (pixel, band) with the dtype, name, attributes and coordinates of `scene`. ``pixel``
+        is a MultiIndex of the further dimensions, y and x. ``attrs["n_pixels"]`` is the number of
+        pixels of the scene and ``attrs["n_missing"]`` the number of pixels excluded because a band
+        is nodata. Attributes that declare a nodata value are removed.
 
     Raises
     ------
     TypeError
         If `scene` is not a DataArray of real numbers, or has a ``numpy.ma`` mask.
     ValueError
-        If a dimension is missing or empty, a coordinate is missing (NaN), occurs twice or is a
-        MultiIndex, or no pixel has all its bands.
+        If a dimension is absent or empty, a coordinate has NaN, duplicates or a MultiIndex, or no
+        pixel has all bands.
 
     Examples
     --------
@@ -73,7 +76,7 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
     if n_missing == present.size:
         raise ValueError(
             f"scene must have a pixel with a value in all {scene.sizes['band']} bands, got none "
-            f"of {present.size}"
+            f"of {present.size} pixels"
         )
 
     if scene.chunks is not None:
@@ -81,15 +84,15 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
     samples = scene.transpose(*pixel_dims, "band").stack(pixel=pixel_dims).transpose("pixel", ...)
     if n_missing:
         samples = samples.isel(pixel=np.flatnonzero(present))
-    samples = samples.assign_attrs(n_pixels=int(present.size), n_missing=n_missing)
-    for place in (samples.attrs, samples.encoding):
-        for key in NODATA_KEYS:
-            place.pop(key, None)
+    samples.attrs = without_nodata(samples.attrs) | {
+        "n_pixels": int(present.size), "n_missing": n_missing,
+    }  # fmt: skip
+    samples.encoding = without_nodata(samples.encoding)
     return samples
 
 
 def _require_distinct(index: pd.Index, dim: Hashable, what: str) -> None:
-    """Raise unless every pixel has a coordinate of its own, by which a label finds it again."""
+    """Raise ValueError unless the coordinate identifies each pixel along `dim`."""
     if isinstance(index, pd.MultiIndex):
         raise ValueError(
             f"{what} must have one coordinate along {dim}, got a MultiIndex of "
@@ -104,27 +107,30 @@ def _require_distinct(index: pd.Index, dim: Hashable, what: str) -> None:
         )
 
 
-def unstack_labels(labels, samples: xr.DataArray, template: xr.DataArray) -> xr.DataArray:
-    """Put one label per sample back onto the grid that the samples came from.
+def unstack_labels(labels: Any, samples: xr.DataArray, template: xr.DataArray) -> xr.DataArray:
+    """Map the labels of samples to the grid that the samples come from.
+
+    Use it to turn the result of a clustering into a map; `stack_pixels` makes the samples.
 
     Parameters
     ----------
-    labels
-        One whole number from 0 to 254 for each row of `samples`: NumPy array, dask array (the
-        map is then lazy) or 1-D DataArray, which is aligned by its ``pixel`` coordinate where it
-        has one. NaN, or a nodata value that the DataArray declares, is a label that is missing.
-    samples
-        (pixel, band) from `stack_pixels`, or some of its rows; only its ``pixel`` index is used.
-    template
-        The scene (or scenes) that was stacked, or any array on its grid. Coordinates may differ
-        by a small fraction of a pixel, as those of a file opened again do.
+    labels : xarray.DataArray or array_like
+        Shape (pixel,), a whole number from 0 to 254 for each row of `samples`. A DataArray with a
+        ``pixel`` coordinate is aligned by it. For a Dask array the map is lazy. NaN and the nodata
+        value that a DataArray declares are nodata.
+    samples : xarray.DataArray
+        Shape (pixel, band), the result of `stack_pixels` or some of its rows. Only the ``pixel``
+        index is used.
+    template : xarray.DataArray
+        The scene or scenes that were stacked, or any array on their grid. Coordinates may differ by
+        a small fraction of a pixel, as they do after an array was written and opened again.
 
     Returns
     -------
     xarray.DataArray
-        Label map named ``"label"``: uint8, the dimensions of `template` without ``band`` in
-        their order, its coordinates and CRS; 255 (``attrs["_FillValue"]``) where there was no
-        sample or no label. One byte a pixel, so a lazy map is a single chunk.
+        Label map named "label": uint8 with the dimensions of `template` except ``band`` in their
+        order, its coordinates and CRS; 255 (``attrs["_FillValue"]``) where there is no sample or
+        its label is nodata. A lazy map is a single chunk.
 
     Raises
     ------
@@ -132,9 +138,8 @@ def unstack_labels(labels, samples: xr.DataArray, template: xr.DataArray) -> xr.
         If `samples` or `template` is not a DataArray, or `labels` are not real numbers or have a
         ``numpy.ma`` mask.
     ValueError
-        If the number of labels is not that of the samples, labels are not whole numbers from 0 to
-        254 (on compute, where they are lazy), the samples do not belong to `template`, or two of
-        them are one pixel.
+        If the numbers of labels and samples differ, a value is not a label (on compute if
+        `labels` is lazy), a sample is not a pixel of `template`, or two samples are the same pixel.
 
     Examples
     --------
@@ -149,13 +154,13 @@ def unstack_labels(labels, samples: xr.DataArray, template: xr.DataArray) -> xr.
     require_dims(samples, ("pixel",), "samples", allow_extra=True)
     require_dims(template, (), "template", allow_extra=True)
     table = samples if "band" in samples.dims else samples.expand_dims("band", -1)
-    labels = align_labels(_without_missing_label(labels), table).data
+    labels = align_labels(_require_clusters(labels), table).data
 
     grid = template.isel(band=0, drop=True) if "band" in template.dims else template
     target = _flat_positions(samples, grid)
     shape = grid.shape
 
-    def place(values):
+    def place(values: np.ndarray) -> np.ndarray:
         flat = np.full(np.prod(shape, dtype=int), NODATA_LABEL, np.uint8)
         flat[target] = values
         return flat.reshape(shape)
@@ -167,20 +172,24 @@ def unstack_labels(labels, samples: xr.DataArray, template: xr.DataArray) -> xr.
     else:
         data = place(labels)
     result = xr.DataArray(data, coords=grid.coords, dims=grid.dims, name="label")
-    return result.assign_attrs(_FillValue=NODATA_LABEL)
+    return result.assign_attrs(LABEL_ATTRS)
 
 
-def _without_missing_label(labels):
-    """Return `labels`, or raise where they hold a 255 that they do not declare: is it a cluster?"""
+def _require_clusters(labels: Any) -> Any:
+    """Return `labels`, or raise ValueError if they hold 255 without declaring it as nodata.
+
+    It could be the number of a cluster, which the map would show as nodata. Lazy labels are checked
+    on compute.
+    """
     values = as_real_array(labels, "labels")
     if isinstance(labels, xr.DataArray) and NODATA_LABEL in nodata_values(labels):
         return labels
 
-    def check(values):
+    def check(values: np.ndarray) -> np.ndarray:
         if (values == NODATA_LABEL).any():
             raise ValueError(
                 f"labels must be whole numbers from 0 to {NODATA_LABEL - 1}, got {NODATA_LABEL}, "
-                "which marks missing pixels in the map: leave such samples out"
+                "which is nodata in the map: exclude such samples"
             )
         return values
 
@@ -190,7 +199,7 @@ def _without_missing_label(labels):
 
 
 def _flat_positions(samples: xr.DataArray, grid: xr.DataArray) -> np.ndarray:
-    """Return the position of every sample in the flattened `grid`, from the index codes."""
+    """Return the position of each sample in the flattened `grid`, from the codes of its index."""
     index = samples.indexes.get("pixel")
     names = list(getattr(index, "names", []))
     if set(names) != set(grid.dims):
@@ -221,12 +230,12 @@ def _flat_positions(samples: xr.DataArray, grid: xr.DataArray) -> np.ndarray:
     taken = np.zeros(grid.size, bool)
     taken[target] = True
     if np.count_nonzero(taken) < target.size:
-        raise ValueError("samples must be different pixels, got one of them more than once")
+        raise ValueError("samples must be different pixels, got a pixel more than once")
     return target
 
 
 def _positions_along(values: pd.Index, coordinate: pd.Index) -> np.ndarray:
-    """Return where `values` lie in `coordinate`, within a fraction of its step; -1 if nowhere."""
+    """Return the positions of `values` in `coordinate` to within a fraction of its step, or -1."""
     exact = coordinate.get_indexer(values)
     if (exact >= 0).all() or coordinate.size < 2 or coordinate.dtype.kind not in "iuf":
         return exact

@@ -28,18 +28,19 @@ FLOORS = [
     {"_checks", "_threads"},
     {"_download", "_files", "_geotiffs"},
     {"_catalog", "_conventions"},
-    {"_palette", "stacking", "scaling", "indices", "metrics", "shards"},
+    {"_palette", "_samples", "areas", "stacking", "scaling", "indices", "shards"},
     {
         "_maps",
         "datasets",
         "regridding",
         "spectral",
-        "labels",
+        "_water",
+        "metrics",
         "simulate",
         "graph",
         "interimage",
     },
-    {"insar", "minibatch", "plotting", "views"},
+    {"insar", "labels", "minibatch", "plotting", "views"},
     {"reservoir"},
 ]
 # Imported inside the function that needs them, so that a reader without them can use the rest.

@@ -491,9 +491,9 @@ TABLE = {
     "scaling.rescale": ({"data": SCENE}, {"data": "scene", "per_band": "switch"}),
     "indices.ndvi": ({"scene": SCENE}, {"scene": "reflectance"}),
     "indices.mndwi": ({"scene": SCENE}, {"scene": "reflectance"}),
-    "metrics.pixel_area_km2": ({"template": SCENE}, {"template": "grid"}),
-    "metrics.area_km2": ({"mask": MASK}, {"mask": "map"}),
-    "metrics.class_areas": ({"labels": LABELS}, {"labels": "map"}),
+    "areas.pixel_area_km2": ({"template": SCENE}, {"template": "grid"}),
+    "areas.area_km2": ({"mask": MASK}, {"mask": "map"}),
+    "areas.class_areas": ({"labels": LABELS}, {"labels": "map"}),
     "metrics.intersection_over_union": (
         {"mask": MASK, "reference": MASK}, {"mask": "maps", "reference": "maps"}),
     "metrics.label_change": (
@@ -531,8 +531,9 @@ TABLE = {
     "simulate.site_dates": ({"name": "insar_lyngen"}, {"name": "choice", "random_state": "seed"}),
     "datasets.open_catalog": ({"path": path_to("catalog.yml")}, {"path": "optional path"}),
     "regridding.common_grid": (
-        {"lon": -118.7, "lat": 38.7, "crs": "EPSG:32611", "buffer": 99.0, "resolution": 9.0},
-        {"lon": "number", "lat": "number", "crs": "crs", "buffer": "number",
+        {"longitude": -118.7, "latitude": 38.7, "crs": "EPSG:32611", "buffer": 99.0,
+         "resolution": 9.0},
+        {"longitude": "number", "latitude": "number", "crs": "crs", "buffer": "number",
          "resolution": "number"}),
     "regridding.regrid": (
         {"scene": SCENE, "grid": make_grid(), "method": "nearest"},
@@ -544,11 +545,11 @@ TABLE = {
     "labels.match_labels": (
         {"labels": LABELS, "reference": AFTER}, {"labels": "maps", "reference": "maps"}),
     "labels.water_table": (
-        {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "reflectance"}),
+        {"scene": SCENE, "labels": LABELS}, {"scene": "reflectance", "labels": "map"}),
     "labels.find_water": (
-        {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "reflectance"}),
+        {"scene": SCENE, "labels": LABELS}, {"scene": "reflectance", "labels": "map"}),
     "labels.water_mask": (
-        {"labels": LABELS, "scene": SCENE}, {"labels": "map", "scene": "reflectance"}),
+        {"scene": SCENE, "labels": LABELS}, {"scene": "reflectance", "labels": "map"}),
     "labels.change_map": ({"before": MASK, "after": MASK}, {"before": "map", "after": "map"}),
     "insar.read_egms": ({"path": path_to("points.csv")}, {"path": "path"}),
     "insar.open_points": (
@@ -674,7 +675,6 @@ ELSEWHERE = {  # what has no entry, and why
     "datasets.SceneCatalog": "open_catalog makes it",
     "datasets.DataUnavailableError": "is an error",
     "datasets.UnknownDatasetError": "is an error",
-    "metrics.profiles_of": "serves other modules: cluster_profiles and displacement_profiles",
     "minibatch.MiniBatchResult": "fit_minibatch makes it",
     "minibatch.Sweep": "sweep makes it",
     "shards.Batch": "batches of PointShards makes it",

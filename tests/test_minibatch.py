@@ -558,7 +558,7 @@ def test_profiles_need_filled_series():
         ({}, xr.DataArray([0, 1, 1], {"point": [4, 2, 1]}, dims="point"), ValueError,
          "labels must have a value for each point of the samples, got none for 3"),
         ({"time": ("time", np.array(["2020-01-07", "2020-01-01"], "M8[ns]"))}, [0, 1, 1],
-         ValueError, "times of points must rise"),
+         ValueError, "times of points must be strictly increasing"),
         ({"time": ["20200101", "20200107"]}, [0, 1, 1], TypeError, "datetime64"),
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ from .factories import make_grid, make_labels, make_scene
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::PendingDeprecationWarning")
 
-LAKE = {"lon": -118.7081, "lat": 38.6942}
+LAKE = {"longitude": -118.7081, "latitude": 38.6942}
 ROI = {"crs": "EPSG:32611", "buffer": 15_000, "resolution": 200}
 
 
@@ -37,7 +37,7 @@ def test_common_grid():
 
 def test_common_grid_is_where_cartopy_puts_it():
     ccrs = pytest.importorskip("cartopy.crs", reason="cartopy belongs to the plot extra")
-    x, y = ccrs.UTM(11).transform_point(LAKE["lon"], LAKE["lat"], ccrs.PlateCarree())
+    x, y = ccrs.UTM(11).transform_point(LAKE["longitude"], LAKE["latitude"], ccrs.PlateCarree())
     grid = common_grid(**LAKE, **ROI)
     np.testing.assert_allclose(grid.x, np.arange(x - 15_000, x + 15_000, 200), rtol=0, atol=1e-6)
     np.testing.assert_allclose(
@@ -48,9 +48,12 @@ def test_common_grid_is_where_cartopy_puts_it():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lon": 38.6942, "lat": -118.7081}, "lon=38.6942, lat=-118.7081: are they swapped"),
-        ({"lon": 190}, "lon must be from -180 to 180"),
-        ({"lon": np.nan}, "lon must be a finite number, got nan"),
+        (
+            {"longitude": 38.6942, "latitude": -118.7081},
+            "latitude=-118.7081: are they swapped",
+        ),
+        ({"longitude": 190}, "longitude must be from -180 to 180"),
+        ({"longitude": np.nan}, "longitude must be a finite number, got nan"),
         ({"crs": "EPSG:4326"}, "crs must be projected.*got WGS 84"),
         ({"buffer": 0}, "buffer must be a finite number greater than 0, got 0"),
         ({"resolution": -1}, "resolution must be .* greater than 0, got -1"),
@@ -58,8 +61,11 @@ def test_common_grid_is_where_cartopy_puts_it():
         ({"crs": "EPSG:0"}, "crs must be a projected CRS .* got 'EPSG:0'"),
         ({"resolution": 0.5}, "at most 500000000 pixels, got 60000 x 60000"),
         ({"buffer": 1e300, "resolution": 1e-300}, "got inf x inf"),
-        ({"lon": 10.0, "lat": 50.0}, "within 6° of where WGS 84 / UTM zone 11N is used"),
-        ({"lon": -105.0}, "longitude -120 to -114"),
+        (
+            {"longitude": 10.0, "latitude": 50.0},
+            "of the area of use of WGS 84 / UTM zone 11N",
+        ),
+        ({"longitude": -105.0}, "longitude -120 to -114"),
         ({"crs": "+proj=utm +zone=33 +datum=WGS84"}, "longitude 12 to 18"),
         ({"crs": "EPSG:3413"}, "latitude 60 to 90"),
     ],
@@ -69,7 +75,7 @@ def test_common_grid_refuses(change, message):
         common_grid(**(LAKE | ROI | change))
 
 
-@pytest.mark.parametrize("name", ["lon", "lat", "buffer", "resolution"])
+@pytest.mark.parametrize("name", ["longitude", "latitude", "buffer", "resolution"])
 @pytest.mark.parametrize("value", [True, "1", None, 1j, [1.0]])
 def test_common_grid_takes_numbers(name, value):
     with pytest.raises(TypeError, match=f"^{name} must be a finite number"):
@@ -77,9 +83,9 @@ def test_common_grid_takes_numbers(name, value):
 
 
 @settings(max_examples=100, deadline=None)
-@given(lon=st.floats(-119, -115), lat=st.floats(30, 45))
-def test_every_center_gets_the_same_number_of_pixels(lon, lat):
-    assert dict(common_grid(lon, lat, **ROI).sizes) == {"y": 150, "x": 150}
+@given(longitude=st.floats(-119, -115), latitude=st.floats(30, 45))
+def test_every_center_gets_the_same_number_of_pixels(longitude, latitude):
+    assert dict(common_grid(longitude, latitude, **ROI).sizes) == {"y": 150, "x": 150}
 
 
 @pytest.mark.parametrize(("buffer", "resolution", "size"), [(0.3, 0.1, 6), (1, 1, 2), (10, 7, 3)])
@@ -89,7 +95,7 @@ def test_the_number_of_pixels_is_rounded_up(buffer, resolution, size):
 
 
 @pytest.mark.parametrize(
-    ("crs", "lon", "lat"),
+    ("crs", "longitude", "latitude"),
     [
         ("EPSG:32612", *LAKE.values()),  # the neighbor of its zone
         ("EPSG:32601", 179.0, 10.0),  # across the antimeridian
@@ -97,8 +103,8 @@ def test_the_number_of_pixels_is_rounded_up(buffer, resolution, size):
         ("EPSG:3857", *LAKE.values()),
     ],
 )
-def test_common_grid_beside_the_area_of_use(crs, lon, lat):
-    assert common_grid(lon, lat, **(ROI | {"crs": crs})).rio.crs == crs
+def test_common_grid_beside_the_area_of_use(crs, longitude, latitude):
+    assert common_grid(longitude, latitude, **(ROI | {"crs": crs})).rio.crs == crs
 
 
 # -- interpolation -----------------------------------------------------------------------------
@@ -317,10 +323,10 @@ def test_coordinates_that_are_no_grid_are_refused(dim, method):
     for given_scene, given_grid, message in [
         (scene.isel({dim: [1, 0, 2, 3]}), grid, f"the coordinate {dim} of scene must be regular"),
         (scene.isel({dim: [0, 1, 3]}), grid, f"the coordinate {dim} of scene must be regular"),
-        (scene.isel({dim: [0, 1, 1]}), grid, f"{dim} of scene must be .* got 3 with repeats"),
+        (scene.isel({dim: [0, 1, 1]}), grid, f"{dim} of scene must be .* got 3 with duplicates"),
         (scene.assign_coords({dim: holes}), grid, f"{dim} of scene must be .* got nan"),
         (scene, grid.assign_coords({dim: holes}), f"{dim} of grid must be .* got nan"),
-        (scene, grid.isel({dim: [0, 1, 1]}), f"{dim} of grid must be .* got 3 with repeats"),
+        (scene, grid.isel({dim: [0, 1, 1]}), f"{dim} of grid must be .* got 3 with duplicates"),
         (scene, grid.isel({dim: []}), f"{dim} of grid must be .* got 0"),
         (scene.drop_vars(dim), grid, f"{dim} of scene must be .* got none"),
         (scene, grid.rename({dim: "lon"}), f"{dim} of grid must be .* got none"),
@@ -392,7 +398,7 @@ def test_pixels_too_small_for_their_coordinates():
 
 
 def test_no_grid_on_another_planet():
-    with pytest.raises(ValueError, match="crs must be one of the Earth, got no way"):
+    with pytest.raises(ValueError, match="crs must be a CRS of the Earth, got no transformation"):
         common_grid(**LAKE, crs="+proj=eqc +R=1737400", buffer=10, resolution=1)
 
 

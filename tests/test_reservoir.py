@@ -394,8 +394,8 @@ def test_series_far_larger_than_those_fitted_are_refused(series):
 @pytest.mark.parametrize(
     ("time", "error", "message"),
     [
-        (DATES[::-1].astype("M8[ns]"), ValueError, "must rise, each once, got .* after"),
-        (np.repeat(DATES[:1], len(DATES)).astype("M8[ns]"), ValueError, "must rise, each once"),
+        (DATES[::-1].astype("M8[ns]"), ValueError, "must be strictly increasing, got .* after"),
+        (np.repeat(DATES[:1], len(DATES)).astype("M8[ns]"), ValueError, "be strictly increasing"),
         (np.where(DATES == DATES[3], np.datetime64("NaT"), DATES).astype("M8[ns]"), ValueError,
          "NaT"),
         (DATES.astype(str), TypeError, "datetime64 without a time zone"),

@@ -10,11 +10,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from cookbook_utils._conventions.labels import as_labels, flags, meanings_of
+from cookbook_utils.areas import area_km2, class_areas
 from cookbook_utils.indices import ndvi
 from cookbook_utils.labels import change_map, find_water, match_labels, water_mask
 from cookbook_utils.metrics import (
-    area_km2,
-    class_areas,
     cluster_profiles,
     intersection_over_union,
     label_change,
@@ -155,8 +154,8 @@ OF_LABELS = {
     "label_change": lambda labels, later, _: label_change(labels, later),
     "transition_matrix": lambda labels, later, _: transition_matrix(labels, later),
     "cluster_profiles": lambda labels, _, scene: cluster_profiles(scene, labels),
-    "find_water": lambda labels, _, scene: find_water(labels, scene),
-    "water_mask": lambda labels, _, scene: water_mask(labels, scene),
+    "find_water": lambda labels, _, scene: find_water(scene, labels),
+    "water_mask": lambda labels, _, scene: water_mask(scene, labels),
     "regrid": lambda labels, later, _: regrid(as_labels(labels), later, method="nearest"),
     "unstack_labels": lambda labels, _, scene: unstack_labels(
         np.arange(41), stack_pixels(scene), labels

@@ -106,7 +106,7 @@ def scene_of(spectra, noise=1e-4):
 def test_every_water_and_nothing_else():
     spectra = EVERY_WATER | EVERY_LAND
     scene, labels = scene_of(spectra.values())
-    found = [list(spectra)[number] for number in find_water(labels, scene)]
+    found = [list(spectra)[number] for number in find_water(scene, labels)]
     assert found == list(EVERY_WATER)
 
 
@@ -115,7 +115,7 @@ def test_every_water_and_nothing_else():
 def test_cluster_numbers_do_not_matter(order):
     scene, labels = scene_of((WATER | LAND).values())
     renumbered = labels.copy(data=np.asarray(order, np.uint8)[labels.values])
-    assert find_water(renumbered, scene) == sorted(order[: len(WATER)])
+    assert find_water(scene, renumbered) == sorted(order[: len(WATER)])
 
 
 # -- the rule and its figures ------------------------------------------------------------------
@@ -143,7 +143,7 @@ spectra_of_clusters = hnp.arrays(np.float64, (6, 12), elements=st.floats(-0.02, 
 @settings(max_examples=100, deadline=None)
 def test_the_table_against_the_published_rule(spectra):
     scene, labels = scene_of(spectra.T, noise=0)
-    table = water_table(labels, scene)
+    table = water_table(scene, labels)
     values = scene.values[:, 0].astype(np.float64)
     expected = published_rule(values, evi2(values))
     clear = ~(table["margin"].abs() < 1e-6).values  # no rounding decides
@@ -159,8 +159,8 @@ def test_the_blue_band_decides_nothing_but_bright_lagoons():
         blue, _, red, nir, _, _ = np.maximum(values, 0)
         evi = 2.5 * (nir - red) / (nir + 6 * red - 7.5 * blue + 1)
         scene, labels = scene_of(spectra.values())
-        without = water_table(labels, scene.drop_sel(band="blue"))
-        xr.testing.assert_equal(without.to_xarray(), water_table(labels, scene).to_xarray())
+        without = water_table(scene.drop_sel(band="blue"), labels)
+        xr.testing.assert_equal(without.to_xarray(), water_table(scene, labels).to_xarray())
         differ = published_rule(values, evi) != without["water"].values
         assert differ.all() if spectra is LAGOON else not differ.any()
 
@@ -168,7 +168,7 @@ def test_the_blue_band_decides_nothing_but_bright_lagoons():
 def test_the_margin_is_the_nearest_border():
     spectra = {"clear lake": WATER["clear lake"], "snow": LAND["snow"], "crops": LAND["crops"]}
     scene, labels = scene_of(spectra.values(), noise=0)
-    table = water_table(labels, scene)
+    table = water_table(scene, labels)
     assert table.index.name == "cluster"
     np.testing.assert_allclose(table["margin"], [0.1 - 0.006, 0.22 - 0.75, -3 / 7 - 0.5762], 1e-3)
     np.testing.assert_allclose(table["nir"], [0.01, 0.75, 0.4], rtol=1e-5)
@@ -178,7 +178,7 @@ def test_the_margin_is_the_nearest_border():
 def test_the_share_of_pixels_that_pass():
     scene, _ = scene_of([WATER["clear lake"]] * 3 + [LAND["crops"]])
     labels = make_labels([[0, 0, 0, 0], [0, 0, 1, 255], [2, 2, 2, 2]])
-    table = water_table(labels, scene)
+    table = water_table(scene, labels)
     assert table["share_passing"].tolist() == [5 / 6, 1, 3 / 4]
     assert table["pixels"].tolist() == [6, 1, 4]
 
@@ -190,10 +190,10 @@ def test_no_water_is_all_land_and_a_warning():
     scene, labels = scene_of([LAND["forest"], LAND["snow"]], noise=0)
     for function in (find_water, water_mask):
         with pytest.warns(UserWarning, match=r"no cluster of 2 is water: cluster 1.* nir 0.750"):
-            found = function(labels, scene)
+            found = function(scene, labels)
     assert (found == 0).all()
     with pytest.warns(UserWarning) as caught:
-        assert find_water(labels, scene) == []
+        assert find_water(scene, labels) == []
     assert caught[0].filename == __file__
 
 
@@ -209,7 +209,7 @@ def test_a_mixed_cluster_is_warned_of(wet, message):
     scene, _ = scene_of([lake] * wet + [bank] * (10 - wet) + [WATER["clear lake"]])
     labels = make_labels([[4] * 10 + [0]] * 3)[:1]
     with pytest.warns(UserWarning, match=f"cluster 4 is {message}"):
-        found = find_water(labels, scene.isel(y=slice(1)))
+        found = find_water(scene.isel(y=slice(1)), labels)
     assert found == ([0, 4] if wet == 7 else [0])
 
 
@@ -218,19 +218,19 @@ def test_a_land_cluster_of_many_water_pixels_is_warned_of():
     scene, labels = scene_of([WATER["clear lake"]] * 9 + [np.full(6, 1.4)] + [WATER["humic lake"]])
     labels = labels.where(labels == 10, 0).astype("uint8")
     with pytest.warns(UserWarning, match="counts as land, and 90.0% of its 30 pixels are water"):
-        assert find_water(labels, scene) == [10]
+        assert find_water(scene, labels) == [10]
 
 
 def test_a_black_cluster_is_not_judged_in_silence():
     black = np.full(6, -0.001)
     scene, labels = scene_of([WATER["clear lake"], black], noise=0)
     with pytest.warns(UserWarning, match="cluster 1 is too dark to be judged and counts as land"):
-        assert find_water(labels, scene) == [0]
-    table = water_table(labels, scene)
+        assert find_water(scene, labels) == [0]
+    table = water_table(scene, labels)
     assert np.isnan(table.loc[1, "margin"])
     scene, labels = scene_of([black], noise=0)
     with pytest.warns(UserWarning) as caught:
-        assert find_water(labels, scene) == []
+        assert find_water(scene, labels) == []
     assert len(caught) == 2
 
 
@@ -240,7 +240,7 @@ def test_a_black_cluster_is_not_judged_in_silence():
 def test_water_mask():
     scene, labels = scene_of([WATER["clear lake"], LAND["cloud"], WATER["silty river"]])
     labels[1, 0] = 255
-    mask = water_mask(labels.chunk(x=1), scene.chunk(x=2).transpose("x", "band", "y"))
+    mask = water_mask(scene.chunk(x=2).transpose("x", "band", "y"), labels.chunk(x=1))
     assert mask.chunks is not None
     np.testing.assert_array_equal(mask, [[1, 0, 1], [255, 0, 1], [1, 0, 1]])
     assert mask.dtype == np.uint8
@@ -254,8 +254,8 @@ def test_water_mask():
 def test_lazy_and_computed_tables_are_equal():
     scene, labels = scene_of((WATER | LAND).values())
     scene = scene.where(np.random.default_rng(0).uniform(size=scene.shape) > 0.05)
-    table = water_table(labels, scene)
-    lazy = water_table(labels.chunk(y=2), scene.chunk(band=1, y=1, x=7))
+    table = water_table(scene, labels)
+    lazy = water_table(scene.chunk(band=1, y=1, x=7), labels.chunk(y=2))
     xr.testing.assert_allclose(lazy.to_xarray(), table.to_xarray())
 
 
@@ -266,7 +266,7 @@ def test_labels_of_other_dtypes(dtype):
     other = labels.astype(dtype)
     if dtype == "float32":  # as readers make it of a file with a nodata value
         other = other.where(labels != 255)
-    xr.testing.assert_identical(water_mask(other, scene), water_mask(labels, scene))
+    xr.testing.assert_identical(water_mask(scene, other), water_mask(scene, labels))
 
 
 @pytest.mark.parametrize("key", ["_FillValue", "nodata", "missing_value"])
@@ -274,8 +274,8 @@ def test_nodata_is_no_reflectance(key):
     scene, labels = scene_of([WATER["clear lake"], LAND["forest"]])
     holes = scene.where(scene.y > scene.y[-1])
     filled = holes.fillna(-9999).assign_attrs({key: -9999.0})
-    expected = water_table(labels, holes)
-    xr.testing.assert_identical(water_table(labels, filled).to_xarray(), expected.to_xarray())
+    expected = water_table(holes, labels)
+    xr.testing.assert_identical(water_table(filled, labels).to_xarray(), expected.to_xarray())
     assert expected["pixels"].tolist() == [2, 2]
 
 
@@ -300,17 +300,17 @@ def joined(arrays):
 @pytest.mark.filterwarnings("ignore:cluster 0 is mixed")
 def test_a_cluster_is_judged_once_over_all_dates():
     scenes, maps = two_dates()
-    table = water_table(joined(maps), joined(scenes))
+    table = water_table(joined(scenes), joined(maps))
     assert table["pixels"].tolist() == [4, 8]
     assert table["share_passing"].tolist() == [0.75, 0]
     assert table["water"].tolist() == [True, False]
-    xr.testing.assert_allclose(water_table(maps, scenes).to_xarray(), table.to_xarray())
-    assert not water_table(maps[1], scenes[1])["water"].any()  # that date by itself
+    xr.testing.assert_allclose(water_table(scenes, maps).to_xarray(), table.to_xarray())
+    assert not water_table(scenes[1], maps[1])["water"].any()  # that date by itself
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        series = water_mask(joined(maps), joined(scenes).transpose("y", "x", "band", "time"))
-        masks = water_mask(maps, scenes)
+        series = water_mask(joined(scenes).transpose("y", "x", "band", "time"), joined(maps))
+        masks = water_mask(scenes, maps)
     assert series.dims == ("time", "y", "x")
     np.testing.assert_array_equal(series.time, joined(scenes).time)
     np.testing.assert_array_equal(series, joined(maps) == 0)
@@ -321,33 +321,33 @@ def test_a_cluster_is_judged_once_over_all_dates():
 def test_scenes_of_different_sizes_one_of_them_missing():
     scene, _ = scene_of([WATER["clear lake"], LAND["forest"]] * 4)
     model = InterImageKMeans(2).fit([scene, scene.isel(x=slice(2))])
-    masks = water_mask(model.labels_, [scene, scene.isel(x=slice(2))])
+    masks = water_mask([scene, scene.isel(x=slice(2))], model.labels_)
     assert [mask.shape for mask in masks] == [(3, 8), (3, 2)]
     np.testing.assert_array_equal(masks[0], [[1, 0] * 4] * 3)
     hidden = [model.labels_[0], xr.full_like(model.labels_[1], 255)]
-    table = water_table(hidden, [scene, scene.isel(x=slice(2)).where(False)])
+    table = water_table([scene, scene.isel(x=slice(2)).where(False)], hidden)
     assert table["pixels"].tolist() == [12, 12]
 
 
 def test_dates_that_do_not_fit():
     scenes, maps = two_dates()
     labels, series = joined(maps), joined(scenes)
-    with pytest.raises(ValueError, match="labels and scene must have the same time, got .*2017"):
-        find_water(labels.isel(time=[1, 0]), series)
+    with pytest.raises(ValueError, match="scene.* and labels must have the same time, got .*2017"):
+        find_water(series, labels.isel(time=[1, 0]))
     with pytest.raises(ValueError, match=r"scene .* unexpected \['time'\]"):
-        find_water(maps[0], series)
+        find_water(series, maps[0])
     with pytest.raises(ValueError, match=r"scene .* lacks \['time'\]"):
-        find_water(labels, scenes[0])
-    with pytest.raises(TypeError, match="both a list, got list and DataArray"):
-        find_water(maps, series)
-    with pytest.raises(ValueError, match="lists of one length, at least 1, got 2 and 1"):
-        find_water(maps, scenes[:1])
+        find_water(scenes[0], labels)
+    with pytest.raises(TypeError, match="both a list, got DataArray and list"):
+        find_water(series, maps)
+    with pytest.raises(ValueError, match="lists of one length, at least 1, got 1 and 2"):
+        find_water(scenes[:1], maps)
     with pytest.raises(ValueError, match="at least 1, got 0 and 0"):
         find_water([], [])
     with pytest.raises(TypeError, match=r"labels\[1\] must be an xarray.DataArray"):
-        find_water([maps[0], maps[1].values], scenes)
+        find_water(scenes, [maps[0], maps[1].values])
     with pytest.raises(ValueError, match=r"scene\[1\] must have each of the bands"):
-        find_water(maps, [scenes[0], scenes[1].drop_sel(band="nir")])
+        find_water([scenes[0], scenes[1].drop_sel(band="nir")], maps)
 
 
 # -- what is refused ---------------------------------------------------------------------------
@@ -357,29 +357,29 @@ def test_dates_that_do_not_fit():
 def test_refusals(function):
     scene, labels = scene_of([WATER["clear lake"], LAND["forest"]])
     with pytest.raises(ValueError, match="grids differ in x"):
-        function(labels.assign_coords(x=labels.x + 30), scene)
+        function(scene, labels.assign_coords(x=labels.x + 30))
     with pytest.raises(ValueError, match="scene must hold reflectance .*to_reflectance"):
-        function(labels, scene.assign_attrs(units="digital number"))
+        function(scene.assign_attrs(units="digital number"), labels)
     with pytest.raises(ValueError, match="standardized values"):
-        function(labels, standardize(scene))
+        function(standardize(scene), labels)
     with pytest.raises(ValueError, match="must hold reflectance, got .* mean values from"):
-        function(labels, standardize(scene).assign_attrs(scaling=None))
+        function(standardize(scene).assign_attrs(scaling=None), labels)
     with pytest.raises(ValueError, match="scene must be finite .* got inf"):
-        function(labels, scene.where(scene.y < scene.y[0], np.inf))
+        function(scene.where(scene.y < scene.y[0], np.inf), labels)
     with pytest.raises(ValueError, match="each of the bands .* once, got .*'nir', 'swir2'"):
-        function(labels, scene.drop_sel(band="swir1"))
+        function(scene.drop_sel(band="swir1"), labels)
     twice = [*BANDS[:5], "green"]
     with pytest.raises(ValueError, match="each of the bands .* once, got .*'swir1', 'green'"):
-        function(labels, scene.assign_coords(band=twice))
+        function(scene.assign_coords(band=twice), labels)
     with pytest.raises(ValueError, match="each of the bands .* once"):
-        function(labels, scene.drop_vars("band"))
+        function(scene.drop_vars("band"), labels)
     with pytest.raises(ValueError, match="must share a pixel with a label .* got none"):
-        function(labels, scene.where(False))
+        function(scene.where(False), labels)
     with pytest.raises(ValueError, match="size of at least 1"):
-        function(labels.isel(x=slice(0)), scene.isel(x=slice(0)))
+        function(scene.isel(x=slice(0)), labels.isel(x=slice(0)))
     with pytest.raises(ValueError, match="labels must be whole numbers .* got -1"):
-        function(labels.astype("int16") - 1, scene)
+        function(scene, labels.astype("int16") - 1)
     with pytest.raises(ValueError, match="no dimension 'band'"):
-        function(labels.expand_dims(band=2), scene)
+        function(scene, labels.expand_dims(band=2))
     with pytest.raises(TypeError, match="scene must be an xarray.DataArray"):
-        function(labels, scene.values)
+        function(scene.values, labels)

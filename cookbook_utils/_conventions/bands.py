@@ -1,4 +1,4 @@
-"""What a band is: its coordinates, units, scale and offset, and reflectance."""
+"""Bands: their coordinates, units, scale and offset, and the test for reflectance."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import xarray as xr
 from cookbook_utils._checks import shown
 
 SCALE_KEYS = {"scale_factor": 1, "add_offset": 0, "scales": 1, "offsets": 0}
-"""Attributes, or keys of the encoding, that give a scale or offset, and what does nothing there.
+"""Keys of attributes and encodings that hold a scale or offset, with their neutral values.
 
-rioxarray writes the last two, one number for each band, where bands differ.
+rioxarray writes ``scales`` and ``offsets``, one number for each band, where bands differ.
 """
 
 
 def units_of(array: xr.DataArray) -> str | None:
-    """Return the units in the attributes as text, or None; a GeoTIFF has 1 in place of "1"."""
+    """Return the units in the attributes as a string, or None; a GeoTIFF stores "1" as a number."""
     units = array.attrs.get("units")
     return None if units is None else str(units)
 
@@ -28,13 +28,14 @@ def require_reflectance(scene: xr.DataArray, what: str) -> None:
     Raises
     ------
     ValueError
-        If it holds digital numbers, display values or scaled features.
+        If `scene` holds digital numbers or scaled features. The message says that `what` needs
+        reflectance.
     """
     units, scaling = units_of(scene), scene.attrs.get("scaling")
     if scaling is not None:
         raise ValueError(
-            f"scene must hold reflectance for {what}, got {scaling} values: give the scene as it "
-            "was before scaling.standardize or scaling.rescale"
+            f"scene must hold reflectance for {what}, got {scaling} values: use the scene before "
+            "scaling.standardize or scaling.rescale"
         )
     if units != "1":
         raise ValueError(
@@ -46,7 +47,7 @@ def require_reflectance(scene: xr.DataArray, what: str) -> None:
 def band_coords(
     names: Sequence[str], numbers: Sequence[int], wavelengths: Sequence[float]
 ) -> dict[str, Any]:
-    """Return the coordinates of bands: their names, numbers and center wavelengths (um)."""
+    """Return coordinates along ``band``: names, numbers and center wavelengths in um."""
     micrometers = {"long_name": "center wavelength", "units": "um"}
     return {
         "band": list(names),

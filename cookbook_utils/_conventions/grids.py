@@ -1,4 +1,4 @@
-"""What a grid is: CRS, pixel centers, and when two grids are the same."""
+"""Grids: CRS, pixel centers, and the comparison of two grids."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _UNITS = {
     **dict.fromkeys(("grad", "gon"), ("angle", np.pi / 200)),
     **dict.fromkeys(("rad", "radian"), ("angle", 1.0)),
 }
-"""Units of coordinates, in the singular, in meters or radians; others are not judged."""
+"""Kind and size (in meters or radians) of units of coordinates; other units are not checked."""
 
 GRID_TOLERANCE = 1e-3
-"""Fraction of a pixel by which coordinates of equal grids may differ, as files round them."""
+"""Fraction of a pixel by which the coordinates of equal grids may differ, since files round."""
 
 
 def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
@@ -32,8 +32,8 @@ def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
     Raises
     ------
     ValueError
-        If it cannot be read, or ``units`` of x or y name another unit than that of the CRS, such as
-        km for m, or the scan angles of a geostationary satellite.
+        If the CRS cannot be parsed, or the attribute ``units`` of x or y contradicts the unit of
+        the CRS, such as km, or the scan angles of a geostationary satellite, for m.
     """
     import pyproj
     import rasterio.errors
@@ -53,13 +53,13 @@ def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
 
 
 def _require_units_of(crs: pyproj.CRS, array: xr.DataArray | xr.Dataset) -> None:
-    """Raise ValueError if x or y say that they are in another unit than `crs` counts in."""
+    """Raise ValueError if the attribute ``units`` of x or y contradicts the unit of `crs`."""
     axes = crs.axis_info
     kind = "angle" if crs.is_geographic else "length" if crs.is_projected else None
     for dim in ("x", "y") if axes and kind else ():
         units = str(array[dim].attrs.get("units", "")) if dim in array.coords else ""
         unit, size = _UNITS.get(units.lower().replace("_", " ").removesuffix("s"), (None, 0))
-        # A file may say feet where its CRS has US survey feet, 2 parts in a million longer.
+        # A file may name feet where its CRS has US survey feet, which are 2 ppm longer.
         same_size = abs(size / axes[0].unit_conversion_factor - 1) < 1e-4
         if unit and not (unit == kind and same_size):
             raise ValueError(
@@ -69,12 +69,12 @@ def _require_units_of(crs: pyproj.CRS, array: xr.DataArray | xr.Dataset) -> None
 
 
 def transformer(source: Any, target: Any) -> pyproj.Transformer:
-    """Return the transformer between two CRSs, x before y, or raise if there is none.
+    """Return the transformer between two CRSs, with x before y.
 
     Raises
     ------
     ValueError
-        If no way leads from one to the other, as from the Moon to the Earth.
+        If there is no transformation, as between CRSs of the Moon and the Earth.
     """
     import pyproj
 
@@ -83,15 +83,16 @@ def transformer(source: Any, target: Any) -> pyproj.Transformer:
     except pyproj.exceptions.ProjError as error:
         names = [pyproj.CRS.from_user_input(crs).name for crs in (source, target)]
         raise ValueError(
-            f"crs must be one of the Earth, got no way between {names[0]} and {names[1]}"
+            f"crs must be a CRS of the Earth, got no transformation between {names[0]} and "
+            f"{names[1]}"
         ) from error
 
 
 def same_crs(one: pyproj.CRS | None, two: pyproj.CRS | None) -> bool:
-    """Return whether two CRSs, or their absence, place pixels alike.
+    """Return whether two CRSs are the same horizontally, or both None.
 
-    The order of axes, the name and a vertical part do not matter, which differ between an EPSG
-    code and what a file makes of it.
+    Axis order, names and a vertical component are ignored: they differ between an EPSG code and
+    the CRS that a file stores for it.
     """
     if one is None or two is None:
         return one is two
@@ -103,17 +104,18 @@ def same_crs(one: pyproj.CRS | None, two: pyproj.CRS | None) -> bool:
 
 
 def full_turn(crs: pyproj.CRS | None) -> float | None:
-    """Return 360° in the unit of a geographic CRS; None for any other."""
+    """Return 360° in the unit of a geographic CRS, or None for any other CRS."""
     if crs is None or not crs.is_geographic:
         return None
     return round(2 * np.pi / crs.axis_info[0].unit_conversion_factor, 9)
 
 
 def grid_tolerance(step: float, *coordinates: np.ndarray) -> float:
-    """Return by how much equal coordinates may differ, where pixels are `step` wide.
+    """Return the largest difference between equal coordinates of pixels of size `step`.
 
-    It is `GRID_TOLERANCE` of a pixel, or what the dtype of a coordinate rounds away (float32
-    holds northings to half a meter), but never more than a tenth of a pixel.
+    It is `GRID_TOLERANCE` of a pixel or the rounding error of the dtype of the coordinates
+    (float32 resolves northings to half a meter), whichever is larger, and at most a tenth of a
+    pixel.
     """
     rounding = [
         float(np.spacing(np.abs(coordinate).max()))
@@ -124,10 +126,10 @@ def grid_tolerance(step: float, *coordinates: np.ndarray) -> float:
 
 
 def same_coordinate(one: np.ndarray, two: np.ndarray, *, step: float | None = None) -> bool:
-    """Return whether two coordinates agree, by position, within `grid_tolerance`.
+    """Return whether two coordinates agree element by element within `grid_tolerance`.
 
-    `step` is the size of a pixel. By default it is the smallest step of `one`; and that of a
-    single pixel, which has none, a millionth of its distance from the origin.
+    The pixel size is the smallest step of `one`. For a single pixel, `step` gives it; the default
+    is a millionth of the distance from the origin.
     """
     one, two = np.asarray(one), np.asarray(two)
     if one.shape != two.shape:
@@ -145,12 +147,12 @@ def same_coordinate(one: np.ndarray, two: np.ndarray, *, step: float | None = No
 
 
 def pixel_centers(array: xr.DataArray | xr.Dataset, dim: str, what: str) -> np.ndarray:
-    """Return the coordinate of pixels along `dim` in float64, or raise ValueError.
+    """Return the pixel centers along `dim` as float64.
 
     Raises
     ------
     ValueError
-        If it is absent, empty, not numeric, not one-dimensional, not finite, or not distinct.
+        If the coordinate is absent, empty, not numeric, not 1-D, not finite, or has duplicates.
     """
     wanted = f"the coordinate {dim} of {what} must be 1-D, of finite numbers"
     if dim not in array.coords or dim not in array.dims:
@@ -166,7 +168,7 @@ def pixel_centers(array: xr.DataArray | xr.Dataset, dim: str, what: str) -> np.n
     if not np.isfinite(centers).all():
         raise ValueError(f"{wanted}, got {centers[~np.isfinite(centers)][0]}")
     if np.unique(centers).size != centers.size:
-        raise ValueError(f"{wanted}, each one once, got {centers.size} with repeats")
+        raise ValueError(f"{wanted} without duplicates, got {centers.size} with duplicates")
     return centers
 
 
@@ -177,23 +179,27 @@ def regular_centers(
 
     Parameters
     ----------
-    array, dim, what
-        As for `pixel_centers`.
-    turn
-        `full_turn` of the CRS where `dim` is a longitude: a raster across the antimeridian, whose
-        longitudes jump from 180 to −180 or from 360 to 0, is unrolled.
+    array : xarray.DataArray or xarray.Dataset
+        Array with the coordinate `dim`.
+    dim : str
+        ``"x"`` or ``"y"``.
+    what : str
+        Name of the array in error messages.
+    turn : float, optional
+        Where `dim` is a longitude, `full_turn` of the CRS: longitudes that jump from 180 to −180
+        or from 360 to 0 at the antimeridian are unwrapped.
 
     Returns
     -------
     centers : numpy.ndarray
         float64, ascending or descending.
     step : float
-        Negative where the centers descend.
+        Negative if the centers descend.
 
     Raises
     ------
     ValueError
-        If there are fewer than two, or they are not regular: unsorted, doubled, or with a gap.
+        If there are fewer than two centers, or they are not sorted and equally spaced.
     """
     centers = pixel_centers(array, dim, what)
     if centers.size < 2:
@@ -212,16 +218,16 @@ def regular_centers(
 
 
 def require_same_grid(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
-    """Return `b` with the x and y of `a`, or raise unless both lie on the same grid.
+    """Return `b` with the x and y of `a` after checking that both are on the same grid.
 
-    Coordinates may differ by a small fraction of a pixel, `grid_tolerance`, as those of an array
-    and of the same array saved and opened again do. xarray would align them by their last bit, and
-    leave nothing; so the result has those of `a`.
+    Coordinates may differ by `grid_tolerance`, as they do after an array was written to a file and
+    opened again. The result has the coordinates of `a`, since xarray aligns only coordinates that
+    are equal to the last bit.
 
     Raises
     ------
     ValueError
-        If the grids differ; the message says in what, and to regrid first.
+        If the grids or their CRSs differ.
     """
     cure = "bring both onto one grid with cookbook_utils.regridding.regrid first"
     steps = [_smallest_step(a.get_index(dim)) for dim in ("y", "x")]
@@ -235,12 +241,12 @@ def require_same_grid(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
     if not same_crs(*crs):
         names = [one.name if one else "none" for one in crs]
         raise ValueError(f"the grids differ in CRS: {names[0]} against {names[1]}; {cure}")
-    # The variable alone: a coordinate as DataArray would bring the time of `a` along.
+    # Variables, since a coordinate as DataArray would also assign the time of `a`.
     return b.assign_coords({dim: a[dim].variable for dim in ("y", "x") if dim in a.coords})
 
 
 def _smallest_step(coordinate) -> float | None:
-    """Return the smallest step of a numeric coordinate, or None if it has a single pixel."""
+    """Return the smallest step of a numeric coordinate, or None if it has one element."""
     coordinate = np.asarray(coordinate)
     if coordinate.size < 2 or coordinate.dtype.kind not in "iuf":
         return None
@@ -248,5 +254,6 @@ def _smallest_step(coordinate) -> float | None:
 
 
 def _describe(coordinate) -> str:
+    """Describe a coordinate for an error message: its size, first and last value."""
     size = len(coordinate)
     return f"{size} from {coordinate[0]} to {coordinate[-1]}" if size else "none"

@@ -1,4 +1,4 @@
-"""What a label map is: uint8, 255 for nodata, names of the classes, and how two maps are paired."""
+"""Label maps: dtype, nodata, names of the classes, and the alignment of labels with pixels."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import as_real_array, require_dims, shown
+from cookbook_utils._conventions.bands import SCALE_KEYS
 from cookbook_utils._conventions.grids import require_same_grid, same_coordinate
-from cookbook_utils._conventions.nodata import NODATA_KEYS, equals_nodata, nodata_values
+from cookbook_utils._conventions.nodata import equals_nodata, nodata_values, without_nodata
 
 NODATA_LABEL = 255
-"""Value of a missing pixel in every label map, mask and change map (uint8)."""
+"""Nodata value of every label map, mask and change map (uint8)."""
+
+N_LABELS = NODATA_LABEL + 1
+"""Number of values of a uint8 label, nodata included: the length of a lookup table by label."""
+
+LABEL_ATTRS = {"_FillValue": NODATA_LABEL}
+"""Attributes of every label map."""
 
 
 def as_labels(
@@ -25,34 +32,36 @@ def as_labels(
     *,
     allow_extra: bool = False,
 ) -> xr.DataArray:
-    """Return a label map in uint8 with 255 where it is missing, however it was stored.
+    """Convert a label map to uint8 with `NODATA_LABEL` for nodata.
 
-    Integers and booleans of any size are taken, and floats of whole numbers, which is what readers
-    make of a file whose nodata value they turn into NaN. `rioxarray.open_rasterio` gives every
-    label map a ``band`` of size 1; unless `dims` names it, it is taken out.
+    Integers of any size, booleans and floats that are whole numbers are accepted: readers that
+    mask nodata return floats. A ``band`` dimension of size 1, which `rioxarray.open_rasterio`
+    adds, is removed unless `dims` names it.
 
     Parameters
     ----------
-    labels
-        Labels from 0 to 254. Missing: NaN, 255, or the nodata value that the array declares; not
-        255 beside another one, which could be a class.
-    what
-        Name for them in error messages.
-    dims, allow_extra
-        As for `require_dims`.
+    labels : xarray.DataArray
+        Labels from 0 to 254. NaN, 255 and the declared nodata value are nodata. Where another
+        nodata value is declared, 255 is an error, since it could be a class.
+    what : str, default "labels"
+        Name of the map in error messages.
+    dims : iterable of hashable, default ("y", "x")
+        Required dimensions.
+    allow_extra : bool, default False
+        Whether the map may have further dimensions.
 
     Returns
     -------
     xarray.DataArray
-        `labels` itself if it is like that already; lazy if `labels` is. Attributes are kept, with
-        ``_FillValue`` 255.
+        `labels` itself if no conversion is needed; lazy if `labels` is. Attributes are kept, except
+        that ``_FillValue`` is 255.
 
     Raises
     ------
     TypeError
         If `labels` is not a DataArray of real numbers.
     ValueError
-        If a dimension is wrong or a value is no label; on compute where `labels` is lazy.
+        If the dimensions are wrong, or a value is not a label (on compute if `labels` is lazy).
     """
     dims = tuple(dims)
     if "band" not in dims:
@@ -65,27 +74,30 @@ def as_labels(
         lambda values: labels_of(values, what, nodata),
         labels, dask="parallelized", output_dtypes=[np.uint8],
     )  # fmt: skip
-    kept = {key: value for key, value in labels.attrs.items() if key not in NODATA_KEYS}
-    result.attrs = kept | {"_FillValue": NODATA_LABEL}
+    result.attrs = without_nodata(labels.attrs) | LABEL_ATTRS
     return result.rename(labels.name)
 
 
 def without_single_band(labels: Any) -> Any:
-    """Return a DataArray without its ``band`` of size 1, which a GeoTIFF of labels brings."""
+    """Return a DataArray without a ``band`` dimension of size 1, as read from a GeoTIFF."""
     if isinstance(labels, xr.DataArray) and labels.sizes.get("band") == 1:
         return labels.isel(band=0, drop=True)
     return labels
 
 
 def labels_of(values: np.ndarray, what: str, nodata: Sequence[float] = ()) -> np.ndarray:
-    """Return an array of labels in uint8, 255 where NaN, 255 or nodata, or raise ValueError.
+    """Return labels as uint8 with `NODATA_LABEL` where `values` are NaN, 255 or `nodata`.
 
-    A 255 beside another nodata value is no label: it may be a class, which no map can hold.
+    Raises
+    ------
+    ValueError
+        If a value is not a whole number from 0 to 254, or 255 occurs beside another nodata value.
     """
     if nodata and NODATA_LABEL not in nodata and (values == NODATA_LABEL).any():
         raise ValueError(
             f"{what} must be whole numbers from 0 to {NODATA_LABEL - 1}, got {NODATA_LABEL}, "
-            f"while their nodata value is {nodata[0]}: set it to that where missing, or renumber"
+            f"while their nodata value is {nodata[0]}: replace it by the nodata value, or renumber "
+            "the classes"
         )
     missing = equals_nodata(values, (*nodata, NODATA_LABEL))
     present = values[~missing]
@@ -94,7 +106,7 @@ def labels_of(values: np.ndarray, what: str, nodata: Sequence[float] = ()) -> np
         wrong = present[(present < 0) | (present >= NODATA_LABEL) | (present != np.floor(present))]
         raise ValueError(
             f"{what} must be whole numbers from 0 to {NODATA_LABEL - 1}, and {NODATA_LABEL} "
-            f"where missing, got {wrong.flat[0]}"
+            f"for nodata, got {wrong.flat[0]}"
         )
     result = np.full(values.shape, NODATA_LABEL, np.uint8)
     result[~missing] = present
@@ -102,30 +114,30 @@ def labels_of(values: np.ndarray, what: str, nodata: Sequence[float] = ()) -> np
 
 
 def align_labels(labels: Any, samples: xr.DataArray, what: str = "labels") -> xr.DataArray:
-    """Return one label for each pixel of `samples`, in the order of their pixels.
+    """Return one label for each pixel of `samples`, in the order of the pixels.
 
     Parameters
     ----------
-    labels
-        DataArray with the dimensions of `samples` without ``band``, or a 1-D array of numbers in
-        the order of 1-D samples. Values are taken as by `as_labels`.
-    samples
-        Samples (pixel, band), or a scene (band, y, x).
-    what
-        Name for the labels in error messages.
+    labels : xarray.DataArray or array_like
+        A DataArray with the dimensions of `samples` except ``band``, or a 1-D array in the order
+        of samples (pixel, band). `as_labels` converts the values.
+    samples : xarray.DataArray
+        Samples (pixel, band) or a scene (band, y, x).
+    what : str, default "labels"
+        Name of the labels in error messages.
 
     Returns
     -------
     xarray.DataArray
-        uint8, 255 where missing; lazy if `labels` is. A DataArray is brought into the order of
-        `samples` by its coordinates, never by position where it has some.
+        uint8 with `NODATA_LABEL` for nodata; lazy if `labels` is. A DataArray with coordinates is
+        aligned with `samples` by them, otherwise by position.
 
     Raises
     ------
     TypeError
         If `labels` are not real numbers, or have a mask.
     ValueError
-        If they do not match the samples, or a value is no label (on compute where lazy).
+        If `labels` do not match `samples`, or a value is not a label (on compute if lazy).
     """
     dims = [dim for dim in samples.dims if dim != "band"]
     if not isinstance(labels, xr.DataArray):
@@ -153,7 +165,7 @@ def align_labels(labels: Any, samples: xr.DataArray, what: str = "labels") -> xr
 def _in_order_of(
     samples: xr.DataArray, labels: xr.DataArray, dim: Hashable, what: str
 ) -> xr.DataArray:
-    """Return `labels` in the order that the coordinate `dim` of `samples` has, if both have one."""
+    """Return `labels` in the order of the index `dim` of `samples`, if both have that index."""
     wanted, given = samples.indexes.get(dim), labels.indexes.get(dim)
     if wanted is None or given is None:
         for name in set(samples.coords) & set(labels.coords):
@@ -187,25 +199,24 @@ def _in_order_of(
 
 
 def flags(long_name: str, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the attributes of a label map whose classes have names (CF conventions)."""
+    """Return the attributes of a label map with named classes, by the CF conventions."""
     return {
         "long_name": long_name,
-        "_FillValue": NODATA_LABEL,
+        **LABEL_ATTRS,
         "flag_values": list(range(len(classes))),
         "flag_meanings": " ".join(classes),
     }
 
 
 def meanings_of(labels: xr.DataArray) -> dict[int, str]:
-    """Return the class names by number out of the CF attributes ``flag_values``, ``flag_meanings``.
+    """Return the names of classes by number, from ``flag_values`` and ``flag_meanings``.
 
-    GeoTIFF keeps attributes as text; ``"[0, 1]"`` and ``"0 1"`` are read as the list that they
-    were.
+    GeoTIFF stores attributes as text, so ``"[0, 1]"`` and ``"0 1"`` are parsed as lists.
 
     Raises
     ------
     ValueError
-        If there are not as many numbers as names, or the numbers are not labels, each once.
+        If the numbers of values and names differ, or the values are not distinct labels.
     """
     values = labels.attrs.get("flag_values", [])
     if isinstance(values, str):
@@ -228,23 +239,67 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
     return dict(zip(numbers, names, strict=True))
 
 
+def class_names(labels: xr.DataArray) -> dict[int, str | int]:
+    """Return the names of classes by number, or the labels that occur if classes have no names.
+
+    Raises
+    ------
+    ValueError
+        If classes have names and `labels`, as `as_labels` returns them, contain another number.
+    """
+    found = np.setdiff1d(labels.values, NODATA_LABEL).tolist()
+    names = meanings_of(labels)
+    if unknown := [number for number in found if names and number not in names]:
+        raise ValueError(
+            f"labels must hold only the flag_values {list(names)} of their attributes, "
+            f"got {unknown}"
+        )
+    return names or {number: number for number in found}
+
+
+def holds_labels(array: xr.DataArray) -> bool:
+    """Return whether floats are labels in which a reader replaced nodata by NaN."""
+    encoding = array.encoding
+    stored_as_labels = (
+        encoding.get("dtype") == np.uint8
+        and encoding.get("_FillValue") == NODATA_LABEL
+        and not any(key in encoding for key in SCALE_KEYS)
+        and array.sizes.get("band", 1) == 1
+    )
+    return "flag_meanings" in array.attrs or "flag_values" in array.attrs or stored_as_labels
+
+
+def require_binary(values: np.ndarray, what: str) -> None:
+    """Raise ValueError unless a mask, converted by `as_labels`, holds only 0, 1 and nodata."""
+    if not np.isin(values, (0, 1, NODATA_LABEL)).all():
+        other = np.setdiff1d(values, (0, 1, NODATA_LABEL))
+        raise ValueError(
+            f"{what} must hold only 0, 1 and {NODATA_LABEL} (nodata), got {other[:5].tolist()}"
+        )
+
+
 def paired_labels(one: Any, two: Any, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return two labelings of the same pixels in memory, in uint8 with 255 where missing.
+    """Return two labelings of the same pixels as uint8 arrays in memory.
 
     Parameters
     ----------
-    one, two
-        DataArrays, whose pixels `align_labels` brings into the order of `one`; or arrays or lists
-        of one shape. `as_labels` says what is a label.
-    names
-        Names for them in error messages.
+    one, two : xarray.DataArray or array_like
+        DataArrays, of which `align_labels` aligns the second with the first, or arrays of one
+        shape. `as_labels` says which values are labels and which are nodata.
+    names : tuple of str
+        Names of the two in error messages.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Both with `NODATA_LABEL` for nodata.
 
     Raises
     ------
     TypeError
         If they are not real numbers.
     ValueError
-        If they are not of the same pixels, or a value is no label.
+        If they do not have the same pixels, or a value is not a label.
     """
     one, two = without_single_band(one), without_single_band(two)
     if isinstance(one, xr.DataArray) and isinstance(two, xr.DataArray):
@@ -266,7 +321,7 @@ def paired_labels(one: Any, two: Any, names: tuple[str, str]) -> tuple[np.ndarra
 
 
 def _same_index(one: pd.Index, two: pd.Index) -> bool:
-    """Return whether two indexes agree by position, each level within `grid_tolerance`."""
+    """Return whether two indexes agree element by element, each level within `grid_tolerance`."""
     if not (isinstance(one, pd.MultiIndex) and isinstance(two, pd.MultiIndex)):
         return same_coordinate(one, two)
     if one.names != two.names or len(one) != len(two):

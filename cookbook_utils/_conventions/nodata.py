@@ -1,8 +1,8 @@
-"""Which values of an array are missing: nodata, attributes that declare it, and masks."""
+"""Nodata: the values of an array that are missing, and the attributes that declare them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,26 +12,26 @@ from cookbook_utils._checks import require_dims, shown
 from cookbook_utils._conventions.bands import SCALE_KEYS
 
 NODATA_KEYS = ("_FillValue", "missing_value", "nodata")
-"""Attributes, or keys of the encoding, that name the value of a missing pixel."""
+"""Keys of attributes and encodings that declare a nodata value."""
 
 
 def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
-    """Return the values that mark missing pixels in `array`, beside NaN; often none or one.
+    """Return the nodata values that `array` declares, NaN excluded: usually none or one.
 
-    They are what ``_FillValue``, ``missing_value`` and ``nodata`` say in the attributes and in the
-    encoding, and what rioxarray's accessor holds. An encoding with scale or offset describes the
-    numbers of the file, whose missing values are NaN here, and is left out.
+    They are declared by `NODATA_KEYS` in the attributes or the encoding, or by rioxarray's
+    accessor. An encoding with a scale or offset describes the packed numbers of the file, which the
+    reader has decoded and masked, and is ignored.
 
     Raises
     ------
     ValueError
-        If one of them is not a number.
+        If a declared nodata value is not a number.
     """
     found = [array.attrs.get(key) for key in NODATA_KEYS]
     encoding = array.encoding
     scaled = (
-        set(numbers_in(encoding.get(key), f"the {key} of an array")) - {plain}
-        for key, plain in SCALE_KEYS.items()
+        set(numbers_in(encoding.get(key), f"the {key} of an array")) - {neutral}
+        for key, neutral in SCALE_KEYS.items()
     )
     if not any(scaled):
         found += [encoding.get(key) for key in NODATA_KEYS]
@@ -42,17 +42,17 @@ def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
             with np.errstate(over="ignore"):
                 values.update(numbers_in(array.rio.nodata, what))
         except (TypeError, ValueError, OverflowError):
-            pass  # several values, text, or one that the dtype cannot hold: they were read above
+            pass  # several values, text, or one that the dtype cannot hold: read above
     return tuple(sorted(value for value in values if value == value))
 
 
 def numbers_in(value: Any, what: str) -> list[float]:
-    """Return the numbers that an attribute holds: none, one or several; integers stay exact.
+    """Return the numbers in the value of an attribute as a list; integers stay exact.
 
     Raises
     ------
     ValueError
-        If it is no number; `what` is its name in the message.
+        If the value is not numeric. The message calls it `what`.
     """
     try:
         numbers = np.ravel([] if value is None else value)
@@ -66,13 +66,18 @@ def numbers_in(value: Any, what: str) -> list[float]:
         ) from error
 
 
+def without_nodata(attrs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """Return attributes without those that declare a nodata value."""
+    return {key: value for key, value in attrs.items() if key not in NODATA_KEYS}
+
+
 def equals_nodata(values: Any, nodata: Sequence[float]) -> Any:
-    """Return where `values`, of any array library, are NaN or one of `nodata`: bool."""
+    """Return a boolean array, True where `values` of any array library are NaN or in `nodata`."""
     missing = values != values
     if values.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what a float32 cannot hold is infinite there
+        with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite
             wanted = [values.dtype.type(value) for value in nodata]
-            if values.dtype == np.float64:  # a file in float32 rounded its nodata value, too
+            if values.dtype == np.float64:  # of a file in float32, which rounds its nodata value
                 wanted += [np.float64(np.float32(value)) for value in nodata]
     else:
         wanted = [int(value) for value in nodata if _holds(values.dtype, value)]
@@ -82,14 +87,14 @@ def equals_nodata(values: Any, nodata: Sequence[float]) -> Any:
 
 
 def _holds(dtype: np.dtype, value: float) -> bool:
-    """Return whether an integer of `dtype` can have a value."""
+    """Return whether an integer `dtype` can represent `value`."""
     if dtype.kind not in "iu" or not (isinstance(value, int) or value.is_integer()):
         return False
     return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
 def is_missing(array: xr.DataArray) -> xr.DataArray:
-    """Return where values of `array` are NaN or nodata: bool, lazy if `array` is."""
+    """Return a boolean array, True where `array` is NaN or nodata; lazy if `array` is."""
     nodata = nodata_values(array)
     missing = xr.apply_ufunc(
         lambda values: equals_nodata(values, nodata), array, dask="allowed", keep_attrs=False
@@ -98,10 +103,10 @@ def is_missing(array: xr.DataArray) -> xr.DataArray:
 
 
 def mask_and_float(array: xr.DataArray) -> xr.DataArray:
-    """Return `array` in floats with NaN where it is missing.
+    """Return `array` as floats with NaN for nodata.
 
-    Numbers of 8 and 16 bits become float32, which holds all of them, other integers float64.
-    Attributes are kept but for those that name a nodata value.
+    Numbers of 8 and 16 bits become float32, which represents all of them; other integers become
+    float64. Attributes are kept, except those that declare a nodata value.
     """
     values = array
     if array.dtype.itemsize <= 2:
@@ -111,23 +116,12 @@ def mask_and_float(array: xr.DataArray) -> xr.DataArray:
     elif not nodata_values(array):
         return array
     values = values.where(~is_missing(array))
-    values.attrs = {key: value for key, value in array.attrs.items() if key not in NODATA_KEYS}
+    values.attrs = without_nodata(array.attrs)
     values.encoding = {}
     return values
 
 
 def valid_pixels(scene: xr.DataArray) -> xr.DataArray:
-    """Return where every band of `scene` is present.
-
-    Parameters
-    ----------
-    scene
-        Array with a ``band`` dimension; `is_missing` says which of its values are missing.
-
-    Returns
-    -------
-    xarray.DataArray
-        bool, the dimensions of `scene` without ``band``; lazy if `scene` is.
-    """
+    """Return a boolean array, True where no band of `scene` is missing; lazy if `scene` is."""
     require_dims(scene, ["band"], "scene", allow_extra=True)
     return ~is_missing(scene).any("band")

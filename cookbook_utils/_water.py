@@ -1,0 +1,138 @@
+"""The water rule of `labels.water_table`: its thresholds, its input and its doubtful decisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from cookbook_utils._checks import require_dims
+from cookbook_utils._conventions.bands import require_reflectance
+from cookbook_utils._conventions.grids import require_same_grid, same_coordinate
+from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels
+from cookbook_utils._conventions.nodata import mask_and_float
+from cookbook_utils._samples import sums_by_label
+from cookbook_utils.indices import mndwi, ndvi
+
+WATER_BANDS = ("green", "red", "nir", "swir1")
+"""Bands that `water_table` uses."""
+WATER_MAX_EVI2 = 0.1
+"""Largest EVI2 of water; vegetation on dry and flooded ground exceeds it (Zou et al. 2018)."""
+WATER_MAX_NIR = 0.22
+"""Largest NIR reflectance of water: turbid water reaches 0.2, snow and salt exceed it (Hall et al.
+1995)."""
+WATER_MAX_SWIR1 = 0.1
+"""Largest SWIR1 reflectance of water, which absorbs it even if turbid; clouds, salt and bare soil
+exceed it."""
+WATER_MAX_DISSENT = 0.2
+"""Fraction of the pixels of a cluster that may be classified differently from the cluster without a
+warning. Noise and mixed pixels of the shore make up a few percent."""
+
+WATER_CLASSES = ("land", "water")
+
+
+def water_sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return by label the number of pixels, the sums of the bands and how many pixels pass."""
+    if not labels.size:
+        return np.zeros((NODATA_LABEL, len(WATER_BANDS) + 2))
+    pieces = np.array_split(values, len(values) // 500_000 + 1)  # bounds memory for the indices
+    passing = np.concatenate([water_rule(piece)["margin"].values > 0 for piece in pieces])
+    return sums_by_label(labels, [np.ones(len(labels)), *values.T, passing])
+
+
+def water_rule(reflectance: np.ndarray) -> xr.Dataset:
+    """Return the indices of spectra (n, `WATER_BANDS`) and their margins of the rule."""
+    spectra = xr.DataArray(
+        reflectance.clip(0), dims=("cluster", "band"), coords={"band": list(WATER_BANDS)},
+        attrs={"units": "1"},
+    )  # fmt: skip
+    # Single pixels may have any value; `labels.water_table` checks the means of clusters.
+    with np.errstate(over="ignore", invalid="ignore"):
+        red, nir, swir1 = (spectra.sel(band=band, drop=True) for band in WATER_BANDS[1:])
+        table = xr.Dataset({"mndwi": mndwi(spectra), "ndvi": ndvi(spectra)})
+        table["evi2"] = 2.5 * (nir - red) / (nir + 2.4 * red + 1)
+        table["nir"], table["swir1"] = nir, swir1
+        conditions = [
+            WATER_MAX_EVI2 - table["evi2"],
+            # MNDWI > NDVI or MNDWI > EVI2; fmin since NDVI may be undefined over dark water.
+            table["mndwi"] - np.fmin(table["ndvi"], table["evi2"]),
+            WATER_MAX_NIR - nir,
+            WATER_MAX_SWIR1 - swir1,
+        ]
+        table["margin"] = "cluster", np.minimum.reduce([c.values for c in conditions])
+    return table
+
+
+def water_pairs(scene: Any, labels: Any) -> list[tuple[xr.DataArray, xr.DataArray]]:
+    """Return pairs of a scene of `WATER_BANDS` and its uint8 labels, checked and aligned."""
+    is_list = [isinstance(given, list | tuple) for given in (scene, labels)]
+    if not any(is_list):
+        return [_water_pair(scene, labels, "scene", "labels")]
+    if not all(is_list):
+        raise TypeError(
+            "scene and labels must be both an xarray.DataArray or both a list, got "
+            f"{type(scene).__name__} and {type(labels).__name__}"
+        )
+    if len(scene) != len(labels) or not len(scene):
+        raise ValueError(
+            "scene and labels must be lists of one length, at least 1, got "
+            f"{len(scene)} and {len(labels)}"
+        )
+    return [
+        _water_pair(*pair, f"scene[{i}]", f"labels[{i}]")
+        for i, pair in enumerate(zip(scene, labels, strict=True))
+    ]
+
+
+def _water_pair(
+    scene: Any, labels: Any, scene_name: str, labels_name: str
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return one pair of `water_pairs`, without coordinates, since it is aligned."""
+    labels = as_labels(labels, labels_name, allow_extra=True)
+    if "band" in labels.dims:
+        raise ValueError(f"{labels_name} must have no dimension 'band', got {labels.dims}")
+    require_dims(scene, (*labels.dims, "band"), scene_name)
+    require_reflectance(scene, "find_water")
+    bands = scene.get_index("band")
+    numbers = [np.flatnonzero(bands == band) for band in WATER_BANDS]
+    if any(len(found) != 1 for found in numbers):
+        raise ValueError(
+            f"{scene_name} must have each of the bands {WATER_BANDS} once, got {list(bands)}"
+        )
+    scene = require_same_grid(labels, mask_and_float(scene.isel(band=np.concatenate(numbers))))
+    for dim in (set(labels.dims) - {"y", "x"}) & set(labels.coords) & set(scene.coords):
+        one, two = labels[dim].values, scene[dim].values
+        if not same_coordinate(one, two):
+            raise ValueError(
+                f"{scene_name} and {labels_name} must have the same {dim}, got "
+                f"{two.astype(str).tolist()} and {one.astype(str).tolist()}"
+            )
+    return scene.drop_vars(scene.coords), labels.drop_vars(labels.coords)
+
+
+def water_doubts(table: pd.DataFrame) -> list[str]:
+    """Return messages about the uncertain decisions in the result of `labels.water_table`."""
+    doubts = []
+    if not table["water"].any():
+        doubt = f"no cluster of {len(table)} is water"
+        if table["margin"].notna().any():
+            nearest = table["margin"].idxmax()
+            figures = table.loc[nearest, "mndwi":"margin"]
+            named = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            doubt += f": cluster {nearest} comes nearest, with {named}"
+        doubts.append(doubt)
+    dissent = table["share_passing"].where(~table["water"], 1 - table["share_passing"])
+    for cluster, row in table[dissent > WATER_MAX_DISSENT].iterrows():
+        kind = "water" if row["water"] else "land"
+        doubts.append(
+            f"cluster {cluster} is mixed: it counts as {kind}, and "
+            f"{row['share_passing']:.1%} of its {row['pixels']} pixels are water by themselves"
+        )
+    for cluster, row in table[table["margin"].isna()].iterrows():
+        doubts.append(
+            f"cluster {cluster} is too dark to be judged and counts as land: the mean of its "
+            f"{row['pixels']} pixels is above 0 in neither green nor SWIR1"
+        )
+    return doubts
