@@ -29,6 +29,8 @@ from cookbook_utils.reservoir import embed_shards
 from cookbook_utils.shards import PointShards, ShardWriter, read_labels, write_labels
 from cookbook_utils.simulate import SCENES, SERIES, insar, write_coast, write_scene, write_site
 
+from .factories import contents
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -161,14 +163,6 @@ def strikes(test, least):
     while number < least or time.monotonic() < end:
         yield random.Random(f"{SEED} {test} {number}")
         number += 1
-
-
-def contents(folder):
-    """Return every file and folder below a folder, hidden ones too."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in sorted(folder.rglob("*"))
-    }
 
 
 def hidden(folder):

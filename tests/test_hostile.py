@@ -41,7 +41,7 @@ from cookbook_utils.shards import PointShards, ShardWriter
 from cookbook_utils.simulate import write_site
 from cookbook_utils.stacking import stack_pixels
 
-from .factories import make_grid, make_labels, make_points, make_scene
+from .factories import contents, make_grid, make_labels, make_points, make_scene
 
 PACKAGE = str(Path(cookbook_utils.__file__).parent)
 MOST_TEXT = 1000  # characters of an error; the longest one lists all map tiles
@@ -739,10 +739,6 @@ def _close_figures():
     plt.close("all")
 
 
-def contents(folder):
-    return {path: path.is_file() and path.read_bytes() for path in sorted(folder.rglob("*"))}
-
-
 SHOWN = (
     "centers cluster_centers_ labels_ components_ mean_ counts n_points features "
     "n_features representation seed"
@@ -864,7 +860,7 @@ def test_odd_input_gives_the_same_result(folder, tmp_path_factory, entry, name, 
     def called(folder, change=lambda arguments: None):
         arguments = made_in(folder, defaults(entry) | TABLE[entry][0])
         change(arguments)
-        return facts(call(entry, arguments)), [path.name for path in contents(folder)]
+        return facts(call(entry, arguments)), list(contents(folder))
 
     if entry not in PLAIN:
         other = tmp_path_factory.mktemp("plain")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from pathlib import Path
@@ -22,15 +21,9 @@ from cookbook_utils import minibatch as module
 from cookbook_utils.minibatch import displacement_profiles, fit_minibatch, sweep
 from cookbook_utils.shards import PointShards, ShardWriter, is_test, read_labels, write_labels
 
+from .factories import without_fsync  # noqa: F401
+
 CENTERS = np.random.default_rng(5).normal(0, 2, (4, 3))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_waiting_for_the_disk():
-    """The many small folders of these tests need not survive a loss of power."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        yield
 
 
 def make_clusters(n, *, seed=0, spread=0.7):

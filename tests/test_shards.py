@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from cookbook_utils import shards as module
 from cookbook_utils.shards import PointShards, ShardWriter, is_test, read_labels, write_labels
 
+from .factories import contents, without_fsync  # noqa: F401
+
 FEATURES = {"dynamic": ["a", "b", "c"], "static": ["height"]}
 
 
@@ -43,23 +45,11 @@ def write(folder, n, *, shard_size=7, step=1, block=None, attrs=None, stop=None)
     return folder
 
 
-def contents(folder):
-    return {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
-
-
 def collect(batches):
     batches = list(batches)
     if not batches:
         return np.empty(0, int), np.empty((0, 0))
     return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_waiting_for_the_disk():
-    """The many small folders of these tests need not survive a loss of power."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        yield
 
 
 @pytest.fixture

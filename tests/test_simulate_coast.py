@@ -14,7 +14,6 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cookbook_utils.datasets import open_catalog
 from cookbook_utils.interimage import InterImageKMeans
 from cookbook_utils.labels import match_labels
 from cookbook_utils.metrics import label_change
@@ -22,7 +21,8 @@ from cookbook_utils.scaling import to_reflectance
 from cookbook_utils.simulate import BANDS, SERIES, _rasters, simulate_coast, write_coast
 from cookbook_utils.simulate import coast as module
 from cookbook_utils.simulate.coast import COVERS, DATES, GROUND
-from cookbook_utils.stacking import stack_pixels
+
+from .factories import walker_lake_pixels
 
 SMALL, FULL = SERIES
 SEA, MANGROVE, CROPLAND, BUILT_UP, BARE_SOIL, SAND = range(6)
@@ -218,13 +218,7 @@ def test_reflectance_of_each_cover_is_that_of_its_kind(reflectance, cover):
 
 def test_kinds_of_ground_are_like_pixels_of_published_scenes(real_data):
     """Compare `GROUND` with both published scenes of Walker Lake, as its comment states."""
-    reader = open_catalog().walker_lake
-    pixels = np.concatenate(
-        [
-            stack_pixels(to_reflectance(reader.read(year=year)).sel(band=list(BANDS)))
-            for year in (1988, 2017)
-        ]
-    )
+    pixels = walker_lake_pixels(BANDS)
     for kind, (spectrum, _) in GROUND.items():
         distances = np.sqrt(((pixels - np.array(spectrum)) ** 2).mean(axis=1))
         assert distances.min() <= 0.025, kind

@@ -13,8 +13,6 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cookbook_utils.datasets import open_catalog
-from cookbook_utils.scaling import to_reflectance
 from cookbook_utils.simulate import (
     BANDS,
     SCENES,
@@ -25,7 +23,8 @@ from cookbook_utils.simulate import (
     write_scene,
 )
 from cookbook_utils.simulate._terrain import SPECTRA
-from cookbook_utils.stacking import stack_pixels
+
+from .factories import walker_lake_pixels
 
 SMALL = ("landsat_5_small", "landsat_8_small")
 
@@ -91,13 +90,7 @@ def test_footprint_leaves_a_border_without_data_and_keeps_the_region(pair, name)
 
 def test_covers_follow_pixels_of_the_real_place(real_data):
     """Compare `SPECTRA` with both published scenes of Walker Lake, as its comment states."""
-    reader = open_catalog().walker_lake
-    pixels = np.concatenate(
-        [
-            stack_pixels(to_reflectance(reader.read(year=year)).sel(band=list(BANDS)))
-            for year in (1988, 2017)
-        ]
-    )
+    pixels = walker_lake_pixels(BANDS)
     for cover, spectrum in SPECTRA.items():
         distances = np.sqrt(((pixels - np.array(spectrum)) ** 2).mean(axis=1))
         assert distances.min() <= 0.02, cover
