@@ -38,7 +38,7 @@ def test_pixel_area_in_a_geographic_crs():
     expected = np.radians(0.001) * (zone(grid.y + 0.0005) - zone(grid.y - 0.0005)) / 1e6
     np.testing.assert_allclose(area, expected, rtol=1e-6)
     assert area.dims == ("y",)
-    # Rows shrink away from the equator; these run south.
+    # Rows shrink away from the equator, and latitude decreases along y.
     assert (np.diff(area) < 0).all()
 
 

@@ -262,7 +262,7 @@ def test_one_crs_in_several_forms(other):
     crs = pyproj.CRS("EPSG:32611")
     other = crs.to_wkt(other) if other.startswith("WKT") else other
     assert same_crs(crs, pyproj.CRS(other))
-    # The order of axes is no matter of x and y.
+    # The axis order of a CRS does not affect x and y.
     assert same_crs(pyproj.CRS("EPSG:4326"), pyproj.CRS("OGC:CRS84"))
     for different in ("EPSG:32612", "EPSG:32711", "EPSG:26911", "EPSG:3857", "EPSG:4326"):
         assert not same_crs(crs, pyproj.CRS(different))

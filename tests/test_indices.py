@@ -72,7 +72,7 @@ def test_refusals():
 @pytest.mark.parametrize("index", [ndvi, mndwi])
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "bool", "complex64", "U4", "object"])
 def test_reflectance_is_of_floats(index, dtype):
-    # Of unsigned integers, red - nir would wrap.
+    # With unsigned integers, red - nir would wrap around.
     with pytest.raises(TypeError, match="^scene must hold"):
         index(make_scene().astype(dtype))
     with pytest.raises(TypeError, match="^scene must be an xarray.DataArray"):

@@ -35,7 +35,7 @@ label_arrays = hnp.arrays(np.uint8, 60, elements=st.integers(0, 7))
 def test_any_permutation_is_undone(reference, order, holes):
     permuted = np.asarray([*order, 255], np.uint8)[reference]
     np.testing.assert_array_equal(match_labels(permuted, reference), reference)
-    # As maps, with pixels missing in one of the two.
+    # As maps, with nodata in one of the two.
     if not holes.all():
         labels = make_labels(np.where(holes, 255, permuted).reshape(6, 10))
         target = make_labels(reference.reshape(6, 10))
@@ -54,7 +54,7 @@ def test_matching_only_renumbers_and_never_agrees_less(labels, reference):
 
 
 def test_sorting_would_not_do():
-    # The best assignment gives up the largest overlap of one cluster for the sake of the sum.
+    # The optimal assignment does not include the largest overlap of a single cluster.
     labels = np.repeat([0, 0, 1, 1], [5, 4, 4, 0])
     reference = np.repeat([0, 1, 0, 1], [5, 4, 4, 0])
     np.testing.assert_array_equal(match_labels(labels, reference), np.repeat([1, 0], [9, 4]))
@@ -63,7 +63,7 @@ def test_sorting_would_not_do():
 def test_clusters_left_over_take_free_numbers():
     labels, reference = np.array([4, 4, 4, 1, 1, 0]), np.array([3, 3, 3, 0, 0, 0])
     np.testing.assert_array_equal(match_labels(labels, reference), [3, 3, 3, 0, 0, 1])
-    # A cluster seen only where the reference is missing is kept apart, too.
+    # A cluster that occurs only where the reference is nodata gets a number of its own, too.
     np.testing.assert_array_equal(match_labels([0, 0, 2, 255], [2, 2, 255, 2]), [2, 2, 0, 255])
 
 
@@ -128,7 +128,7 @@ def test_matching_follows_the_pixel_coordinate():
         match_labels(labels, reference.assign_coords(pixel=[3, 5, 7, 8]))
     with pytest.raises(ValueError, match="reference must have .* pixel"):
         match_labels(labels, reference.assign_coords(pixel=[3, 5, 9, 9]))
-    # Samples of a scene and of the same scene saved and opened again are the same pixels.
+    # Samples of a scene, and of that scene written to a file and opened again, are aligned.
     scene = make_scene()
     one, two = (stack_pixels(s).pixel for s in (scene, scene.assign_coords(x=scene.x + 1e-9)))
     numbers = np.arange(30) % 3
@@ -287,7 +287,7 @@ def test_the_simulated_lake():
 
 @pytest.fixture(scope="module", params=[2017, 2020])
 def betsiboka(request):
-    """Return year, scene and MNDWI mask of the real estuary."""
+    """Return the year, scene and MNDWI mask of the real estuary."""
     folder = os.environ.get("COOKBOOK_DATA")
     if not folder or not (Path(folder) / "betsiboka").is_dir():
         pytest.skip("COOKBOOK_DATA names no folder with the real Betsiboka scenes")

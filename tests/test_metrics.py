@@ -199,7 +199,7 @@ def test_cluster_profiles_know_no_unit(clustered, scale):
     samples, labels, _ = clustered
     samples = samples.astype("f8") - samples.mean("pixel")
     expected = metrics.cluster_profiles(samples, labels) * scale
-    beside = xr.concat([samples * scale, samples], "pixel")  # a cluster has a size of its own
+    beside = xr.concat([samples * scale, samples], "pixel")  # clusters differ in magnitude
     found = metrics.cluster_profiles(beside, np.concatenate([labels, labels + 4]))
     for name in ("mean", "std"):
         np.testing.assert_allclose(found[name][:4], expected[name], rtol=1e-9)
@@ -254,12 +254,12 @@ def test_simplified_silhouette_against_the_formula(clustered, chunks):
 
 def test_simplified_silhouette_edges():
     samples = xr.DataArray([[0.0], [1.0], [5.0]], dims=("pixel", "band"))
-    # The pixel that is a cluster by itself counts as 0, not as the 1 that a = 0 would give.
+    # A cluster of one pixel scores 0, not 1 as a = 0 would give.
     first, second = (5 - 0.5) / 5, (4 - 0.5) / 4
     assert metrics.simplified_silhouette(samples, [0, 0, 1], [[0.5], [5.0]]) == pytest.approx(
         (first + second) / 3
     )
-    # Two centers in one place do not divide zero by zero.
+    # Coincident centers do not cause a division of zero by zero.
     assert metrics.simplified_silhouette(samples[:2] * 0, [0, 0], [[0.0], [0.0]]) == 0
 
 
@@ -309,7 +309,7 @@ def test_sampled_silhouette_refuses(clustered):
 
 @pytest.fixture
 def measures(clustered):
-    """Return every function of samples and labels, as one that takes these two."""
+    """Return every function of samples and labels with these two as its only parameters."""
     samples, labels, centers = clustered
     return [
         lambda x, y: metrics.cluster_profiles(x, y)["mean"].values,
@@ -466,7 +466,7 @@ def test_sampled_silhouette_checks_its_options(clustered, options, error):
 
 
 def test_clusters_far_apart_keep_their_silhouette():
-    """As x² − 2xy + y², distances of 1 beside 1e9 would be lost."""
+    """Distances of 1 at an offset of 1e9 would cancel in x² − 2xy + y²."""
     rng = np.random.default_rng(0)
     near = np.concatenate([rng.normal(0, 0.1, (50, 2)), rng.normal(1, 0.1, (50, 2))])
     values, labels = np.concatenate([near, near + 1e9]), np.repeat([0, 1, 2, 3], 50)

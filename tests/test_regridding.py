@@ -17,7 +17,7 @@ ROI = {"crs": "EPSG:32611", "buffer": 15_000, "resolution": 200}
 
 
 def plane(**kwargs):
-    """Return a scene whose value is a linear function of position: interpolation is exact."""
+    """Return a scene that is linear in x and y, so that bilinear interpolation is exact."""
     scene = make_scene(crs="EPSG:32611", **kwargs)
     values = 1e-3 * (scene.x - 330_000) - 2e-3 * (scene.y - 4_300_000)
     return (scene * 0 + values.astype("float32")).assign_attrs(scene.attrs)
@@ -97,9 +97,9 @@ def test_the_number_of_pixels_is_rounded_up(buffer, resolution, size):
 @pytest.mark.parametrize(
     ("crs", "longitude", "latitude"),
     [
-        ("EPSG:32612", *LAKE.values()),  # the neighbor of its zone
+        ("EPSG:32612", *LAKE.values()),  # the neighboring zone
         ("EPSG:32601", 179.0, 10.0),  # across the antimeridian
-        ("EPSG:32638", 46.2, -15.9),  # Landsat products have northern zones in the south, too
+        ("EPSG:32638", 46.2, -15.9),  # Landsat products use northern zones in the south
         ("EPSG:3857", *LAKE.values()),
     ],
 )
@@ -113,7 +113,7 @@ def test_common_grid_beside_the_area_of_use(crs, longitude, latitude):
 @settings(max_examples=20, deadline=None)
 @given(
     order=st.permutations(["band", "y", "x"]), chunks=st.sampled_from([None, (1, 2, 3), (2, 5, 6)]),
-    # In whole decimeters: closer than 3 cm, a thousandth of a pixel, counts as equal.
+    # In decimeters, since centers closer than 3 cm, a thousandth of a pixel, are equal.
     dx=st.integers(-600, 600), dy=st.integers(-600, 600), step=st.sampled_from([7.0, 30.0, 55.0]),
     up=st.booleans(),
 )  # fmt: skip
@@ -284,7 +284,7 @@ def test_the_fill_value_of_the_encoding_stays_known():
 
 
 def degrees(x, rows=3):
-    """Return a scene in degrees whose value is the number of the column."""
+    """Return a scene in degrees whose values are the column numbers."""
     values = np.tile(np.arange(len(x), dtype="float32"), (rows, 1))
     coords = {"y": np.arange(rows)[::-1] - 1.0, "x": np.asarray(x, float)}
     return xr.DataArray(values, coords, ("y", "x")).rio.write_crs("EPSG:4326")
@@ -305,7 +305,7 @@ def test_longitudes_from_0_to_360_meet_those_from_minus_180():
     globe = degrees(np.arange(0.5, 360))
     result = regrid(globe, degrees([-0.5, 0.5, -179.5, 359.5, -179.75]))[0]
     np.testing.assert_array_equal(result, [359, 0, 180, 359, 179.75])
-    # Pixels reach the seam, centers do not.
+    # The pixels reach the seam, but their centers do not.
     assert np.isnan(regrid(globe, degrees([0, 1]))[0, 0])
     assert regrid(globe, degrees([0, 1]), method="nearest")[0, 0] == 0
 

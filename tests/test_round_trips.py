@@ -1,4 +1,4 @@
-"""Every product of the package can be written to a file, read back and used again as it was."""
+"""Every product of the package can be written to a file, read back and used as before."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def netcdf(array, path, engine="scipy", **options):
 
 
 def netcdf3(array, path, **options):
-    """NetCDF 3 has no unsigned bytes: label maps go there in 16 bits."""
+    """Write label maps as 16-bit integers, since NetCDF 3 has no unsigned bytes."""
     if not isinstance(array, xr.Dataset) and array.dtype == np.uint8:
         array = array.astype("int16")
     return netcdf(array, path, **options)
@@ -90,7 +90,7 @@ def through_file(request, tmp_path):
 
 @pytest.fixture(scope="module")
 def scene():
-    """Water in the left half, sand in the right, one missing pixel, and no two pixels alike."""
+    """A scene with water on the left, sand on the right, one nodata pixel and no equal pixels."""
     water, sand = [0.06, 0.05, 0.04, 0.02, 0.01, 0.01], [0.1, 0.15, 0.2, 0.25, 0.3, 0.3]
     spectra = np.where(np.arange(7)[:, None] < 4, water, sand).T[:, None, :]
     scene = make_scene(spectra + np.linspace(0, 0.01, 42).reshape(6, 7), **GRID)
@@ -125,7 +125,7 @@ def change(masks):
 
 
 def comparable(result):
-    """Return what a function made in a form that compares with ``==`` or NumPy."""
+    """Convert a result to a form that can be compared by ``==`` or NumPy."""
     if isinstance(result, xr.Dataset):
         return {name: variable.values.tolist() for name, variable in result.data_vars.items()}
     if isinstance(result, xr.DataArray):
@@ -212,7 +212,7 @@ def test_series_of_label_maps_keep_their_dates(labels, later, route, tmp_path):
 
 
 def test_a_series_in_a_geotiff_becomes_bands(labels, later, tmp_path):
-    """The dates are gone, as the format has none; the maps are in order."""
+    """A GeoTIFF has no dates, but the order of the maps is kept."""
     series = xr.concat([labels, later], "time").assign_attrs(labels.attrs)
     view = view_labels(geotiff(series, tmp_path, masked=True))
     assert [dim.name for dim in view.kdims] == ["band"]
@@ -276,7 +276,7 @@ def test_a_common_grid_is_still_one(scene, route, tmp_path):
 
 
 def test_samples_come_back_by_their_levels(scene, tmp_path):
-    """xarray writes no MultiIndex: its levels are written, and made one again."""
+    """xarray cannot write a MultiIndex, so its levels are written and combined again."""
     samples = stack_pixels(scene)
     back = netcdf3(samples.reset_index("pixel"), tmp_path).set_index(pixel=["y", "x"])
     numbers = np.arange(samples.sizes["pixel"])

@@ -17,12 +17,12 @@ from .factories import make_scene
 
 pytestmark = pytest.mark.filterwarnings(
     "error", "ignore:Use .@. matmul", "ignore:Scales differ across bands"
-)  # the last two from rasterio's affine and rioxarray's reader
+)  # the last two come from affine and rioxarray
 
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    # xarray silences warnings on empty slices with catch_warnings, which threads undo.
+    # xarray silences warnings of empty slices by catch_warnings, which is not thread-safe.
     with dask.config.set(scheduler="synchronous"):
         yield
 
@@ -141,14 +141,14 @@ def test_properties(values):
     np.testing.assert_allclose(z.std("pixel"), 1, atol=1e-9)
     np.testing.assert_array_equal(unit.min("pixel"), 0)
     np.testing.assert_array_equal(unit.max("pixel"), 1)
-    # Neither gain nor offset of a sensor shows in the result.
+    # The result does not depend on the gain and offset of a sensor.
     np.testing.assert_allclose(standardize(samples * 3 + 7), z, atol=1e-9)
     np.testing.assert_allclose(rescale(samples * 3 + 7), unit, atol=1e-9)
 
 
 @pytest.mark.parametrize("function", [standardize, rescale])
 def test_a_constant_band(function):
-    # 0.1 has no exact mean: its deviation comes out tiny, not zero.
+    # The mean of 0.1 is rounded, so the standard deviation is tiny but not zero.
     values = make_scene().values
     values[2], values[4] = 0.1, 0.3
     with pytest.raises(ValueError, match="got a constant in red, swir1:"):
@@ -166,7 +166,7 @@ def test_a_constant_band(function):
 def test_a_missing_band(function, chunks):
     values = make_scene().values
     values[3] = np.nan
-    silent = np.errstate(invalid="ignore")  # the mean of nothing
+    silent = np.errstate(invalid="ignore")  # mean of an empty slice
     with silent, pytest.raises(ValueError, match="only nodata in nir:"):
         function(make_scene(values, chunks=chunks)).compute()
 
@@ -183,7 +183,7 @@ def test_without_band():
 
 
 def landsat(*, dtype="uint16", chunks=None, scale=2.75e-5, offset=-0.2):
-    """Return digital numbers as Landsat Collection 2 has them, between 8000 and 29 000."""
+    """Return digital numbers from 8000 to 29 000, as in Landsat Collection 2."""
     scene = ((make_scene() + 0.2) / 2.75e-5).round().astype(dtype)
     scene.attrs = {"scale_factor": scale, "add_offset": offset}
     return scene if chunks is None else scene.chunk(chunks)
@@ -315,7 +315,7 @@ def test_one_scale_for_each_band(chunks):
     assert not {"scale_factor", "add_offset"} & set(result.coords)
     np.testing.assert_allclose(result.transpose("band", "y", "x"), expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(to_reflectance(scene[::-2]), expected[::-2], rtol=1e-4, atol=1e-6)
-    # An attribute does not follow the bands, so it is not known which number is of which band.
+    # Attributes are not reordered with bands, so the band of each number is unknown.
     with pytest.raises(ValueError, match="must be one number unless the bands are those of the fi"):
         to_reflectance(landsat(scale=scales.tolist(), offset=offsets)[::-1])
 

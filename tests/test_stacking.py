@@ -22,7 +22,7 @@ pytestmark = [
 
 @st.composite
 def scenes(draw):
-    """Scenes of every shape, order, chunking and share of missing pixels, at least one valid."""
+    """Draw scenes of any shape, order, chunks and fraction of nodata, with a valid pixel."""
     ny, nx, n_bands = (draw(st.integers(1, 5)) for _ in range(3))
     scene = make_scene(
         ny=ny, nx=nx, bands=("blue", "green", "red", "nir", "swir1")[:n_bands],
@@ -71,7 +71,7 @@ def test_round_trip_is_exact(scene, lazy, data):
     }  # fmt: skip
     assert not samples.isnull().any()
 
-    # Every sample carries the values of the pixel that its index names.
+    # Each sample has the values of the pixel at its index.
     row = data.draw(st.integers(0, n - 1))
     where = dict(zip(samples.indexes["pixel"].names, samples.indexes["pixel"][row], strict=True))
     pixel = scene.compute().sel(where)
@@ -202,7 +202,7 @@ def test_labels_must_be_whole_numbers():
     scene = make_scene()
     samples = stack_pixels(scene)
     labels = np.arange(30.0)
-    labels[4] = np.nan  # as readers of a file with a nodata value make them
+    labels[4] = np.nan  # as from a reader that masks nodata
     result = unstack_labels(labels, samples, scene)
     np.testing.assert_array_equal(result.values.ravel(), np.where(labels == labels, labels, 255))
     with pytest.raises(ValueError, match="whole numbers from 0 to 254, .* got 0.5"):
@@ -385,7 +385,7 @@ def test_labels_that_declare_their_nodata_value(nodata):
 
 def test_the_template_may_write_its_crs_otherwise():
     scene = make_scene()
-    template = scene.rio.write_crs("EPSG:32611+5773")  # with a vertical part
+    template = scene.rio.write_crs("EPSG:32611+5773")  # with a vertical component
     samples = stack_pixels(scene)
     labels = np.arange(samples.sizes["pixel"])
     np.testing.assert_array_equal(unstack_labels(labels, samples, template).values.ravel(), labels)

@@ -1,4 +1,4 @@
-"""Which spectra are water, what is said about doubtful ones, and how several dates are judged."""
+"""Classification of water: spectra, warnings about doubtful clusters, and several dates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WATER = {
     "shallow lagoon over sand": (0.150, 0.180, 0.090, 0.020, 0.010, 0.006),
     "weak sun glint": (0.110, 0.105, 0.080, 0.065, 0.055, 0.045),
 }
-# With the denominator of EVI below 0: by the blue band this would be land.
+# The denominator of EVI is negative: with the blue band this would be land.
 LAGOON = {"bright lagoon, top of atmosphere": (0.250, 0.220, 0.080, 0.030, 0.010, 0.006)}
 LAND = {
     "reported: a burn scar": (0.060, 0.0715, 0.0627, 0.0754, 0.0704, 0.080),
@@ -70,7 +70,7 @@ LAND = {
     "flooded vegetation": (0.090, 0.087, 0.088, 0.231, 0.080, 0.030),
     "flooded rice": (0.060, 0.080, 0.050, 0.180, 0.060, 0.030),
 }
-# What four bands do not tell apart, as the docstring says.
+# Surfaces that four bands cannot separate from water, as the docstring says.
 TAKEN_FOR_WATER = {
     "mountain shadow under blue sky": (0.030, 0.025, 0.020, 0.025, 0.015, 0.010),
     "street in the shade": (0.060, 0.055, 0.050, 0.060, 0.050, 0.045),
@@ -94,7 +94,7 @@ def no_warnings():
 
 
 def scene_of(spectra, noise=1e-4):
-    """Return a scene of one column for each spectrum, and the label map of the columns."""
+    """Return a scene with a column for each spectrum, and a label map of the columns."""
     columns = np.array(list(spectra)).T
     values = np.broadcast_to(columns[:, None, :], (len(columns), 3, columns.shape[1]))
     values = values + np.random.default_rng(0).normal(0, noise, values.shape)
@@ -122,7 +122,7 @@ def test_cluster_numbers_do_not_matter(order):
 
 
 def published_rule(spectra, vegetation):
-    """Return where the rule of Zou et al. (2018) finds water, with the guards of the package."""
+    """Return which spectra are water by Zou et al. (2018) and the limits of NIR and SWIR1."""
     _, green, red, nir, swir1, _ = np.maximum(spectra, 0)
     with np.errstate(invalid="ignore"):
         mndwi = (green - swir1) / (green + swir1)
@@ -146,7 +146,7 @@ def test_the_table_against_the_published_rule(spectra):
     table = water_table(scene, labels)
     values = scene.values[:, 0].astype(np.float64)
     expected = published_rule(values, evi2(values))
-    clear = ~(table["margin"].abs() < 1e-6).values  # no rounding decides
+    clear = ~(table["margin"].abs() < 1e-6).values  # excludes ties within rounding
     np.testing.assert_array_equal(table["water"].values[clear], expected[clear])
     np.testing.assert_array_equal(table["share_passing"].values[clear], expected[clear])
     np.testing.assert_array_equal(table["water"], table["margin"] > 0)
@@ -183,7 +183,7 @@ def test_the_share_of_pixels_that_pass():
     assert table["pixels"].tolist() == [6, 1, 4]
 
 
-# -- doubts are told ---------------------------------------------------------------------------
+# -- warnings ----------------------------------------------------------------------------------
 
 
 def test_no_water_is_all_land_and_a_warning():
@@ -214,7 +214,7 @@ def test_a_mixed_cluster_is_warned_of(wet, message):
 
 
 def test_a_land_cluster_of_many_water_pixels_is_warned_of():
-    # Few bright pixels lift the mean beyond the guards: nine in ten pixels would be lost.
+    # A few bright pixels raise the mean above the limits, so 90% of the pixels would be lost.
     scene, labels = scene_of([WATER["clear lake"]] * 9 + [np.full(6, 1.4)] + [WATER["humic lake"]])
     labels = labels.where(labels == 10, 0).astype("uint8")
     with pytest.warns(UserWarning, match="counts as land, and 90.0% of its 30 pixels are water"):
@@ -264,7 +264,7 @@ def test_labels_of_other_dtypes(dtype):
     scene, labels = scene_of([WATER["clear lake"], LAND["cloud"], WATER["silty river"]])
     labels[1, 0] = 255
     other = labels.astype(dtype)
-    if dtype == "float32":  # as readers make it of a file with a nodata value
+    if dtype == "float32":  # as from a reader that masks nodata
         other = other.where(labels != 255)
     xr.testing.assert_identical(water_mask(scene, other), water_mask(scene, labels))
 
@@ -283,7 +283,7 @@ def test_nodata_is_no_reflectance(key):
 
 
 def two_dates():
-    """Return a (time, band, y, x) series and labels: cluster 0 is water by both dates together."""
+    """Return two scenes and label maps in which cluster 0 is water by its pixels of both dates."""
     first, _ = scene_of([WATER["silty river"], LAND["forest"]])
     second, _ = scene_of([LAND["wet soil"], LAND["crops"]])
     scenes = [first, second.assign_coords(time=np.datetime64("2018-10-22", "ns"))]
@@ -305,7 +305,7 @@ def test_a_cluster_is_judged_once_over_all_dates():
     assert table["share_passing"].tolist() == [0.75, 0]
     assert table["water"].tolist() == [True, False]
     xr.testing.assert_allclose(water_table(scenes, maps).to_xarray(), table.to_xarray())
-    assert not water_table(scenes[1], maps[1])["water"].any()  # that date by itself
+    assert not water_table(scenes[1], maps[1])["water"].any()  # by that date alone
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
