@@ -63,10 +63,10 @@ def test_require_same_grid():
     grid = make_grid()
     require_same_grid(grid, make_scene())
     for other, found in [
-        (make_grid(left=330_015.0), "differ in x: 6 from 330015.0"),
-        (make_grid(ny=4), "differ in y"),
-        (make_grid(crs="EPSG:32612"), "CRS: WGS 84 / UTM zone 11N against WGS 84 / UTM zone 12N"),
-        (make_grid(crs=None), "against none"),
+        (make_grid(left=330_015.0), "grids must be equal, got different x: 6 from 330015.0"),
+        (make_grid(ny=4), "grids must be equal, got different y"),
+        (make_grid(crs="EPSG:32612"), "CRS: WGS 84 / UTM zone 11N and WGS 84 / UTM zone 12N"),
+        (make_grid(crs=None), "and none"),
     ]:
         with pytest.raises(ValueError, match=found) as error:
             require_same_grid(grid, other)
@@ -199,7 +199,7 @@ def test_a_grid_saved_and_opened_again_is_the_same_grid():
     moved = scene.assign_coords(x=scene.x + 1e-9, y=scene.y - 0.02)
     again = require_same_grid(scene, moved)
     assert (scene + again).sizes == scene.sizes
-    with pytest.raises(ValueError, match="differ in x"):
+    with pytest.raises(ValueError, match="grids must be equal, got different x"):
         require_same_grid(scene, scene.assign_coords(x=scene.x + 0.05))
 
 
@@ -234,7 +234,7 @@ def test_rounding_to_float32_is_not_another_grid():
     require_same_grid(grid, rounded)
     require_same_grid(rounded, grid)
     for other in (grid.assign_coords(y=grid.y + 1), rounded.assign_coords(y=rounded.y + 1.5)):
-        with pytest.raises(ValueError, match="differ in y"):
+        with pytest.raises(ValueError, match="grids must be equal, got different y"):
             require_same_grid(grid, other)
 
 
@@ -242,7 +242,7 @@ def test_rounding_to_float32_is_not_another_grid():
 def test_grids_of_one_row_or_column(size):
     grid = make_grid(**size)
     require_same_grid(grid, grid.assign_coords(x=grid.x + 1e-9, y=grid.y - 1e-9))
-    with pytest.raises(ValueError, match="differ in x"):
+    with pytest.raises(ValueError, match="grids must be equal, got different x"):
         require_same_grid(grid, grid.assign_coords(x=grid.x + 3))
 
 

@@ -84,7 +84,7 @@ def test_matching_lazy_maps_in_another_order():
 
 def test_matching_refuses():
     one = make_labels([[0, 1], [1, 0]])
-    with pytest.raises(ValueError, match="grids differ in x"):
+    with pytest.raises(ValueError, match="grids must be equal, got different x"):
         match_labels(one, make_labels([[0, 1], [1, 0]], left=0))
     with pytest.raises(ValueError, match="reference must .* lacks"):
         match_labels(one, one.isel(x=0))
@@ -167,7 +167,7 @@ def test_change_map(chunks):
 
 def test_change_map_refuses():
     mask = make_labels([[0, 1], [1, 1]])
-    with pytest.raises(ValueError, match="grids differ in CRS"):
+    with pytest.raises(ValueError, match="grids must be equal, got different CRS"):
         change_map(mask, make_labels([[0, 1], [1, 1]], crs="EPSG:32612"))
     with pytest.raises(ValueError, match=r"after must hold only 0 .*, got \[2\]"):
         change_map(mask, make_labels([[0, 1], [2, 1]]))

@@ -45,7 +45,7 @@ def test_agreement_needs_one_grid():
     for function in (
         metrics.intersection_over_union, metrics.label_change, metrics.transition_matrix
     ):  # fmt: skip
-        with pytest.raises(ValueError, match="grids differ in x.*regrid"):
+        with pytest.raises(ValueError, match="grids must be equal, got different x.*regrid"):
             function(one, two)
     with pytest.raises(ValueError, match="after must have the shape of before"):
         metrics.label_change([0, 1], [0, 1, 1])
@@ -231,7 +231,7 @@ def test_cluster_profiles_refuse():
         metrics.cluster_profiles(scene, np.zeros(30, int))
     with pytest.raises(ValueError, match="labels must have the dimensions"):
         metrics.cluster_profiles(samples, make_labels(np.zeros((5, 6))))
-    with pytest.raises(ValueError, match="grids differ"):
+    with pytest.raises(ValueError, match="grids must be equal"):
         metrics.cluster_profiles(scene, make_labels(np.zeros((5, 6)), left=0))
     with pytest.raises(ValueError, match="labels must be whole numbers"):
         metrics.cluster_profiles(samples, np.full(30, 0.5))

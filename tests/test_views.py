@@ -187,7 +187,7 @@ def test_view_transitions_shows_what_changed(labels, capfd):
 def test_view_transitions_refuses_what_cannot_be_compared(labels):
     with pytest.raises(ValueError, match="must differ in a pixel .*none of 120"):
         view_transitions(labels, labels)
-    with pytest.raises(ValueError, match="the grids differ in x"):
+    with pytest.raises(ValueError, match="grids must be equal, got different x"):
         view_transitions(labels, labels.assign_coords(x=labels.x + 1))
     with pytest.raises(ValueError, match="after must be whole numbers .*5"):
         view_transitions(labels, labels + 0.5)

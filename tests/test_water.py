@@ -356,7 +356,7 @@ def test_dates_that_do_not_fit():
 @pytest.mark.parametrize("function", [water_table, find_water, water_mask])
 def test_refusals(function):
     scene, labels = scene_of([WATER["clear lake"], LAND["forest"]])
-    with pytest.raises(ValueError, match="grids differ in x"):
+    with pytest.raises(ValueError, match="grids must be equal, got different x"):
         function(scene, labels.assign_coords(x=labels.x + 30))
     with pytest.raises(ValueError, match="scene must hold reflectance .*to_reflectance"):
         function(scene.assign_attrs(units="digital number"), labels)
