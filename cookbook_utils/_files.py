@@ -87,9 +87,9 @@ class Claim:
         self.path = path
 
     def temporary(self) -> Path:
-        """Return a new path beside the claimed one; a file or folder there is removed at the end.
+        """Return a new path beside the claimed one.
 
-        It is removed when the claim ends.
+        The file or folder that is written there is removed when the claim ends.
         """
         return self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex[:12]}.tmp")
 
