@@ -177,13 +177,17 @@ def describe_constant(
     lines[:] = docs or []
 
 
-def long_constants(objects: Mapping[str, Sequence[str]]) -> set[str]:
-    """Return the full names of the public objects whose values are too long for a page."""
+def constants_without_value(objects: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the full names of the public objects whose values a page does not show.
+
+    These are values that are too long, and paths, which differ between machines.
+    """
     return {
         f"{module}.{name}"
         for module, names in objects.items()
         for name in names
-        if len(repr(getattr(sys.modules[module], name))) > LONGEST_VALUE
+        if isinstance(value := getattr(sys.modules[module], name), Path)
+        or len(repr(value)) > LONGEST_VALUE
     }
 
 
@@ -292,7 +296,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     config.autosummary_context = {
         "public_objects": public_objects(),
         "readers": readers(public_objects()),
-        "long_constants": long_constants(public_objects()),
+        "constants_without_value": constants_without_value(public_objects()),
         "chapters": chapters_by_name(Path(app.srcdir, "notebooks")),
     }
 

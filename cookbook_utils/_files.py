@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all, written by one process at a time, and scratch space.
+"""Replace files atomically, one process at a time, and allocate scratch space.
 
-Whoever writes a file or folder claims it first. A claim is a lock file beside it, which the
-operating system releases when its holder ends, however it ends. Temporary files bear the name of
-what was claimed, so that the next claim finds those of a killed process and removes them.
+A writer claims a file or folder first. A claim holds a lock file beside it, which the operating
+system releases when the process ends, even if it is killed. Temporary files have the name of the
+claimed file in theirs, so that the next claim finds and removes those of a killed process.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,21 +23,36 @@ from cookbook_utils._checks import shown
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-WAIT = 120.0  # s that a process waits for another that writes the same
-_PIECE = 2**20  # bytes
+WAIT = 120.0  # s to wait for another process that writes the same file
+_CHUNK_BYTES = 2**20  # read or written at a time
+
+CHECKSUMS = "checksums.json"
+"""File that holds the size and CRC-32 of every file of its folder, see `measure`."""
 
 
 def as_path(value: Any, name: str) -> Path:
     """Return `value` as a path.
 
+    Parameters
+    ----------
+    value : Any
+        The argument of a user.
+    name : str
+        Its name, for error messages.
+
+    Returns
+    -------
+    pathlib.Path
+        The path.
+
     Raises
     ------
     TypeError
-        If it is neither text nor a path.
+        If `value` is neither text nor a path.
     ValueError
-        If it is empty or holds characters that no path has.
+        If it is empty or has characters that a path cannot have.
     OSError
-        If it is too long, or lies in a folder that may not be read.
+        If it is too long, or lies in a folder without read permission.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name} must be a path, got {type(value).__name__}")
@@ -50,34 +66,36 @@ def as_path(value: Any, name: str) -> Path:
             f"{name} must be a path in characters of this system, got {shown(text)}"
         ) from None
     except OSError as error:
-        # All others end in a message of whoever reads or writes there.
+        # The function that reads or writes there reports the other errors.
         if error.errno in (errno.ENAMETOOLONG, errno.EACCES):
             raise OSError(f"{name} {shown(text)} cannot be looked up: {error.strerror}") from None
     return Path(text)
 
 
 class Claim:
-    """The right to write one file or folder, held by one thread of one process at a time.
+    """The exclusive right to write one file or folder, held by one thread of one process.
 
-    Attributes
+    `claim` grants it.
+
+    Parameters
     ----------
     path : pathlib.Path
-        What may be written.
+        The file or folder.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def temporary(self) -> Path:
-        """Return a path beside what was claimed that no other process uses.
+        """Return a new path beside the claimed one.
 
-        Whatever is there when the claim ends is removed.
+        The file or folder that is written there is removed when the claim ends.
         """
         return self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex[:12]}.tmp")
 
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
-        """Yield a temporary path; its file takes the place of `path` when the block ends well."""
+        """Yield a temporary path, and replace `path` by its file if the block raises no error."""
         temporary = self.temporary()
         with reporting(path):
             yield temporary
@@ -86,7 +104,7 @@ class Claim:
             sync(path.parent)
 
     def leftovers(self) -> list[Path]:
-        """Return the temporary files and folders of what was claimed."""
+        """Return the temporary files and folders of the claimed path."""
         name = re.compile(rf"\.{re.escape(self.path.name)}-[0-9a-f]{{12}}\.tmp")
         with os.scandir(self.path.parent) as entries:
             return [Path(entry.path) for entry in entries if name.fullmatch(entry.name)]
@@ -104,22 +122,27 @@ class Claim:
 
 @contextmanager
 def claim(path: Path, *, wait: float | None = None) -> Iterator[Claim]:
-    """Claim a file or folder that is about to be written, and make the folder that it is in.
+    """Claim a file or folder before writing it, and make its parent folders.
 
-    A thread that has claimed it may do so again. When the claim ends, its temporary files are
-    gone, and so are folders that were made for it and are empty.
+    The same thread may claim it again. When the claim ends, its temporary files and the folders
+    that were made for it and are empty are removed.
 
     Parameters
     ----------
-    path
-        What is about to be written.
-    wait
-        Seconds to wait while another process has it; `WAIT` by default.
+    path : pathlib.Path
+        The file or folder.
+    wait : float, optional
+        Seconds to wait while another process holds the claim; `WAIT` by default.
+
+    Yields
+    ------
+    Claim
+        The claim, which ends with the block.
 
     Raises
     ------
     TimeoutError
-        If another process still has it then.
+        If another process still holds the claim after that time.
     OSError
         If the folder cannot be written.
     """
@@ -143,7 +166,7 @@ def claim(path: Path, *, wait: float | None = None) -> Iterator[Claim]:
 
 @contextmanager
 def _outermost(lock: BaseFileLock, claimed: Claim) -> Iterator[None]:
-    """Remove temporary files and the lock file, unless the same thread claimed it before."""
+    """Remove temporary files and the lock file, unless the thread has an outer claim."""
     if lock.lock_counter > 1:
         yield
         return
@@ -152,14 +175,14 @@ def _outermost(lock: BaseFileLock, claimed: Claim) -> Iterator[None]:
         yield
     finally:
         claimed._tidy()
-        # While it is held: a process that waits for a file that is gone looks for a new one.
+        # Before the release: a process that waits for a removed lock file opens a new one.
         claimed._lock_file().unlink(missing_ok=True)
 
 
 def _acquired(path: Path, wait: float) -> BaseFileLock:
     from filelock import FileLock, Timeout
 
-    # Other users may wait for it too, where they share a folder.
+    # Users who share a folder may wait for each other.
     lock = FileLock(path, mode=0o666, is_singleton=True)
     for _ in range(100):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +190,7 @@ def _acquired(path: Path, wait: float) -> BaseFileLock:
             lock.acquire(timeout=wait)
             return lock
         except FileNotFoundError:
-            continue  # another process has removed the folder that it had made
+            continue  # another process removed the folder, which it had made
         except Timeout:
             written = path.name.removeprefix(".").removesuffix(".lock")
             raise TimeoutError(
@@ -178,7 +201,7 @@ def _acquired(path: Path, wait: float) -> BaseFileLock:
 
 
 def tidy(path: Path) -> None:
-    """Remove what a killed process left of a file or folder, unless another is writing it now."""
+    """Remove temporary files of killed processes, unless a process is writing `path` now."""
     left = Claim(path)
     with suppress(OSError):
         if left._lock_file().exists() or left.leftovers():
@@ -188,12 +211,22 @@ def tidy(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Claim a file, yield a temporary path, and let its file take the place when all went well.
+    """Claim a file, yield a temporary path, and replace the file if the block raises no error.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file to write or replace.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write the new content.
 
     Raises
     ------
     OSError
-        If the file cannot be written, or another process is at it.
+        If the file cannot be written, or another process is writing it.
     """
     with claim(path) as claimed, claimed.replacing(path) as temporary:
         yield temporary
@@ -201,18 +234,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def reporting(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system into an OSError that says what cannot be written."""
+    """Convert an error of the operating system to an OSError that names the file."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # one of our own, which says so
+        if error.errno is None:  # raised by this package, with a complete message
             raise
         reason = error.strerror or str(error)
         raise OSError(f"cannot write {path.name!r} in {path.parent}: {reason}") from error
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk, and learn of an error on the way."""
+    """Flush a file, or the entries of a folder, to the disk; raise OSError if that fails."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -220,26 +253,44 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def allocate(file: IO[bytes], size: int, folder: Path) -> None:
-    """Reserve `size` bytes of zeros for a scratch file, so that they can be mapped.
+def measure(path: Path) -> list[int]:
+    """Return the size of a file and its CRC-32 (ISO 3309)."""
+    checksum = size = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            checksum, size = zlib.crc32(chunk, checksum), size + len(chunk)
+    return [size, checksum]
 
-    Writing to a mapped file that has holes kills the process when the disk is full.
+
+def allocate(file: IO[bytes], size: int, folder: Path) -> None:
+    """Allocate disk space for a scratch file and fill it with zeros, before it is memory-mapped.
+
+    If the disk is full, writing to a hole of a mapped file kills the process.
+
+    Parameters
+    ----------
+    file : file object
+        An empty file, open for writing.
+    size : int
+        Bytes to allocate.
+    folder : pathlib.Path
+        The folder of the file, for error messages.
 
     Raises
     ------
     OSError
-        If there is no space for them in `folder`.
+        If `folder` lacks the space.
     """
     try:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except (AttributeError, OSError) as error:
-            # Not every system and file system has it.
+            # Not every operating system and file system supports it.
             known = (None, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
             if getattr(error, "errno", None) not in known:
                 raise
-            zeros = bytes(_PIECE)
-            for start in range(0, size, _PIECE):
+            zeros = bytes(_CHUNK_BYTES)
+            for start in range(0, size, _CHUNK_BYTES):
                 file.write(zeros[: size - start])
             file.flush()
     except OSError as error:

@@ -33,10 +33,10 @@ import xarray as xr
 
 from cookbook_utils._conventions.points import dates_of, displacement_of, require_seen, step_of
 
-from ._catalog import local_folder
 from ._checks import require_choice, require_integer, require_rising_time, shown
 from ._files import as_path
-from .datasets import CheckedReader, DataUnavailableError, fetch
+from .datasets import DataUnavailableError, fetch
+from .datasets._reader import CheckedReader, local_folder
 from .shards import PointShards, read_labels
 
 EGMS_COLUMNS = {  # units and long name, by column; the format gives angles and heights as here

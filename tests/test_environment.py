@@ -25,9 +25,9 @@ MODULES = sorted(
 
 # A module imports only from floors below its own; the parts of one subpackage from each other too.
 FLOORS = [
-    {"_checks", "_threads"},
-    {"_download", "_files", "_geotiffs"},
-    {"_catalog", "_conventions"},
+    {"_checks", "_command", "_threads"},
+    {"_files"},
+    {"_conventions"},
     {"_palette", "_samples", "areas", "stacking", "scaling", "indices", "shards"},
     {
         "_maps",
@@ -46,7 +46,7 @@ FLOORS = [
 # Imported inside the function that needs them, so that a reader without them can use the rest.
 ON_DEMAND = [
     "IPython", "bokeh", "cartopy", "cupy", "cupyx", "dask_ml", "geoviews", "holoviews", "hvplot",
-    "matplotlib", "panel", "pooch", "rasterio", "rioxarray", "sklearn",
+    "matplotlib", "panel", "rasterio", "requests", "rioxarray", "sklearn",
 ]  # fmt: skip
 
 

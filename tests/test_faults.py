@@ -1,8 +1,8 @@
-"""Writers that are killed, crowded or out of space, and readers of damaged files.
+"""Inject faults: kill writers, run many at once, fill the disk, and damage files before reading.
 
-Every fault strikes at a random place. By default each kind strikes a few times, in less than two
-minutes together; ``COOKBOOK_FAULT_MINUTES=30`` goes on for 30 minutes. A test that fails prints
-``COOKBOOK_FAULT_SEED=<number>``, which repeats it.
+Each fault is injected at a random point, a few times by default, which takes less than two minutes
+in all; ``COOKBOOK_FAULT_MINUTES=30`` repeats them for 30 minutes. A failed test prints
+``COOKBOOK_FAULT_SEED=<number>``, which reproduces it.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cookbook_utils"
 SEED = int(os.environ.get("COOKBOOK_FAULT_SEED", time.time_ns() % 2**32))
 MINUTES = float(os.environ.get("COOKBOOK_FAULT_MINUTES", 0))
-TIMEOUT = 240  # s, after which a process hangs
+TIMEOUT = 240  # s after which a process is taken to hang
 CROWD = 20  # processes at once
 
-# -- what is written ----------------------------------------------------------------------------
+# -- writers ------------------------------------------------------------------------------------
 
 
 def smaller(specs, name, **changes):
-    """Let a scene or series have fewer pixels, in this process."""
+    """Reduce the size of a scene or series in this process, and return its name."""
     specs[name] = dataclasses.replace(specs[name], **changes)
     return name
 
@@ -90,15 +90,15 @@ def embedded(folder):
 
 
 WRITERS = (scene, coast, site, shards, labels, smoothed, embedded)
-NEEDS = {labels: shards, smoothed: shards, embedded: site}  # what is there before
+INPUTS = {labels: shards, smoothed: shards, embedded: site}  # the writer of the input
 
 
 # -- processes ----------------------------------------------------------------------------------
 
-FAR = sys.maxsize
+NEVER = sys.maxsize
 CALLS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 
-# A server with everything imported forks each process; children import this module by its name.
+# The fork server imports the packages once; its children import this module by name.
 sys.path.append(str(ROOT))
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
@@ -107,7 +107,7 @@ context.set_forkserver_preload(
 
 
 def _child(pipe, function, arguments, kill_at, most_bytes):
-    """Run a function, killed at a call of the operating system or limited in the size of files."""
+    """Run a function until a given number of file operations, or with a limit of the file size."""
     calls = 0
 
     def count(event, _):
@@ -130,9 +130,9 @@ def _child(pipe, function, arguments, kill_at, most_bytes):
 
 
 class Child:
-    """A process that runs a function, and what became of it."""
+    """A process that runs a function and sends its outcome."""
 
-    def __init__(self, function, *arguments, kill_at=FAR, most_bytes=None):
+    def __init__(self, function, *arguments, kill_at=NEVER, most_bytes=None):
         self.pipe, there = context.Pipe()
         arguments = (there, function, arguments, kill_at, most_bytes)
         self.process = context.Process(target=_child, args=arguments)
@@ -156,7 +156,7 @@ def run(function, *arguments, **options):
 
 
 def strikes(test, least):
-    """Yield random generators, `least` of them and more while there is time left."""
+    """Yield random generators: at least `least`, and more until the time is over."""
     print(f"COOKBOOK_FAULT_SEED={SEED}")
     end = time.monotonic() + 60 * MINUTES / N_TESTS
     number = 0
@@ -171,12 +171,12 @@ def hidden(folder):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """For each writer what is there before, what is there afterwards, and its calls."""
+    """The folders before and after each writer ran, its file operations and its duration."""
     found = {}
     for writer in WRITERS:
         folder = tmp_path_factory.mktemp(writer.__name__)
-        if writer in NEEDS:
-            shutil.copytree(found[NEEDS[writer]]["after"], folder, dirs_exist_ok=True)
+        if writer in INPUTS:
+            shutil.copytree(found[INPUTS[writer]]["after"], folder, dirs_exist_ok=True)
         before = tmp_path_factory.mktemp("before")
         shutil.copytree(folder, before, dirs_exist_ok=True)
         start = time.monotonic()
@@ -196,11 +196,11 @@ def written(tmp_path_factory):
 every_writer = pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
 
 
-# -- killed -------------------------------------------------------------------------------------
+# -- kills --------------------------------------------------------------------------------------
 
 
 @every_writer
-def test_a_killed_writer_is_made_good_by_the_next_run(writer, written, tmp_path):
+def test_the_next_run_recovers_from_a_killed_writer(writer, written, tmp_path):
     facts = written[writer]
     for number, draw in enumerate(strikes(f"kill {writer.__name__}", 3)):
         folder = tmp_path / f"{number}"
@@ -221,11 +221,11 @@ def test_a_killed_writer_is_made_good_by_the_next_run(writer, written, tmp_path)
         shutil.rmtree(folder)
 
 
-# -- crowded ------------------------------------------------------------------------------------
+# -- concurrency --------------------------------------------------------------------------------
 
 
 @every_writer
-def test_many_writers_at_once_succeed_or_say_that_another_is_at_it(writer, written, tmp_path):
+def test_concurrent_writers_succeed_or_report_another_process(writer, written, tmp_path):
     facts = written[writer]
     for number, _ in enumerate(strikes(f"crowd {writer.__name__}", 1)):
         folder = tmp_path / f"{number}"
@@ -244,7 +244,7 @@ def test_many_writers_at_once_succeed_or_say_that_another_is_at_it(writer, writt
 
 
 def require_refusal(writer, outcome, folder):
-    """A writer without space ends in an OSError of ours, and leaves nothing half-written."""
+    """Assert that a writer raised an OSError of the package and left no incomplete file."""
     assert outcome[0] == "raised" and outcome[1] is OSError, outcome
     assert outcome[3] and str(folder) in outcome[2], outcome
     assert outcome[2].startswith("cannot "), outcome
@@ -259,7 +259,7 @@ def require_refusal(writer, outcome, folder):
 
 @pytest.fixture
 def disk(tmp_path):
-    """Make and grow a small file system of its own."""
+    """A small file system, and a function that changes its size."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -315,7 +315,7 @@ def test_a_limit_of_the_file_size_ends_in_one_error_and_leaves_nothing(writer, w
         shutil.rmtree(folder)
 
 
-# -- damaged ------------------------------------------------------------------------------------
+# -- damage -------------------------------------------------------------------------------------
 
 
 def damage(path, draw):
@@ -349,7 +349,10 @@ def read_points(folder):
 
 
 def damage_and_read(folder, seeds):
-    """Damage one file after the other, and return what was read that is not what was written."""
+    """Damage a random file for each seed, and return the cases that were read without an error.
+
+    An error must be raised by the package and name the file; any other error is returned, too.
+    """
     expected, wrong = read_points(folder), []
     for seed in seeds:
         draw = random.Random(seed)
@@ -358,7 +361,7 @@ def damage_and_read(folder, seeds):
         what = seed, path.name, damage(path, draw)
         try:
             if read_points(folder) != expected:
-                wrong.append((what, "other values"))
+                wrong.append((what, "read other values"))
         except (ValueError, OSError) as error:
             ours = "cookbook_utils" in traceback.extract_tb(error.__traceback__)[-1].filename
             if not ours or path.name not in str(error):
@@ -386,7 +389,7 @@ def test_damaged_scenes_are_written_again_or_refused(writer, written, tmp_path):
         for path in draw.sample(sorted(folder.glob("*/*")), draw.randint(1, 3)):
             what.append((path.name, damage(path, draw)))
         outcome = run(writer, folder)
-        if outcome[0] == "raised":  # a raster that has lost its mark may be the user's
+        if outcome[0] == "raised":  # a raster without a signature may belong to the user
             assert outcome[1] is FileExistsError and outcome[3], outcome
             assert any(name in outcome[2] for name, _ in what), outcome
         else:

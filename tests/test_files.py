@@ -1,4 +1,4 @@
-"""Claims, leftovers, scratch space, and files of the user's that stay as they are."""
+"""Claims, temporary files, scratch space, and files of the user, which are never overwritten."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def test_a_claim_excludes_others_and_leaves_nothing(tmp_path):
 
     path = tmp_path / "new" / "file"
     with ThreadPoolExecutor(1) as pool:
-        with claim(path), claim(path):  # the same thread may claim it again
+        with claim(path), claim(path):  # the same thread may claim it twice
             message = r"file is being written by another process, still after 0 s"
             with pytest.raises(TimeoutError, match=message):
                 pool.submit(other, path).result()
             assert pool.submit(other, path.with_name("else")).result() == "claimed"
         assert pool.submit(other, path).result() == "claimed"
-    assert names(tmp_path) == []  # the folder was made for it, too
+    assert names(tmp_path) == []  # the claim made the folder
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+def test_a_file_is_replaced_atomically(tmp_path):
     path = tmp_path / "file"
     with replacing(path) as temporary:
         temporary.write_text("one")
@@ -60,7 +60,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
-def test_leftovers_of_a_killed_run_are_removed_and_nothing_else(tmp_path):
+def test_temporary_files_of_a_killed_run_are_removed(tmp_path):
     kept = [".file-notes", ".file-0123456789ab.tmp.bak", ".other-0123456789ab.tmp", "file"]
     for name in kept:
         (tmp_path / name).write_text("mine")
@@ -72,7 +72,7 @@ def test_leftovers_of_a_killed_run_are_removed_and_nothing_else(tmp_path):
     assert names(tmp_path) == sorted(kept)
 
 
-def test_leftovers_of_a_living_process_stay(tmp_path):
+def test_temporary_files_of_a_running_process_stay(tmp_path):
     with claim(tmp_path / "file") as claimed, ThreadPoolExecutor(1) as pool:
         claimed.temporary().write_text("in use")
         pool.submit(tidy, tmp_path / "file").result()
@@ -102,14 +102,14 @@ def test_paths_are_checked(value, error):
 @pytest.mark.parametrize(
     "use", [PointShards, lambda folder: ShardWriter(folder, {"static": ["height"]})]
 )
-def test_paths_that_no_file_can_have(tmp_path, use, value, error, message):
+def test_impossible_paths(tmp_path, use, value, error, message):
     with pytest.raises(error, match=message):
         use(f"{tmp_path}/{value}")
     assert not names(tmp_path)
 
 
 @pytest.mark.parametrize("path", [".", "..", "/"])
-def test_what_has_no_name_cannot_be_written(tmp_path, monkeypatch, path):
+def test_paths_without_a_name_cannot_be_written(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(IsADirectoryError, match="must name a file or folder to write"):
         with replacing(Path(path)):
@@ -121,7 +121,7 @@ def test_what_has_no_name_cannot_be_written(tmp_path, monkeypatch, path):
 
 
 @pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS])
-def test_scratch_space_without_help_of_the_file_system(tmp_path, monkeypatch, code):
+def test_scratch_space_without_fallocate(tmp_path, monkeypatch, code):
     def unsupported(*_):
         raise OSError(code, os.strerror(code))
 
@@ -132,7 +132,7 @@ def test_scratch_space_without_help_of_the_file_system(tmp_path, monkeypatch, co
         assert os.fstat(file.fileno()).st_blocks * 512 >= 3_000_000  # no holes
 
 
-def test_no_scratch_space_is_one_error(tmp_path, monkeypatch):
+def test_full_disk_for_scratch_space(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -149,7 +149,7 @@ def test_files_of_the_user_in_a_scene_stay(tmp_path):
     target = tmp_path / "landsat_5_small"
     target.mkdir()
     (target / "my_notes.txt").write_text("mine")
-    for seed in (0, 1):  # made beside the notes, then replaced
+    for seed in (0, 1):  # written beside the notes, then replaced
         write_scene(tmp_path, "landsat_5_small", random_state=seed)
         assert (target / "my_notes.txt").read_text() == "mine"
         with rasterio.open(target / "truth.tif") as file:
@@ -173,8 +173,8 @@ def test_a_scene_does_not_replace_a_raster_of_the_user(tmp_path):
     assert path.read_text() == "no raster"
 
 
-def test_what_gdal_did_not_store_is_noticed(tmp_path, monkeypatch):
-    """As on a full disk, of which GDAL does not always tell."""
+def test_pixels_that_gdal_did_not_store_are_detected(tmp_path, monkeypatch):
+    """GDAL does not always report a full disk."""
     close = rasterio.io.DatasetWriter.close
 
     def cut(self):
@@ -188,14 +188,14 @@ def test_what_gdal_did_not_store_is_noticed(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-def test_a_scene_is_read_without_a_right_to_write(tmp_path, monkeypatch):
+def test_a_complete_scene_needs_no_write_permission(tmp_path, monkeypatch):
     write_scene(tmp_path, "landsat_5_small")
     monkeypatch.setattr(_files, "claim", lambda *_, **__: pytest.fail("claimed"))
     assert write_scene(tmp_path, "landsat_5_small") == tmp_path / "landsat_5_small"
 
 
 @pytest.mark.slow
-def test_a_cut_or_altered_file_of_a_scene_is_made_again(tmp_path):
+def test_a_damaged_file_of_a_scene_is_written_again(tmp_path):
     target = write_scene(tmp_path, "landsat_5_small")
     whole = {path.name: path.read_bytes() for path in target.iterdir()}
     for name in whole:

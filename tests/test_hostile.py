@@ -663,13 +663,8 @@ HOSTILE["optional numbers"] = HOSTILE["numbers"][1:]
 
 ELSEWHERE = {  # what has no entry, and why
     "datasets.fetch": "test_download serves it files over a local HTTP server",
-    "datasets.main": "is the command of `make data`",
-    "datasets.CheckedReader": "the catalog makes the readers: test_catalog and test_datasets",
-    "datasets.CheckedReader.read": "the catalog makes the readers: test_catalog, test_datasets",
     "datasets.SceneReader": "the catalog makes the readers: test_catalog and test_datasets",
-    "datasets.SeriesReader": "the catalog makes the readers: test_catalog and test_datasets",
     "datasets.TruthReader": "the catalog makes the readers: test_catalog and test_datasets",
-    "datasets.SeriesTruthReader": "the catalog makes the readers: test_catalog, test_datasets",
     "insar.PointsReader": "the catalog makes the readers: test_catalog and test_datasets",
     "insar.EGMSReader": "the catalog makes the readers: test_catalog and test_datasets",
     "datasets.SceneCatalog": "open_catalog makes it",

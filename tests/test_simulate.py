@@ -13,9 +13,8 @@ from cookbook_utils.simulate import SCENES, SERIES, SITES
 from cookbook_utils.simulate.__main__ import FULL, SMALL, main
 
 
-def run(monkeypatch, *arguments) -> None:
-    monkeypatch.setattr(sys, "argv", ["simulate", *map(str, arguments)])
-    main()
+def run(*arguments) -> int:
+    return main([str(argument) for argument in arguments])
 
 
 def test_small_and_full_data_sets_are_all_that_there_are():
@@ -36,8 +35,8 @@ def test_command_writes_all_small_data_sets(tmp_path):
     assert {PointShards(folder / name).n_points for name in SITES} == {20}
 
 
-def test_command_writes_what_is_named(tmp_path, monkeypatch, capsys):
-    run(monkeypatch, "insar_nordnes", "--points", 30, "--folder", tmp_path)
+def test_command_writes_what_is_named(tmp_path, capsys):
+    assert run("insar_nordnes", "--points", 30, "--folder", tmp_path) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'insar_nordnes'}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["insar_nordnes"]
 
@@ -48,8 +47,16 @@ def test_full_means_the_scenes_of_full_size(tmp_path, monkeypatch):
         monkeypatch.setattr(
             f"cookbook_utils.simulate.__main__.{writer}", lambda *args: written.append(args)
         )
-    run(monkeypatch, "--full", "--folder", tmp_path)
+    run("--full", "--folder", tmp_path)
     assert written == [(str(tmp_path), name) for name in ("landsat_5", "landsat_8", "coast_series")]
+
+
+def test_command_continues_after_a_failure(tmp_path, capsys):
+    (tmp_path / "insar_lyngen").write_text("no folder")
+    assert run("insar_lyngen", "insar_nordnes", "--points", 30, "--folder", tmp_path) == 1
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'insar_nordnes'}\n"
+    assert "insar_lyngen" in err
 
 
 @pytest.mark.parametrize(
@@ -59,8 +66,8 @@ def test_full_means_the_scenes_of_full_size(tmp_path, monkeypatch):
         (["landsat_5", "--full"], "--full must be given without names"),
     ],
 )
-def test_wrong_arguments_are_refused(tmp_path, monkeypatch, capsys, arguments, message):
+def test_wrong_arguments_are_refused(tmp_path, capsys, arguments, message):
     with pytest.raises(SystemExit):
-        run(monkeypatch, *arguments, "--folder", tmp_path)
+        run(*arguments, "--folder", tmp_path)
     assert re.search(message, capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []

@@ -20,6 +20,7 @@ import xarray as xr
 
 from cookbook_utils import _files
 from cookbook_utils._checks import require_choice, require_integer, shown
+from cookbook_utils._files import CHECKSUMS, measure
 
 T = TypeVar("T")
 Window = tuple[slice, slice]
@@ -35,9 +36,6 @@ MAX_BLOCK = 1024
 
 DEFLATE = {"compress": "deflate", "predictor": 2}
 """Options of a GeoTIFF file that is compressed without loss."""
-
-CHECKSUMS = "checksums.json"
-"""File, written last, that holds the size and CRC-32 (ISO 3309) of every file of its folder."""
 
 
 def require_world(specs: Mapping[str, T], name: str, random_state: int) -> tuple[T, int]:
@@ -313,7 +311,7 @@ def _describe(folder: Path, files: list[str], signature: str) -> None:
     """Flush the files to the disk, then write their checksums."""
     for name in files:
         _files.sync(folder / name)
-    content = {"signature": signature, "files": {name: _measure(folder / name) for name in files}}
+    content = {"signature": signature, "files": {name: measure(folder / name) for name in files}}
     (folder / CHECKSUMS).write_text(json.dumps(content, indent=1), encoding="utf-8")
     _files.sync(folder / CHECKSUMS)
     _files.sync(folder)
@@ -333,22 +331,13 @@ def _install(temporary: Path, target: Path, names: list[str]) -> None:
     _files.sync(target.parent)
 
 
-def _measure(path: Path) -> list[int]:
-    """Return the size of a file and its CRC-32."""
-    checksum = 0
-    with open(path, "rb") as file:
-        while piece := file.read(2**20):
-            checksum = zlib.crc32(piece, checksum)
-    return [path.stat().st_size, checksum]
-
-
 def _is_complete(target: Path, files: list[str], signature: str) -> bool:
     """Return whether a folder holds the files, undamaged and with this signature."""
     try:
         content = json.loads((target / CHECKSUMS).read_text(encoding="utf-8"))
         return content == {
             "signature": signature,
-            "files": {name: _measure(target / name) for name in files},
+            "files": {name: measure(target / name) for name in files},
         }
     except (OSError, ValueError):
         return False

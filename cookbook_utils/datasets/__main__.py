@@ -1,0 +1,36 @@
+"""Download real files that are not on this machine: ``python -m cookbook_utils.datasets``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from cookbook_utils._command import parser_of_names, require_names, run_each
+from cookbook_utils.datasets.files import DATA_FOLDER, fetch, read_registry
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Download the data sets that the command line names, or all, and return the exit status."""
+    parser = parser_of_names(
+        "cookbook_utils.datasets",
+        "Download real files, unless they are there, and check their hashes.",
+        "a data set in registry.csv; default: all",
+        DATA_FOLDER,
+    )
+    options = parser.parse_args(arguments)
+    try:
+        files = list(read_registry(Path(options.folder)))
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    require_names(parser, options.names, dict.fromkeys(dataset for dataset, _ in files))
+    return run_each(
+        partial(fetch, dataset, file, folder=options.folder)
+        for dataset, file in files
+        if not options.names or dataset in options.names
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
