@@ -25,7 +25,7 @@ MODULES = sorted(
 
 # A module imports only from floors below its own; the parts of one subpackage from each other too.
 FLOORS = [
-    {"_checks", "_threads"},
+    {"_checks", "_hashing", "_threads"},
     {"_download", "_files", "_geotiffs"},
     {"_catalog", "_conventions"},
     {"_palette", "_samples", "areas", "stacking", "scaling", "indices", "shards"},
