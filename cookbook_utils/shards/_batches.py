@@ -14,12 +14,24 @@ GROUPS_IN_MEMORY = 8
 
 
 class Batch(NamedTuple):
-    """Some points and their features."""
+    """A batch of points with their features, as `PointShards.batches` yields it.
+
+    Parameters
+    ----------
+    points : numpy.ndarray of int64 (n,)
+        Number of each point.
+    features : numpy.ndarray of float32 (n, features)
+        Features of each point, read-only; usually a view of a larger array.
+
+    Examples
+    --------
+    >>> batch = Batch(np.array([7, 8]), np.zeros((2, 3), np.float32))
+    >>> batch.points.tolist(), batch.features.shape
+    ([7, 8], (2, 3))
+    """
 
     points: np.ndarray
-    """int64 (n,), the number of each point."""
     features: np.ndarray
-    """float32 (n, features), read-only, mostly a view of a larger array."""
 
 
 def stream(

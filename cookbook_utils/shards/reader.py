@@ -168,10 +168,10 @@ class PointShards:
         epoch : int, default 0
             Number of the pass over the points. Each gives another order; the split is the same.
 
-        Yields
-        ------
-        Batch
-            ``points`` (n,) and ``features`` (n, features).
+        Returns
+        -------
+        iterator of Batch
+            Batches with ``points`` (n,) and ``features`` (n, features).
 
         Raises
         ------
