@@ -335,16 +335,16 @@ class MiniBatchShardKMeans(BaseEstimator):
         desc: str,
     ) -> None:
         """Update the centers of a model with all train points in the given order."""
-        # Several batches are read together.
-        size = self.batch_size * max(1, _arithmetic.POINTS_PER_READ // self.batch_size)
+        batch_size = int(self.batch_size)  # an unsigned NumPy integer would overflow below
+        size = batch_size * max(1, _arithmetic.POINTS_PER_READ // batch_size)  # points of a read
         total = -(-(statistics.n + statistics.n_missing) // size)
         for batch in bar(self._train_batches(shards, size, order), desc=desc, total=total):
             features = batch.features
             if statistics.n_missing:
                 features = with_all_features(features)
             x = scaled(features, statistics.mean, statistics.scale)
-            for start in range(0, len(x), self.batch_size):
-                model.partial_fit(x[start : start + self.batch_size])
+            for start in range(0, len(x), batch_size):
+                model.partial_fit(x[start : start + batch_size])
 
     def _is_converged(self, epoch: dict[str, float]) -> bool:
         return bool(epoch["label_change"] < self.tol and not epoch["n_reseeded"])

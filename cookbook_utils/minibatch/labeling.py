@@ -22,7 +22,7 @@ from cookbook_utils.shards import PointShards, is_test
 class LabelCounts:
     """Numbers of points in each cluster, and their inertia, as `label_shards` returns them.
 
-    Attributes
+    Parameters
     ----------
     counts : pandas.DataFrame
         Points in each cluster (rows) of ``train`` and ``test`` (columns).
@@ -31,6 +31,12 @@ class LabelCounts:
         standardized features.
     n_missing : int
         Points without a label, because a feature is missing.
+
+    Examples
+    --------
+    >>> counts = pd.DataFrame({"train": [40, 0], "test": [10, 0]})
+    >>> LabelCounts(counts, pd.Series({"train": 2.0, "test": 0.5}), n_missing=0).empty_clusters
+    [1]
     """
 
     counts: pd.DataFrame
