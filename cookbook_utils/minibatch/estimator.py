@@ -262,6 +262,7 @@ class MiniBatchShardKMeans(BaseEstimator):
     def _train_batches(
         self, shards: PointShards, size: int, order: np.random.Generator | None
     ) -> Iterable:
+        """Iterate over the train points in batches, in the order of the folder or shuffled."""
         return shards._stream(
             self.kinds,
             size,
@@ -272,7 +273,13 @@ class MiniBatchShardKMeans(BaseEstimator):
         )
 
     def _measured(self, shards: PointShards, random: np.random.Generator, bar: Bar) -> Statistics:
-        """Return the statistics of the train points, or raise if they cannot be clustered."""
+        """Return statistics of the train points and a standardized sample, or raise.
+
+        Raises
+        ------
+        ValueError
+            If there are too few points, or a feature is constant.
+        """
         stream = self._train_batches(shards, _arithmetic.POINTS_PER_READ, None)
         found = measure(bar(stream, desc="scale"), self.init_size, random)
         if found.n < self.n_clusters:
@@ -289,13 +296,13 @@ class MiniBatchShardKMeans(BaseEstimator):
                 f"features of {shards.folder} must vary over the train points, got constant ones: "
                 f"{', '.join(constant[:5])} ({len(constant)} of {len(names)}); leave them out"
             )
-        return found
+        return found._replace(sample=scaled(found.sample, found.mean, found.scale))
 
     def _run_epochs(
         self, shards: PointShards, statistics: Statistics, random: np.random.Generator, bar: Bar
     ) -> tuple[np.ndarray, list[dict[str, float]]]:
         """Return the centers in standardized features, and the history of the epochs."""
-        sample = scaled(statistics.sample, statistics.mean, statistics.scale)
+        sample = statistics.sample
         model = start_model(sample, self.n_clusters, "k-means++", self.random_state)
         labels, _ = nearest(sample, model.cluster_centers_)
         n_found = len(np.unique(labels))  # fewer than n_clusters if few points are distinct
@@ -347,6 +354,7 @@ class MiniBatchShardKMeans(BaseEstimator):
                 model.partial_fit(x[start : start + batch_size])
 
     def _is_converged(self, epoch: dict[str, float]) -> bool:
+        """Return whether an entry of the history meets the criterion to stop."""
         return bool(epoch["label_change"] < self.tol and not epoch["n_reseeded"])
 
     # -- features ---------------------------------------------------------------------------
@@ -362,6 +370,7 @@ class MiniBatchShardKMeans(BaseEstimator):
         return labels, distances
 
     def _names_in(self, shards: PointShards) -> list[str]:
+        """Return the names of the features of all kinds, in order."""
         return [name for kind in self.kinds for name in shards.features[kind]]
 
     def _embedding_of(self, shards: PointShards) -> str:
