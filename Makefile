@@ -78,7 +78,7 @@ $(VENV)/.project: $(VENV)/.packages pyproject.toml
 		--no-build-isolation --editable .
 	@touch $@
 
-SIMULATION := $(wildcard cookbook_utils/simulate/*.py) cookbook_utils/_files.py cookbook_utils/shards.py
+SIMULATION := $(wildcard cookbook_utils/simulate/*.py) cookbook_utils/_files.py $(wildcard cookbook_utils/shards/*.py)
 data/simulated/.complete: $(VENV)/.packages $(SIMULATION) | $(VENV)/.project
 	$(BIN)/python -m cookbook_utils.simulate
 	@touch $@

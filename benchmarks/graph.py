@@ -1,9 +1,9 @@
-"""Time and memory of `smooth_features`, `neighbor_graph` and `smooth_shards` beside their peers.
+"""Compare time and memory of `smooth_features`, `neighbor_graph` and `smooth_shards` with others.
 
-Smoothing runs on points in random order, the worst for any memory cache, and on points in the order
-of the ground. All calls run in one process, in turn, on the same points; what the peers need
-before the first hop, such as weights that sum to 1, is made for them beforehand. Peak memory is
-measured once more, each call in a fresh process. From the project's root:
+Smoothing runs on points in random order, the worst case for the CPU cache, and on points sorted by
+place. All calls take turns in one process, on the same points; normalized weights and other inputs
+that only the compared calls need are prepared before timing. Peak memory is measured in another
+run, each call in a new process. Run it from the root of the repository:
 
     python -m benchmarks.graph
 """
@@ -22,14 +22,14 @@ from benchmarks._result import about, in_fresh_process, memory, write
 from cookbook_utils.graph import neighbor_graph, smooth_features, smooth_shards
 from cookbook_utils.shards import PointShards, ShardWriter
 
-N_FEATURES, K, HOPS, ALPHA, SEED = 64, 8, 3, np.float32(0.5), 0
+N_FEATURES, N_NEIGHBORS, HOPS, ALPHA, SEED = 64, 8, 3, np.float32(0.5), 0
 ORDERS = ("random", "along the ground")
 
 
 def make_points(n: int, order: str) -> tuple[np.ndarray, np.ndarray]:
-    """Longitude and latitude of points scattered over a degree of latitude in northern Norway."""
+    """Return coordinates of points scattered over a degree of latitude in northern Norway."""
     longitude, latitude = np.random.default_rng(SEED).random((2, n)) * [[3], [1]] + [[19], [69]]
-    if order == "along the ground":  # strips of 0.01 degrees, each from west to east
+    if order == "along the ground":  # in strips of 0.01 degrees of latitude, from west to east
         first = np.lexsort((longitude, np.floor(latitude * 100)))
         longitude, latitude = longitude[first], latitude[first]
     return longitude, latitude
@@ -40,7 +40,7 @@ def make_features(n: int) -> np.ndarray:
 
 
 def make_inputs(n: int, order: str) -> dict:
-    graph = neighbor_graph(*make_points(n, order), k=K)
+    graph = neighbor_graph(*make_points(n, order), n_neighbors=N_NEIGHBORS)
     total = graph @ np.ones(n)
     mean = csr_array(diags_array(1 / np.where(total, total, 1)) @ graph).astype(np.float32)
     mean.sort_indices()
@@ -72,10 +72,10 @@ def csr_product_alone(features, mean, **_):
 
 
 def numpy_gather(features, mean, **_):
-    neighbors, weights = mean.indices.reshape(-1, K), mean.data.reshape(-1, K)
+    neighbors, weights = mean.indices.reshape(-1, N_NEIGHBORS), mean.data.reshape(-1, N_NEIGHBORS)
     for _ in range(HOPS):
         total = np.zeros_like(features)
-        for j in range(K):
+        for j in range(N_NEIGHBORS):
             total += weights[:, j, np.newaxis] * features[neighbors[:, j]]
         features = ALPHA * features + (1 - ALPHA) * total
     return features
@@ -91,7 +91,7 @@ CALLS = {
 
 
 def in_turn(calls: dict, repeats: int) -> tuple[dict[str, list[float]], dict]:
-    """Seconds of every call in every round, and what each returned last."""
+    """Return the seconds of every call in every round, and its last result."""
     seconds, results = {name: [] for name in calls}, {}
     for _ in range(repeats):
         for name, call in calls.items():
@@ -120,7 +120,7 @@ def memory_of_smoothing(name: str, n: int) -> dict[str, int]:
 def memory_of_graph(n: int) -> dict[str, int]:
     points = make_points(n, "random")
     with memory() as used:
-        neighbor_graph(*points, k=K)
+        neighbor_graph(*points, n_neighbors=N_NEIGHBORS)
     return used
 
 
@@ -154,9 +154,9 @@ def measure_graph(n: int, repeats: int) -> list[dict]:
 
     def ball_tree():
         place = np.radians(np.stack([latitude, longitude], axis=1))
-        return BallTree(place, metric="haversine").query(place, K + 1)
+        return BallTree(place, metric="haversine").query(place, N_NEIGHBORS + 1)
 
-    calls = {"neighbor_graph": lambda: neighbor_graph(longitude, latitude, k=K)}
+    calls = {"neighbor_graph": lambda: neighbor_graph(longitude, latitude, n_neighbors=N_NEIGHBORS)}
     calls["scikit-learn, BallTree with haversine"] = ball_tree
     seconds, _ = in_turn(calls, repeats)
     return [row(name, seconds[name], points=n) for name in calls]
@@ -173,7 +173,8 @@ def write_source(folder: str, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def smooth(folder: str, name: str) -> None:
-    smooth_shards(f"{folder}/source", f"{folder}/{name}", alpha=float(ALPHA), hops=HOPS, k=K)
+    options = {"alpha": float(ALPHA), "hops": HOPS, "n_neighbors": N_NEIGHBORS}
+    smooth_shards(f"{folder}/source", f"{folder}/{name}", **options)
 
 
 def measure_shards(n: int) -> dict:
@@ -184,7 +185,7 @@ def measure_shards(n: int) -> dict:
         seconds = time.perf_counter() - start
         peak = in_fresh_process(memory_of_shards, folder)
         found = PointShards(f"{folder}/target").read("dynamic")
-        expected = ours(make_features(n), neighbor_graph(*points, k=K))
+        expected = ours(make_features(n), neighbor_graph(*points, n_neighbors=N_NEIGHBORS))
         same = bool(np.array_equal(found, expected))
     return row("smooth_shards", [seconds], points=n, same_bits_as_in_memory=same, **peak)
 
@@ -192,18 +193,21 @@ def measure_shards(n: int) -> dict:
 def measure(n: int, repeats: int) -> dict:
     header = about("graph", ("numba", "numpy", "pyarrow", "scikit-learn", "scipy"))
     small = make_inputs(1000, "random")
-    for call in CALLS.values():  # imports and compilation are nobody's
+    for call in CALLS.values():  # not measured: imports and compilation
         call(**small)
     smoothing = [r for order in ORDERS for r in measure_smoothing(n, repeats, order)]
     for r in smoothing[: len(CALLS)]:
         r.update(in_fresh_process(memory_of_smoothing, r["call"], n))
     graph = measure_graph(n // 10, repeats)
     points = make_points(n, "random")
-    seconds, _ = in_turn({"neighbor_graph": lambda: neighbor_graph(*points, k=K)}, repeats)
+    seconds, _ = in_turn(
+        {"neighbor_graph": lambda: neighbor_graph(*points, n_neighbors=N_NEIGHBORS)}, repeats
+    )
     peak = in_fresh_process(memory_of_graph, n)
     graph += [row("neighbor_graph", *seconds.values(), points=n, **peak)]
     return header | {
-        "samples": f"{n} points, {N_FEATURES} features float32, k={K}, {HOPS} hops, seed {SEED}",
+        "samples": f"{n} points, {N_FEATURES} features float32, n_neighbors={N_NEIGHBORS}, "
+        f"{HOPS} hops, seed {SEED}",
         "smoothing": smoothing,
         "graph": graph,
         "shards": [measure_shards(n)],

@@ -1,14 +1,14 @@
-"""Streamed mini-batch k-means beside scikit-learn's on an array in memory.
+"""Compare mini-batch k-means on shards with scikit-learn's on an array in memory.
 
-All start from raw features, on disk or in memory, which they standardize, cluster and label;
-`sweep` also stores the labels. All make the same number of steps of the same size for the same
-number of clusters. Each call runs in a fresh process, in turn, so that its peak memory is its own.
-From the project's root:
+All calls standardize, cluster and label the same raw features, on disk or in memory;
+`label_shards` also stores the labels. All take the same number of steps with the same batch size
+and the same number of clusters. Each call runs in a new process, so that its peak memory can be
+measured. Run it from the root of the repository:
 
     python -m benchmarks.minibatch
     python -m benchmarks.minibatch --points 10000000 --memory
 
-The second command adds a run of that many points, without peers.
+The second command adds a run on that many points, without the calls that it is compared with.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks._result import about, in_fresh_process, memory, read, write
 
-N_FEATURES, N_CLUSTERS, BATCH, EPOCHS, SEED, BLOCK = 64, 8, 256, 2, 0, 65536
+N_FEATURES, N_CLUSTERS, BATCH_SIZE, EPOCHS, SEED = 64, 8, 256, 2, 0
+POINTS_PER_BLOCK = 65536  # that are made or written at a time
 SITES = ("insar_lyngen", "insar_nordnes", "insar_svalbard")
 
 
 def make_features(n: int):
-    """Yield clusters that overlap, block by block."""
+    """Yield features of overlapping clusters, one block of points at a time."""
     centers = np.random.default_rng(SEED).normal(0, 0.6, (N_CLUSTERS, N_FEATURES))
-    for start in range(0, n, BLOCK):
+    for start in range(0, n, POINTS_PER_BLOCK):
         random = np.random.default_rng([SEED, start])
-        size = min(BLOCK, n - start)
+        size = min(POINTS_PER_BLOCK, n - start)
         truth = random.integers(N_CLUSTERS, size=size)
         noise = random.standard_normal((size, N_FEATURES), dtype=np.float32)
         yield start, noise + centers[truth].astype(np.float32)
@@ -57,18 +58,19 @@ def make_array(n: int) -> np.ndarray:
 
 
 def ours(folder: str, n: int) -> dict:
-    import sklearn.cluster  # noqa: F401  imports are nobody's
+    import sklearn.cluster  # noqa: F401  not measured: the import
 
-    from cookbook_utils.minibatch import fit_minibatch, sweep
+    from cookbook_utils.minibatch import MiniBatchShardKMeans, label_shards
     from cookbook_utils.shards import PointShards
 
     shards = PointShards(folder)
-    options = {"batch_size": BATCH, "max_epochs": EPOCHS, "tol": 0, "test_fraction": 0}
+    options = {"batch_size": BATCH_SIZE, "max_iter": EPOCHS, "tol": 0, "test_fraction": 0}
+    model = MiniBatchShardKMeans(N_CLUSTERS, random_state=SEED, **options)
     with memory() as used:
         start = time.perf_counter()
-        result = fit_minibatch(shards, N_CLUSTERS, seed=SEED, **options)
+        model.fit(shards)
         fitted = time.perf_counter()
-        counted = sweep(shards, result, "benchmark")
+        counted = label_shards(shards, model, "benchmark")
         seconds = time.perf_counter() - start
     fit = {"fit_seconds": round(fitted - start, 2)}
     return measured(seconds, used, float(counted.inertia.sum()) / n) | fit
@@ -80,7 +82,7 @@ def in_memory(folder: str, n: int, threads: int | None = None) -> dict:
 
     x = make_array(n)
     options = {"max_no_improvement": None, "compute_labels": False, "random_state": SEED}
-    model = MiniBatchKMeans(N_CLUSTERS, batch_size=BATCH, max_iter=EPOCHS, **options)
+    model = MiniBatchKMeans(N_CLUSTERS, batch_size=BATCH_SIZE, max_iter=EPOCHS, **options)
     with memory() as used, threadpool_limits(threads):
         start = time.perf_counter()
         x = StandardScaler(copy=False).fit_transform(x)
@@ -104,8 +106,8 @@ def in_memory_steps(folder: str, n: int) -> dict:
         x = StandardScaler(copy=False).fit_transform(x)
         model.fit(x[:25_600])
         for _ in range(EPOCHS):
-            for i in range(0, n, BATCH):
-                model.partial_fit(x[i : i + BATCH])
+            for i in range(0, n, BATCH_SIZE):
+                model.partial_fit(x[i : i + BATCH_SIZE])
         labels = model.predict(x)
         seconds = time.perf_counter() - start
     return measured(seconds, used, inertia(x, labels, model))
@@ -113,7 +115,7 @@ def in_memory_steps(folder: str, n: int) -> dict:
 
 AS_IT_COMES = "scikit-learn, MiniBatchKMeans.fit and predict, as many threads as cores"
 CALLS = {
-    "fit_minibatch and sweep, from shards": ours,
+    "MiniBatchShardKMeans.fit and label_shards, from shards": ours,
     "scikit-learn, MiniBatchKMeans.fit and predict, one thread": in_memory_one_thread,
     "scikit-learn, MiniBatchKMeans.partial_fit in a loop and predict, one thread": in_memory_steps,
     AS_IT_COMES: in_memory,
@@ -121,10 +123,13 @@ CALLS = {
 
 
 def inertia(x, labels, model) -> float:
-    pieces = range(0, len(x), BLOCK)
+    pieces = range(0, len(x), POINTS_PER_BLOCK)
     centers = model.cluster_centers_
     return sum(
-        float(((x[i : i + BLOCK] - centers[labels[i : i + BLOCK]]) ** 2).sum()) for i in pieces
+        float(
+            ((x[i : i + POINTS_PER_BLOCK] - centers[labels[i : i + POINTS_PER_BLOCK]]) ** 2).sum()
+        )
+        for i in pieces
     ) / len(x)
 
 
@@ -138,8 +143,9 @@ def measure_speed(n: int, repeats: int) -> list[dict]:
         write_source(folder, n)
         for number in range(repeats):
             for name in CALLS:
+                # Its threads wait for each other, which takes so long that one round must do.
                 if number and name == AS_IT_COMES:
-                    continue  # its threads wait for each other: by far the slowest, seen once
+                    continue
                 rounds[name].append(in_fresh_process(CALLS[name], folder, n))
     own = statistics.median(r["seconds"] for r in rounds[next(iter(CALLS))])
     rows = []
@@ -162,33 +168,33 @@ def measure_memory(n: int) -> dict:
 
 
 def measure_quality() -> list[dict]:
-    """Agreement with the known regimes, beside full-batch k-means on the same features."""
+    """Compare the agreement with the true regimes with that of k-means on all points at once."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score
 
-    from cookbook_utils.minibatch import fit_minibatch, sweep
+    from cookbook_utils.minibatch import MiniBatchShardKMeans, label_shards
     from cookbook_utils.reservoir import embed_shards
-    from cookbook_utils.shards import PointShards, read_labels
+    from cookbook_utils.shards import PointShards
     from cookbook_utils.simulate import write_site
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for site in SITES:
             raw = write_site(folder, site)
-            truth = read_labels(raw, "regime").values
+            truth = PointShards(raw).read_labels("regime").values
             shards = PointShards(embed_shards(raw, f"{folder}/{site}-features"))
-            for features in ("dynamic", "dynamic+static"):
-                x = np.concatenate([shards.read(kind) for kind in features.split("+")], axis=1)
+            for kinds in (("dynamic",), ("dynamic", "static")):
+                x = np.concatenate([shards.read(kind) for kind in kinds], axis=1)
                 x = (x - x.mean(axis=0)) / x.std(axis=0)
                 full = KMeans(6, n_init=10, random_state=SEED).fit_predict(x)
-                result = fit_minibatch(shards, 6, features=features, seed=SEED)
-                sweep(shards, result, "batched")
-                found = read_labels(shards.folder, "batched").values
-                row = {"site": site, "points": len(x), "features": features}
+                model = MiniBatchShardKMeans(6, kinds=kinds, random_state=SEED).fit(shards)
+                label_shards(shards, model, "batched")
+                found = shards.read_labels("batched").values
+                row = {"site": site, "points": len(x), "features": "+".join(kinds)}
                 row["ari_full_batch"] = round(adjusted_rand_score(truth, full), 3)
                 row["ari_mini_batch"] = round(adjusted_rand_score(truth, found), 3)
                 row["ari_of_both_with_each_other"] = round(adjusted_rand_score(full, found), 3)
-                rows.append(row | {"epochs": result.n_epochs})
+                rows.append(row | {"epochs": model.n_iter_})
     return rows
 
 
@@ -201,7 +207,7 @@ def main() -> None:
     result = read("minibatch")
     header = about("minibatch", ("numpy", "pyarrow", "reservoir-computing", "scikit-learn"))
     header["samples"] = (
-        f"{N_FEATURES} features float32, {N_CLUSTERS} clusters, batches of {BATCH}, "
+        f"{N_FEATURES} features float32, {N_CLUSTERS} clusters, batches of {BATCH_SIZE}, "
         f"{EPOCHS} epochs, seed {SEED}"
     )
     if options.memory:

@@ -37,7 +37,7 @@ from ._checks import require_choice, require_integer, require_rising_time, shown
 from ._files import as_path
 from .datasets import DataUnavailableError, fetch
 from .datasets._reader import CheckedReader, local_folder
-from .shards import PointShards, read_labels
+from .shards import PointShards
 
 EGMS_COLUMNS = {  # units and long name, by column; the format gives angles and heights as here
     "mp_type": ("1", "type of measurement point: 0 persistent, 1 distributed scatterer"),
@@ -476,7 +476,7 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     for name in data:
         points[name].attrs.update(variables.get(name, {}))
     try:
-        points["regime"] = read_labels(folder, "regime")
+        points["regime"] = shards.read_labels("regime")
     except FileNotFoundError:
         pass  # only simulated points have known regimes
     return points

@@ -44,7 +44,7 @@ from cookbook_utils._conventions.points import dates_of, step_of
 from cookbook_utils._files import as_path
 from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.insar import fill_gaps
-from cookbook_utils.shards import PointShards, ShardWriter, _digest_of
+from cookbook_utils.shards import PointShards, ShardWriter
 
 N_UNITS, CONNECTIVITY = 100, 0.3
 SPECTRAL_RADIUS, INPUT_SCALING, RIDGE = 0.99, 0.05, 10.0
@@ -451,7 +451,7 @@ def embed_shards(
     # A run that goes on must be of the same values by the same matrices: else it is refused here.
     embedded = [kind for kind in ("displacement", "static") if kind in source.features]
     digests = {
-        "source": _digest_of(source, embedded),
+        "source": source.digest(embedded),
         "matrices": _digest(embedding._arrays()),
     }
     kinds = {"dynamic": [f"{representation}_{i:02}" for i in range(n_features)]}

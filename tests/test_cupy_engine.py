@@ -193,7 +193,9 @@ def test_bad_input_of_the_gpu_is_refused(cupy):
         model.fit(cupy.asarray(np.array([1.0, 2.0, 3.0])))
     with pytest.raises(ValueError, match="n_samples=1 valid pixels: too few for n_clusters=2"):
         model.fit(cupy.asarray(np.array([[1.0]])))
-    with pytest.raises(ValueError, match=r"X must have at least one sample and feature, got shape \(0, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"X must have at least one sample and feature, got shape \(0, 2\)"
+    ):
         model.fit(cupy.asarray(np.ones((0, 2))))
     with pytest.raises(TypeError, match="real numbers, got dtype complex64"):
         model.fit(cupy.asarray(np.ones((3, 2), "complex64")))

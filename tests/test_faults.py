@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cookbook_utils.graph import smooth_shards
+from cookbook_utils.graph import smooth_shards, streaming
 from cookbook_utils.reservoir import embed_shards
-from cookbook_utils.shards import PointShards, ShardWriter, read_labels, write_labels
+from cookbook_utils.shards import PointShards, ShardWriter
 from cookbook_utils.simulate import SCENES, SERIES, insar, write_coast, write_scene, write_site
 
 from .factories import contents
@@ -77,12 +77,12 @@ def shards(folder):
 def labels(folder):
     at = np.arange(5000)
     batches = ((part, part % 7) for part in np.array_split(at, 9))
-    write_labels(folder / "points", "k", batches, attrs={"n_clusters": 7})
+    PointShards(folder / "points").write_labels("k", batches, attrs={"n_clusters": 7})
 
 
 def smoothed(folder):
-    options = {"alpha": 0.5, "hops": 2, "shard_size": 900, "block_size": 1000}
-    smooth_shards(folder / "points", folder / "smoothed", **options)
+    streaming.POINTS_PER_BLOCK = 1000
+    smooth_shards(folder / "points", folder / "smoothed", alpha=0.5, hops=2, shard_size=900)
 
 
 def embedded(folder):
@@ -343,7 +343,7 @@ def read_points(folder):
     points = PointShards(folder)
     columns = ("point", "longitude", "latitude", *points.features)
     read = {column: points.read(column).tobytes() for column in columns}
-    found = read_labels(folder, "k")
+    found = points.read_labels("k")
     points.verify()
     return read, found.values.tobytes(), found.attrs, points.features, points.attrs
 

@@ -15,7 +15,7 @@ import rasterio
 
 from cookbook_utils import _files
 from cookbook_utils._files import as_path, claim, replacing, tidy
-from cookbook_utils.shards import PointShards, ShardWriter, write_labels
+from cookbook_utils.shards import PointShards, ShardWriter
 from cookbook_utils.simulate import write_scene
 
 
@@ -231,13 +231,13 @@ def test_two_writers_of_one_folder_do_not_mix(tmp_path):
 def test_files_of_the_user_among_shards_stay(tmp_path):
     table = pd.DataFrame({"a": [1.0]})
     table.to_parquet(tmp_path / "shard-00000.parquet")
-    with pytest.raises(FileExistsError, match="shard-00000.parquet is there and was not written"):
+    with pytest.raises(FileExistsError, match="shard-00000.parquet exists and was not written"):
         ShardWriter(tmp_path, {"dynamic": ["a"]})
     Path(tmp_path / "shard-00000.parquet").unlink()
     start(tmp_path).close()
     table.to_parquet(tmp_path / "labels-k.parquet")
-    with pytest.raises(FileExistsError, match="labels-k.parquet is there and was not written"):
-        write_labels(tmp_path, "k", [(np.arange(4), np.zeros(4, int))])
+    with pytest.raises(FileExistsError, match="labels-k.parquet exists and was not written"):
+        PointShards(tmp_path).write_labels("k", [(np.arange(4), np.zeros(4, int))])
     assert pd.read_parquet(tmp_path / "labels-k.parquet").equals(table)
 
 
@@ -265,14 +265,14 @@ def test_append_refuses_types(tmp_path, change, error, message):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"features": ["dynamic"]}, TypeError, "features must have .* got list"),
-        ({"features": {"dynamic": "abc"}}, TypeError, "features must have .* got 'dynamic': 'abc'"),
-        ({"features": {3: ["a"]}}, TypeError, "features must have"),
+        ({"features": ["dynamic"]}, TypeError, "features must be .* got list"),
+        ({"features": {"dynamic": "abc"}}, TypeError, "features must be .* got 'dynamic': 'abc'"),
+        ({"features": {3: ["a"]}}, TypeError, "features must be"),
         ({"shard_size": 2.0}, TypeError, "shard_size must be an integer of at least 1, got 2.0"),
         ({"shard_size": 0}, ValueError, "shard_size must be an integer of at least 1, got 0"),
-        ({"attrs": {"a": object()}}, TypeError, "attrs must be a mapping of what JSON holds"),
-        ({"attrs": {"a": np.nan}}, TypeError, "attrs must be a mapping of what JSON holds"),
-        ({"attrs": "text"}, TypeError, "attrs must be a mapping of what JSON holds, got str"),
+        ({"attrs": {"a": object()}}, TypeError, "attrs must be a mapping that JSON can represent"),
+        ({"attrs": {"a": np.nan}}, TypeError, "attrs must be a mapping that JSON can represent"),
+        ({"attrs": "text"}, TypeError, "attrs must be a mapping that JSON can represent, got str"),
     ],
 )
 def test_a_writer_refuses_types(tmp_path, change, error, message):
@@ -287,21 +287,19 @@ def test_a_writer_refuses_types(tmp_path, change, error, message):
         (lambda p: p.read(["point"]), TypeError, "column must be one of"),
         (lambda p: p.read("point", 3), TypeError, "rows must be a slice"),
         (lambda p: p.read("point", slice("a", "b")), TypeError, "rows must be a slice"),
-        (lambda p: p.batches(None), TypeError, "features must be text"),
+        (lambda p: p.batches(None), TypeError, "kinds must be a sequence"),
+        (lambda p: p.batches("dynamic"), TypeError, "kinds must be a sequence"),
+        (lambda p: p.batches([1]), TypeError, "kinds must be a sequence"),
         (lambda p: p.batches(batch_size=2.5), TypeError, "batch_size must be an integer"),
-        (lambda p: p.batches(seed="a"), TypeError, "seed must be an integer"),
-        (lambda p: p.batches(shuffle=-1), ValueError, "shuffle must be an integer"),
+        (lambda p: p.batches(random_state="a"), TypeError, "random_state must be an integer"),
+        (lambda p: p.batches(shuffle=1), TypeError, "shuffle must be True or False"),
         (lambda p: p.batches(split=1), TypeError, "split must be one of"),
-        (lambda p: write_labels(p.folder, 3, []), TypeError, "name must be one word"),
-        (lambda p: write_labels(p.folder, "k", 3), TypeError, "batches must be an iterable"),
-        (lambda p: write_labels(p.folder, "k", [3]), TypeError, "batches must be an iterable"),
+        (lambda p: p.write_labels(3, []), TypeError, "name must be one word"),
+        (lambda p: p.write_labels("k", 3), TypeError, "batches must be an iterable"),
+        (lambda p: p.write_labels("k", [3]), TypeError, "batches must be an iterable"),
+        (lambda p: p.write_labels("k", [([0.5], [1])]), TypeError, "points in batches must be int"),
         (
-            lambda p: write_labels(p.folder, "k", [([0.5], [1])]),
-            TypeError,
-            "points in batches must be int",
-        ),
-        (
-            lambda p: write_labels(p.folder, "k", [([0], ["a"])]),
+            lambda p: p.write_labels("k", [([0], ["a"])]),
             TypeError,
             "labels in batches must hold real",
         ),

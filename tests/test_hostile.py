@@ -34,7 +34,7 @@ from cookbook_utils.graph import neighbor_graph
 from cookbook_utils.interimage import InterImageKMeans
 from cookbook_utils.labels import change_map
 from cookbook_utils.metrics import cluster_profiles
-from cookbook_utils.minibatch import displacement_profiles, fit_minibatch
+from cookbook_utils.minibatch import MiniBatchShardKMeans, displacement_profiles
 from cookbook_utils.reservoir import ReservoirEmbedding, embed_shards
 from cookbook_utils.scaling import standardize
 from cookbook_utils.shards import PointShards, ShardWriter
@@ -67,7 +67,7 @@ POINTS = make_points(20)
 PLACE = POINTS.longitude.values, POINTS.latitude.values
 SERIES = series()
 CLASSES = np.arange(20) % 3
-GRAPH = neighbor_graph(*PLACE, k=3)
+GRAPH = neighbor_graph(*PLACE, n_neighbors=3)
 EGMS = "pid,latitude,longitude,20200103,20200109\na1,69.6,20.2,0.0,-1.5\n"
 LARGE = np.arange(100_000.0).reshape(1000, 100)  # whose repr has many lines
 MASKED = np.ma.masked_less(SAMPLES.values, 0.1)
@@ -350,8 +350,14 @@ HOSTILE = {
                  ("a large array", LARGE, TypeError)],
     "shards": [*NONE, ("a path", "shards", TypeError), ("a large array", LARGE, TypeError),
                ("a Dataset", SERIES, TypeError)],
-    "result": [*NONE, ("text", "result", TypeError), ("centers", LARGE, TypeError)],
-    "kinds": [*NONE, ("text", "dynamic", TypeError), ("a list", ["dynamic"], TypeError),
+    "model": [*NONE, ("text", "model", TypeError), ("centers", LARGE, TypeError),
+              ("another estimator", InterImageKMeans(), TypeError)],
+    "kinds": [*NONE, ("text", "dynamic", TypeError), ("a number", 3, TypeError),
+              ("numbers", [3], TypeError), ("a large array", LARGE, TypeError),
+              ("nothing", [], ValueError), ("an unknown kind", ["neither"], ValueError),
+              ("a kind twice", ["dynamic", "dynamic"], ValueError),
+              ("kinds joined by +", ["dynamic+static"], ValueError)],
+    "features": [*NONE, ("text", "dynamic", TypeError), ("a list", ["dynamic"], TypeError),
               ("nothing", {}, ValueError), ("text as names", {"dynamic": "ab"}, TypeError),
               ("no names", {"dynamic": []}, ValueError),
               ("a number as kind", {3: ["a"]}, TypeError),
@@ -421,8 +427,10 @@ ODD = {
     "window": {"in a list": list,
                "of NumPy": lambda w: tuple(slice(np.int64(s.start), np.uint8(s.stop)) for s in w)},
     "rows": {"of NumPy": lambda rows: slice(np.int64(rows.start), np.uint8(rows.stop))},
-    "kinds": {"with tuples": lambda kinds: {kind: (*names,) for kind, names in kinds.items()},
-              "with arrays": lambda kinds: {kind: np.array(n) for kind, n in kinds.items()}},
+    "kinds": {"in a list": list, "in a tuple": tuple,
+              "of NumPy": lambda kinds: [*map(np.str_, kinds)]},
+    "features": {"with tuples": lambda kinds: {kind: (*names,) for kind, names in kinds.items()},
+                 "with arrays": lambda kinds: {kind: np.array(n) for kind, n in kinds.items()}},
     "batches": {"a generator": iter, "lists": lambda batches: [[*batch] for batch in batches]},
     "graph": {"a matrix": scipy.sparse.csr_matrix, "by columns": scipy.sparse.csc_array,
               "as pairs": scipy.sparse.coo_array, "in eight bytes": lambda g: g.astype("f8")},
@@ -463,7 +471,12 @@ def files(tmp_path_factory):
 
 
 def clustered(folder):
-    return fit_minibatch(PointShards(folder / "shards"), 2, max_epochs=1)
+    return fit_on_shards(PointShards(folder / "shards"))
+
+
+def fit_on_shards(shards=None, **options):
+    """Parameters of an estimator are checked when it is fitted."""
+    return MiniBatchShardKMeans(**({"n_clusters": 2, "max_iter": 1} | options)).fit(shards)
 
 
 def fit_kmeans(X=SCENE, **options):
@@ -476,7 +489,7 @@ WRITER = Later(lambda folder: ShardWriter(folder / "new", {"dynamic": ["a", "b"]
 APPENDED = {"points": np.arange(20), "longitude": PLACE[0], "latitude": PLACE[1]}
 MODEL = InterImageKMeans(2, random_state=0).fit(SCENE)
 EMBEDDED = {"n_features": "integer", "representation": "choice", "seed": "seed"}
-LINKS = {"k": "integer", "bandwidth": "optional number", "weights": "choice",
+LINKS = {"n_neighbors": "integer", "bandwidth": "optional number", "weights": "choice",
          "symmetric": "switch"}  # fmt: skip
 SMOOTHING = {"alpha": "number", "hops": "integer", "normalize": "switch"}
 FIGURE = {"title": "text", "ax": "ax"}
@@ -576,7 +589,7 @@ TABLE = {
          "shard_size": "integer", "progress": "progress"} | EMBEDDED),
     "shards.ShardWriter": (
         {"folder": path_to("new"), "features": {"dynamic": ["a"]}, "shard_size": 100},
-        {"folder": "path", "features": "kinds", "shard_size": "integer", "attrs": "attrs"}),
+        {"folder": "path", "features": "features", "shard_size": "integer", "attrs": "attrs"}),
     "shards.ShardWriter.append": (
         {"self": WRITER, "dynamic": np.ones((20, 2))} | APPENDED,
         {"points": "ids", "longitude": "numbers", "latitude": "numbers", "dynamic": "table"}),
@@ -586,41 +599,47 @@ TABLE = {
         {"self": SHARDS, "column": "dynamic", "rows": slice(0, 8)},
         {"column": "choice", "rows": "rows"}),
     "shards.PointShards.batches": (
-        {"self": SHARDS, "features": "dynamic+static", "batch_size": 100, "split": "train"},
-        {"features": "choice", "batch_size": "integer", "split": "optional choice",
-         "test_fraction": "number", "seed": "seed", "shuffle": "optional seed"}),
+        {"self": SHARDS, "kinds": ["dynamic", "static"], "batch_size": 100, "split": "train"},
+        {"kinds": "kinds", "batch_size": "integer", "split": "optional choice",
+         "test_fraction": "number", "shuffle": "switch", "random_state": "seed",
+         "epoch": "integer"}),
+    "shards.PointShards.digest": ({"self": SHARDS, "kinds": ("dynamic",)}, {"kinds": "kinds"}),
     "shards.PointShards.verify": ({"self": SHARDS}, {}),
     "shards.is_test": (
         {"points": np.arange(30), "test_fraction": 0.5},
-        {"points": "ids", "test_fraction": "number", "seed": "seed"}),
-    "shards.write_labels": (
-        {"folder": path_to("shards"), "name": "a", "batches": [(np.arange(300), [0] * 300)]},
-        {"folder": "path", "name": "word", "batches": "batches", "attrs": "attrs"}),
-    "shards.read_labels": (
-        {"folder": path_to("raw"), "name": "regime"}, {"folder": "path", "name": "word"}),
-    "minibatch.fit_minibatch": (
-        {"shards": SHARDS, "n_clusters": 2, "max_epochs": 1, "warm_start": 100},
-        {"shards": "shards", "n_clusters": "integer", "features": "choice",
-         "batch_size": "integer", "warm_start": "integer", "max_epochs": "integer",
-         "tol": "number", "test_fraction": "number", "seed": "seed", "progress": "progress"}),
-    "minibatch.sweep": (
-        {"shards": SHARDS, "result": Later(clustered), "name": "clusters"},
-        {"shards": "shards", "result": "result", "name": "word", "progress": "progress"}),
-    "minibatch.MiniBatchResult.predict": (
-        {"self": Later(clustered), "features": np.ones((5, 4))}, {"features": "table"}),
+        {"points": "ids", "test_fraction": "number", "random_state": "seed"}),
+    "shards.PointShards.write_labels": (
+        {"self": SHARDS, "name": "a", "batches": [(np.arange(300), [0] * 300)]},
+        {"name": "word", "batches": "batches", "attrs": "attrs"}),
+    "shards.PointShards.read_labels": (
+        {"self": Later(lambda folder: PointShards(folder / "raw")), "name": "regime"},
+        {"name": "word"}),
+    "minibatch.MiniBatchShardKMeans": (
+        {"shards": SHARDS, "n_clusters": 2, "max_iter": 1, "init_size": 100},
+        {"n_clusters": "integer", "kinds": "kinds", "batch_size": "integer",
+         "init_size": "integer", "max_iter": "integer", "tol": "number",
+         "test_fraction": "number", "random_state": "seed"}),
+    "minibatch.MiniBatchShardKMeans.fit": (
+        {"self": MiniBatchShardKMeans(2, max_iter=1), "shards": SHARDS},
+        {"shards": "shards", "progress": "progress"}),
+    "minibatch.MiniBatchShardKMeans.predict": (
+        {"self": Later(clustered), "X": np.ones((5, 4))}, {"X": "table"}),
+    "minibatch.label_shards": (
+        {"shards": SHARDS, "model": Later(clustered), "name": "clusters"},
+        {"shards": "shards", "model": "model", "name": "word", "progress": "progress"}),
     "minibatch.displacement_profiles": (
         {"points": SERIES, "labels": CLASSES}, {"points": "points", "labels": "numbers"}),
     "graph.neighbor_graph": (
-        {"longitude": PLACE[0], "latitude": PLACE[1], "k": 3, "bandwidth": 1000.0},
+        {"longitude": PLACE[0], "latitude": PLACE[1], "n_neighbors": 3, "bandwidth": 1000.0},
         {"longitude": "numbers", "latitude": "numbers"} | LINKS),
     "graph.smooth_features": (
         {"features": np.ones((20, 2)), "graph": GRAPH, "alpha": 0.5, "hops": 2},
         {"features": "table", "graph": "graph"} | SMOOTHING),
     "graph.smooth_shards": (
         {"source_folder": path_to("shards"), "target_folder": path_to("new"), "alpha": 0.5,
-         "hops": 2, "k": 3},
-        {"source_folder": "path", "target_folder": "path", "kind": "choice",
-         "shard_size": "integer", "block_size": "integer"} | SMOOTHING | LINKS),
+         "hops": 2, "n_neighbors": 3},
+        {"source_folder": "path", "target_folder": "path", "kinds": "kinds",
+         "shard_size": "integer"} | SMOOTHING | LINKS),
     "interimage.InterImageKMeans": (
         {"n_clusters": 2, "tol": 0.01},
         {"n_clusters": "integer", "init": "init", "n_init": "integer", "tol": "number",
@@ -670,12 +689,18 @@ ELSEWHERE = {  # what has no entry, and why
     "datasets.SceneCatalog": "open_catalog makes it",
     "datasets.DataUnavailableError": "is an error",
     "datasets.UnknownDatasetError": "is an error",
-    "minibatch.MiniBatchResult": "fit_minibatch makes it",
-    "minibatch.Sweep": "sweep makes it",
+    "minibatch.LabelCounts": "label_shards makes it",
     "shards.Batch": "batches of PointShards makes it",
 }
 FINE = set()
-INSTEAD = {"interimage.InterImageKMeans": fit_kmeans}
+INSTEAD = {
+    "interimage.InterImageKMeans": fit_kmeans,
+    "minibatch.MiniBatchShardKMeans": fit_on_shards,
+}
+ESTIMATORS = {
+    "interimage.InterImageKMeans": InterImageKMeans,
+    "minibatch.MiniBatchShardKMeans": MiniBatchShardKMeans,
+}
 
 
 def public_names():
@@ -794,7 +819,7 @@ def test_the_table_has_every_public_function_class_and_method():
 def test_every_parameter_has_hostile_arguments(entry):
     arguments, kinds = TABLE[entry]
     owner = entry.rpartition(".")[0] if entry in INSTEAD else entry
-    called = function_of(entry) if entry not in INSTEAD else InterImageKMeans
+    called = ESTIMATORS.get(entry) or function_of(entry)
     assert owner
     parameters = [
         name
@@ -834,7 +859,7 @@ def test_hostile_input_gets_one_line_of_this_package(folder, entry, name, value,
 
 
 def defaults(entry):
-    called = function_of(entry) if entry not in INSTEAD else InterImageKMeans
+    called = ESTIMATORS.get(entry) or function_of(entry)
     parameters = inspect.signature(called).parameters.values()
     return {p.name: p.default for p in parameters if p.default not in (None, p.empty)}
 

@@ -1,4 +1,4 @@
-"""The same labels for a seed whatever the shards, as good as full-batch k-means, nothing lost."""
+"""Mini-batch k-means: repeatable for any shards, as good as full-batch k-means, complete."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ import threadpoolctl
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone, is_clusterer
 from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 
-from cookbook_utils import minibatch as module
-from cookbook_utils.minibatch import displacement_profiles, fit_minibatch, sweep
-from cookbook_utils.shards import PointShards, ShardWriter, is_test, read_labels, write_labels
+from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils.minibatch import (
+    MiniBatchShardKMeans,
+    _arithmetic,
+    displacement_profiles,
+    label_shards,
+)
+from cookbook_utils.shards import Batch, PointShards, ShardWriter, _tables, is_test
 
 from .factories import without_fsync  # noqa: F401
 
@@ -27,7 +34,7 @@ CENTERS = np.random.default_rng(5).normal(0, 2, (4, 3))
 
 
 def make_clusters(n, *, seed=0, spread=0.7):
-    """Points around four centers, one rare; features of very different scale."""
+    """Return points around four centers, one of them rare, with features of different scales."""
     random = np.random.default_rng(seed)
     truth = random.choice(4, n, p=[0.5, 0.3, 0.17, 0.03])
     x = CENTERS[truth] + random.normal(0, spread, (n, 3))
@@ -41,13 +48,14 @@ def write(folder, x, *, shard_size=65536, points=None):
     return PointShards(folder)
 
 
-def fit(shards, n_clusters=4, **options):
-    return fit_minibatch(shards, n_clusters, **({"features": "dynamic+static"} | options))
+def fit(shards, n_clusters=4, *, progress=None, **options):
+    model = MiniBatchShardKMeans(n_clusters, **{"kinds": ("dynamic", "static")} | options)
+    return model.fit(shards, progress=progress)
 
 
-def labeled(shards, result, name="found"):
-    counted = sweep(shards, result, name)
-    return read_labels(shards.folder, name).values, counted
+def labeled(shards, model, name="found"):
+    counted = label_shards(shards, model, name)
+    return shards.read_labels(name).values, counted
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +71,24 @@ def shards(tmp_path_factory, clusters):
 # -- the same whatever the storage ------------------------------------------------------------
 
 
-def test_seed_decides(shards):
-    one, same, other = (fit(shards, seed=seed) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(one.centers, same.centers)
-    assert one.history.equals(same.history)
-    assert not np.array_equal(one.mean, other.mean)  # another split
+def test_random_state_decides(shards):
+    one, same, other = (fit(shards, random_state=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.cluster_centers_, same.cluster_centers_)
+    assert one.history_.equals(same.history_)
+    assert not np.array_equal(one.mean_, other.mean_)  # another split
+
+
+def test_estimator_has_parameters_and_a_state(shards):
+    model = MiniBatchShardKMeans(3, kinds=["static"], max_iter=1)
+    assert clone(model).get_params() == model.get_params()
+    assert is_clusterer(model) and model.set_params(n_clusters=2).n_clusters == 2
+    with pytest.raises(NotFittedError):
+        model.predict([[1.0]])
+    with pytest.raises(NotFittedError):
+        label_shards(shards, model, "found")
+    assert model.fit(shards) is model
+    assert model.cluster_centers_.shape == (2, 1) and model.n_features_in_ == 1
+    assert model.feature_names_in_.tolist() == ["c"]
 
 
 @settings(max_examples=12, deadline=None)
@@ -78,59 +99,62 @@ def test_seed_decides(shards):
 )
 def test_same_bits_whatever_the_shards(shard_size, batch_size, test_fraction):
     _, x = make_clusters(700, seed=1)
-    options = {"batch_size": batch_size, "test_fraction": test_fraction, "max_epochs": 2}
+    options = {"batch_size": batch_size, "test_fraction": test_fraction, "max_iter": 2}
     with tempfile.TemporaryDirectory() as folder:
         one = write(Path(folder) / "one", x)
         many = write(Path(folder) / "many", x, shard_size=shard_size)
-        results = fit(one, **options), fit(many, **options)
-        np.testing.assert_array_equal(results[0].centers, results[1].centers)
-        labels = [labeled(*pair)[0] for pair in zip((one, many), results, strict=True)]
+        models = fit(one, **options), fit(many, **options)
+        np.testing.assert_array_equal(models[0].cluster_centers_, models[1].cluster_centers_)
+        labels = [labeled(*pair)[0] for pair in zip((one, many), models, strict=True)]
         np.testing.assert_array_equal(*labels)
 
 
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.lists(st.integers(0, 3000), max_size=4).map(sorted), seed=st.integers(0, 9))
 def test_label_does_not_depend_on_the_batch(cuts, seed):
-    """Nor on its order; half of the points lie on the borders between centers."""
+    """Half of the points have the same distance to two centers, but for rounding."""
     random = np.random.default_rng(seed)
     centers = random.normal(0, 1, (5, 8))
     pairs = random.integers(5, size=(3000, 2))
     x = centers[pairs].mean(axis=1) + random.normal(0, 1e-8, (3000, 8))
     x[::2] += random.normal(0, 1, (1500, 8))
     x = x.astype(np.float32)
-    result = make_result(centers)
-    expected = result.predict(x)
+    model = make_model(centers)
+    expected = model.predict(x)
     order = random.permutation(3000)
     found = np.empty(3000, np.uint8)
     for rows in np.split(order, cuts):
-        found[rows] = result.predict(x[rows])
+        found[rows] = model.predict(x[rows])
     np.testing.assert_array_equal(found, expected)
     assert len(np.unique(expected)) == 5
 
 
-def make_result(centers):
-    k, width = centers.shape
-    nothing = dict(history=None, converged=True, n_train=0, n_missing=0, test_fraction=0, seed=0)
-    return module.MiniBatchResult("dynamic", centers, np.zeros(width), np.ones(width), **nothing)
+def make_model(centers):
+    """Return a model as if fitted on standardized features."""
+    model = MiniBatchShardKMeans(len(centers))
+    model.cluster_centers_, model.n_features_in_ = centers, centers.shape[1]
+    model.feature_names_in_ = np.array([f"f{i}" for i in range(centers.shape[1])], object)
+    model.mean_, model.scale_ = np.zeros(centers.shape[1]), np.ones(centers.shape[1])
+    return model
 
 
-def test_batches_of_the_sweep_may_have_any_size(shards, monkeypatch):
-    result = fit(shards, max_epochs=1)
-    expected, counted = labeled(shards, result)
+def test_labels_do_not_depend_on_the_size_of_a_read(shards, monkeypatch):
+    model = fit(shards, max_iter=1)
+    expected, counted = labeled(shards, model)
     for size in (1000, 6000, 77):
-        monkeypatch.setattr(module, "BLOCK", size)
-        found, again = labeled(shards, result)
+        monkeypatch.setattr(_arithmetic, "POINTS_PER_READ", size)
+        found, again = labeled(shards, model)
         np.testing.assert_array_equal(found, expected)
         assert again.counts.equals(counted.counts)
         np.testing.assert_allclose(again.inertia, counted.inertia)
 
 
-def test_batches_of_the_sweep_may_come_in_any_order(shards):
-    result = fit(shards, max_epochs=1)
-    expected, _ = labeled(shards, result)
-    stream = shards.batches("dynamic+static", batch_size=100, shuffle=3)
-    write_labels(shards.folder, "mixed", ((b.points, result.predict(b.features)) for b in stream))
-    np.testing.assert_array_equal(read_labels(shards.folder, "mixed"), expected)
+def test_labels_do_not_depend_on_the_order(shards):
+    model = fit(shards, max_iter=1)
+    expected, _ = labeled(shards, model)
+    stream = shards.batches(("dynamic", "static"), batch_size=100, shuffle=True)
+    shards.write_labels("mixed", ((b.points, model.predict(b.features)) for b in stream))
+    np.testing.assert_array_equal(shards.read_labels("mixed"), expected)
 
 
 def test_number_of_threads_does_not_matter(shards):
@@ -138,68 +162,71 @@ def test_number_of_threads_does_not_matter(shards):
 
     expected = fit(shards)
     with threadpool_limits(1):
-        np.testing.assert_array_equal(fit(shards).centers, expected.centers)
+        np.testing.assert_array_equal(fit(shards).cluster_centers_, expected.cluster_centers_)
     found = []
     worker = threading.Thread(target=lambda: found.append(fit(shards)))
     worker.start()
     worker.join()
-    np.testing.assert_array_equal(found[0].centers, expected.centers)
+    np.testing.assert_array_equal(found[0].cluster_centers_, expected.cluster_centers_)
 
 
 # -- as good as k-means -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("warm_start", [25_600, 600])
-def test_as_good_as_full_batch(shards, clusters, warm_start):
+@pytest.mark.parametrize("init_size", [25_600, 600])
+def test_as_good_as_full_batch(shards, clusters, init_size):
     truth, x = clusters
     scaled = (x - x.mean(axis=0)) / x.std(axis=0)
     full = KMeans(4, n_init=10, random_state=0).fit(scaled)
-    result = fit(shards, warm_start=warm_start)
-    found, counted = labeled(shards, result)
+    model = fit(shards, init_size=init_size)
+    found, counted = labeled(shards, model)
     expected = adjusted_rand_score(truth, full.labels_)
-    assert 0.5 < expected < 0.99  # neither hopeless nor trivial
+    assert 0.5 < expected < 0.99  # the clusters overlap, but can be told apart
     assert abs(adjusted_rand_score(truth, found) - expected) < 0.02
-    ours = KMeans(4, init=(result.centers - x.mean(axis=0)) / x.std(axis=0), n_init=1, max_iter=1)
+    ours = KMeans(
+        4, init=(model.cluster_centers_ - x.mean(axis=0)) / x.std(axis=0), n_init=1, max_iter=1
+    )
     assert -ours.fit(scaled).score(scaled) < 1.01 * full.inertia_
     assert counted.inertia.sum() < 1.02 * full.inertia_
 
 
 def test_centers_are_in_the_units_of_the_features(shards, clusters):
     truth, x = clusters
-    found, _ = labeled(shards, result := fit(shards))
-    for cluster, center in enumerate(result.centers):
+    found, _ = labeled(shards, model := fit(shards))
+    for cluster, center in enumerate(model.cluster_centers_):
         members = x[found == cluster]
         assert np.all(np.abs(center - members.mean(axis=0)) < 0.1 * members.std(axis=0))
 
 
 def test_stops_when_labels_stand_still(shards):
-    result = fit(shards, warm_start=300, tol=0.02, max_epochs=30)
-    change = result.history.label_change
-    assert result.converged and result.n_epochs == len(change) < 30
+    model = fit(shards, init_size=300, tol=0.02, max_iter=30)
+    change = model.history_.label_change
+    assert model.converged_ and model.n_iter_ == len(change) < 30
     assert change.iloc[-1] < 0.02 and (change.iloc[:-1] >= 0.02).all()
-    assert result.history.index.tolist() == list(range(1, result.n_epochs + 1))
-    never = fit(shards, tol=0, max_epochs=3)
-    assert not never.converged and never.n_epochs == 3
+    assert model.history_.index.tolist() == list(range(1, model.n_iter_ + 1))
+    never = fit(shards, tol=0, max_iter=3)
+    assert not never.converged_ and never.n_iter_ == 3
 
 
 def test_one_epoch_is_partial_fit_over_the_stream(shards):
-    """Written out by hand, all points being the sample."""
-    result = fit(shards, max_epochs=1, tol=0, batch_size=100, test_fraction=0)
+    """Computed step by step, with all points in the sample."""
+    model = fit(shards, max_iter=1, tol=0, batch_size=100, test_fraction=0)
     x = np.concatenate([shards.read("dynamic"), shards.read("static")], axis=1)
     mean, scale = x.mean(axis=0, dtype=float), x.std(axis=0, dtype=float)
-    np.testing.assert_allclose(result.mean, mean)
-    np.testing.assert_allclose(result.scale, scale)
+    np.testing.assert_allclose(model.mean_, mean)
+    np.testing.assert_allclose(model.scale_, scale)
     random = np.random.default_rng(0)
     random.random(len(x))  # the keys of the sample
-    stream = shards.batches("dynamic+static", batch_size=100, shuffle=int(random.integers(2**32)))
+    order = {"shuffle": True, "random_state": int(random.integers(2**32))}
+    stream = shards.batches(("dynamic", "static"), batch_size=100, **order)
     scaled = ((x - mean) / scale).astype(np.float32)
     warm = KMeans(4, n_init=10, random_state=0).fit(scaled)
-    model = MiniBatchKMeans(4, init=warm.cluster_centers_, n_init=1, reassignment_ratio=0)
-    model.partial_fit(scaled)
+    expected = MiniBatchKMeans(4, init=warm.cluster_centers_, n_init=1, reassignment_ratio=0)
+    expected.partial_fit(scaled)
     for batch in stream:
-        model.partial_fit(((batch.features - mean) / scale).astype(np.float32))
+        expected.partial_fit(((batch.features - mean) / scale).astype(np.float32))
     np.testing.assert_allclose(
-        result.centers, model.cluster_centers_ * scale + mean, rtol=1e-3, atol=1e-3
+        model.cluster_centers_, expected.cluster_centers_ * scale + mean, rtol=1e-3, atol=1e-3
     )
 
 
@@ -212,12 +239,12 @@ def test_one_epoch_is_partial_fit_over_the_stream(shards):
     size=st.integers(1, 60),
     offset=st.sampled_from([0.0, 1000.0]),
 )
-def test_measures_as_of_all_at_once(blocks, size, offset):
+def test_statistics_equal_those_of_all_points_at_once(blocks, size, offset):
     n = sum(blocks)
     x = np.random.default_rng(n).normal(offset, [1, 30], (n, 2)).astype(np.float32)
     parts = np.split(x, np.cumsum(blocks)[:-1])
-    stream = [module.Batch(np.arange(len(part)), part) for part in parts]
-    found = module._measure(stream, size, np.random.default_rng(0))
+    stream = [Batch(np.arange(len(part)), part) for part in parts]
+    found = _arithmetic.measure(stream, size, np.random.default_rng(0))
     assert found[:2] == (n, 0)
     np.testing.assert_allclose(found[2], x.mean(axis=0, dtype=float), rtol=1e-12)
     np.testing.assert_allclose(found[3], x.std(axis=0, dtype=float), rtol=1e-9, atol=1e-12)
@@ -227,83 +254,84 @@ def test_measures_as_of_all_at_once(blocks, size, offset):
 
 def test_scale_and_centers_come_from_train_points_alone(tmp_path, clusters):
     x = clusters[1].copy()
-    test = is_test(np.arange(len(x)), test_fraction=0.2, seed=0)
+    test = is_test(np.arange(len(x)), test_fraction=0.2, random_state=0)
     x[test] += 1e6
     spoilt = fit(write(tmp_path / "a", x))
-    np.testing.assert_allclose(spoilt.mean, x[~test].mean(axis=0, dtype=float))
-    assert spoilt.n_train == np.count_nonzero(~test)
-    assert np.abs(spoilt.centers).max() < 1e5
+    np.testing.assert_allclose(spoilt.mean_, x[~test].mean(axis=0, dtype=float))
+    assert spoilt.n_train_ == np.count_nonzero(~test)
+    assert np.abs(spoilt.cluster_centers_).max() < 1e5
 
 
 def test_constant_feature_is_named(tmp_path, clusters):
     x = clusters[1].copy()
     x[:, 2] = 0.1
     shards = write(tmp_path / "a", x)
-    with pytest.raises(ValueError, match=r"are constant .* c = 0.1 \(1 of 3\); leave them out"):
+    with pytest.raises(ValueError, match=r"must vary .* constant ones: c = 0.1 \(1 of 3\); leave"):
         fit(shards)
-    assert fit(shards, features="dynamic").centers.shape == (4, 2)
+    assert fit(shards, kinds=["dynamic"]).cluster_centers_.shape == (4, 2)
 
 
-# -- the sweep --------------------------------------------------------------------------------
+# -- labels --------------------------------------------------------------------------------
 
 
 def test_every_point_of_train_and_test_has_a_label(tmp_path, clusters):
-    """With point numbers that leave gaps and a tail shorter than a batch."""
+    """The numbers of the points have gaps, and the last batch is smaller."""
     points = np.arange(777) * 3 + 5
     shards = write(tmp_path / "a", clusters[1][:777], shard_size=100, points=points)
-    result = fit(shards, test_fraction=0.3)
-    found, counted = labeled(shards, result)
+    model = fit(shards, test_fraction=0.3)
+    found, counted = labeled(shards, model)
     assert found.shape == (777,) and found.max() == 3
-    test = is_test(points, test_fraction=0.3, seed=0)
+    test = is_test(points, test_fraction=0.3, random_state=0)
     for side, chosen in {"train": ~test, "test": test}.items():
         np.testing.assert_array_equal(counted.counts[side], np.bincount(found[chosen]))
     x = np.concatenate([shards.read("dynamic"), shards.read("static")], axis=1)
-    squared = (((x - result.centers[found]) / result.scale) ** 2).sum(axis=1)
+    squared = (((x - model.cluster_centers_[found]) / model.scale_) ** 2).sum(axis=1)
     np.testing.assert_allclose(counted.inertia["test"], squared[test].sum(), rtol=1e-4)
     np.testing.assert_allclose(counted.inertia["train"], squared[~test].sum(), rtol=1e-4)
-    assert counted.empty == [] and counted.n_missing == 0
+    assert counted.empty_clusters == [] and counted.n_missing == 0
 
 
-def test_labels_say_what_they_are(shards):
-    sweep(shards, fit(shards, max_epochs=1, seed=2), "found")
-    attrs = read_labels(shards.folder, "found").attrs
-    assert attrs["features"] == "dynamic+static" and attrs["n_clusters"] == 4 and attrs["seed"] == 2
+def test_labels_have_attributes(shards):
+    label_shards(shards, fit(shards, max_iter=1, random_state=2), "found")
+    attrs = shards.read_labels("found").attrs
+    assert attrs["kinds"] == "dynamic static"
+    assert attrs["n_clusters"] == 4 and attrs["random_state"] == 2
 
 
-def test_missing_features_come_back_as_missing(tmp_path, clusters):
+def test_points_without_a_feature_get_no_label(tmp_path, clusters):
     x = clusters[1].copy()
     x[100:120, 1] = np.nan
     x[300, 2] = np.inf
     shards = write(tmp_path / "a", x)
-    result = fit(shards)
-    found, counted = labeled(shards, result)
+    model = fit(shards)
+    found, counted = labeled(shards, model)
     missing = ~np.isfinite(x).all(axis=1)
-    np.testing.assert_array_equal(found == 255, missing)
-    train = ~is_test(np.arange(len(x)), seed=0)
-    assert result.n_missing == np.count_nonzero(missing & train)
+    np.testing.assert_array_equal(found == NODATA_LABEL, missing)
+    train = ~is_test(np.arange(len(x)), random_state=0)
+    assert model.n_missing_ == np.count_nonzero(missing & train)
     assert counted.n_missing == 21 and counted.counts.to_numpy().sum() == len(x) - 21
-    np.testing.assert_allclose(result.mean, x[train & ~missing].mean(axis=0, dtype=float))
+    np.testing.assert_allclose(model.mean_, x[train & ~missing].mean(axis=0, dtype=float))
     alone = fit(write(tmp_path / "b", x[~missing], points=np.flatnonzero(~missing)))
-    np.testing.assert_allclose(result.scale, alone.scale)
+    np.testing.assert_allclose(model.scale_, alone.scale_)
 
 
 def test_points_elsewhere_are_labeled_by_the_same_centers(tmp_path, shards):
-    result = fit(shards)
+    model = fit(shards)
     truth, x = make_clusters(500, seed=9)
-    found, _ = labeled(write(tmp_path / "a", x), result)
-    np.testing.assert_array_equal(found, result.predict(x))
+    found, _ = labeled(write(tmp_path / "a", x), model)
+    np.testing.assert_array_equal(found, model.predict(x))
     assert adjusted_rand_score(truth, found) > 0.5
     other = write(tmp_path / "b", x)
-    with pytest.raises(ValueError, match="must have 3 features of the kinds dynamic, .* got 2"):
-        sweep(other, module.MiniBatchResult(**(vars(result) | {"features": "dynamic"})), "found")
-    with pytest.raises(ValueError, match=r"must have the shape \(points, 3\), got \(5, 2\)"):
-        result.predict(np.zeros((5, 2)))
+    with pytest.raises(ValueError, match="b must have the features .* a, b, c, .* got a, b$"):
+        label_shards(other, model.set_params(kinds=("dynamic",)), "found")
+    with pytest.raises(ValueError, match=r"X must have the shape \(n, 3\), got \(5, 2\)"):
+        model.predict(np.zeros((5, 2)))
 
 
 # -- empty clusters ---------------------------------------------------------------------------
 
 
-def test_lost_cluster_is_started_anew(shards, clusters, monkeypatch):
+def test_lost_cluster_is_started_again(shards, clusters, monkeypatch):
     step, calls = MiniBatchKMeans.partial_fit, []
 
     def lose(self, x, *args):
@@ -314,61 +342,59 @@ def test_lost_cluster_is_started_anew(shards, clusters, monkeypatch):
         return self
 
     monkeypatch.setattr(MiniBatchKMeans, "partial_fit", lose)
-    result = fit(shards)
-    assert result.history.n_reseeded.tolist()[0] == 1 and result.history.n_reseeded.sum() == 1
-    assert result.n_epochs > 1 and result.converged
-    found, counted = labeled(shards, result)
-    assert counted.empty == []
+    model = fit(shards)
+    assert model.history_.n_reseeded.tolist()[0] == 1 and model.history_.n_reseeded.sum() == 1
+    assert model.n_iter_ > 1 and model.converged_
+    found, counted = labeled(shards, model)
+    assert counted.empty_clusters == []
     assert adjusted_rand_score(clusters[0], found) > 0.5
 
 
 def test_rare_cluster_is_kept(tmp_path):
-    """With less than 1 % of the largest; scikit-learn itself would move its center away."""
+    """It has less than 1 % of the largest cluster; scikit-learn would reassign its center."""
     random = np.random.default_rng(0)
     x = random.normal(0, 1, (8000, 3))
     x[4000:] += 8
     x[::400] = random.normal([50, -50, 50], 1, (20, 3))
-    result = fit(write(tmp_path / "a", x), 3, max_epochs=5, tol=0)
-    counts = sweep(PointShards(tmp_path / "a"), result, "found").counts.sum(axis=1)
+    model = fit(write(tmp_path / "a", x), 3, max_iter=5, tol=0)
+    counts = label_shards(PointShards(tmp_path / "a"), model, "found").counts.sum(axis=1)
     assert counts.min() == 20
 
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
-def test_clusters_that_cannot_be_are_reported(tmp_path):
+def test_more_clusters_than_distinct_points_are_empty(tmp_path):
     x = np.repeat([[0, 0, 0], [1, 5, 2], [9, 1, 1]], 40, axis=0)
     shards = write(tmp_path / "a", x)
-    result = fit(shards, 5)
-    _, counted = labeled(shards, result)
-    assert len(counted.empty) == 2
-    assert result.converged and result.history.n_reseeded.sum() == 0
+    model = fit(shards, 5)
+    _, counted = labeled(shards, model)
+    assert len(counted.empty_clusters) == 2
+    assert model.converged_ and model.history_.n_reseeded.sum() == 0
 
 
 # -- streaming --------------------------------------------------------------------------------
 
 
 def test_no_more_than_a_window_is_read_at_a_time(tmp_path, monkeypatch):
-    from cookbook_utils import shards as storage
-
-    monkeypatch.setattr(storage, "BLOCK", 64)
-    monkeypatch.setattr(module, "BLOCK", 128)
+    monkeypatch.setattr(_tables, "POINTS_PER_GROUP", 64)
+    monkeypatch.setattr(_arithmetic, "POINTS_PER_READ", 128)
     _, x = make_clusters(5000)
     folder = write(tmp_path / "a", x, shard_size=700)
-    read, sizes = PointShards._read, []
+    read, sizes = _tables.ShardTable.read, []
 
     def counting(self, columns, rows):
         found = read(self, columns, rows)
         sizes.append(len(found[0]))
         return found
 
-    monkeypatch.setattr(PointShards, "_read", counting)
-    result = fit(folder, max_epochs=2, tol=0, warm_start=200, batch_size=32)
+    monkeypatch.setattr(_tables.ShardTable, "read", counting)
+    model = fit(folder, max_iter=2, tol=0, init_size=200, batch_size=32)
     features = sum(sizes)
-    sweep(folder, result, "found")
-    assert features == 5000 * 3  # the scale and two epochs
-    assert max(sizes) <= 700  # a shard's numbers; 512 with features
+    label_shards(folder, model, "found")
+    assert features == 5000 * 3  # statistics and two epochs
+    assert max(sizes) <= 700  # the numbers of a shard; 512 points with features
 
 
-def test_progress_bars_are_the_callers(shards):
+def test_progress_bars_show_passes_and_totals(shards):
     seen = []
 
     def bar(iterable, *, desc, total=None):
@@ -378,9 +404,9 @@ def test_progress_bars_are_the_callers(shards):
             yield item
         seen.append((desc, total, count))
 
-    result = fit(shards, max_epochs=2, tol=0, progress=bar)
-    sweep(shards, result, "found", progress=bar)
-    assert [desc for desc, *_ in seen] == ["scale", "epoch 1", "epoch 2", "sweep"]
+    model = fit(shards, max_iter=2, tol=0, progress=bar)
+    label_shards(shards, model, "found", progress=bar)
+    assert [desc for desc, *_ in seen] == ["scale", "epoch 1", "epoch 2", "label"]
     assert all(total in (None, count) for _, total, count in seen)
 
 
@@ -390,17 +416,20 @@ def test_progress_bars_are_the_callers(shards):
         ({"n_clusters": 0}, "n_clusters must be an integer from 1 to 255, got 0"),
         ({"n_clusters": 256}, "from 1 to 255, got 256"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
-        ({"warm_start": 3}, "warm_start must be an integer of at least 4, got 3"),
-        ({"max_epochs": 0}, "max_epochs must be an integer of at least 1"),
-        ({"features": "velocity"}, "features must be one of dynamic, static, .* got 'velocity'"),
-        ({"features": "dynamic+dynamic"}, "which counts features twice"),
+        ({"init_size": 3}, "init_size must be an integer of at least 4, got 3"),
+        ({"max_iter": 0}, "max_iter must be an integer of at least 1"),
+        ({"kinds": ["velocity"]}, "kinds must be .* 'dynamic', 'static', .* got .'velocity'"),
+        ({"kinds": ["dynamic", "dynamic"]}, "sequence of unique kinds"),
         ({"tol": -1}, "tol must be a finite number of at least 0, got -1"),
         ({"tol": np.nan}, "tol must be a finite number"),
-        ({"seed": -1}, "seed must be an integer from 0"),
-        ({"seed": 2**32}, "seed must be an integer from 0"),
+        ({"random_state": -1}, "random_state must be an integer from 0"),
+        ({"random_state": 2**32}, "random_state must be an integer from 0"),
         ({"test_fraction": 2}, "test_fraction must be a finite number from 0 to 1"),
         ({"test_fraction": np.nan}, "test_fraction must be a finite number from 0 to 1"),
-        ({"test_fraction": 1.0}, "4 clusters need as many train points, found 0"),
+        (
+            {"test_fraction": 1.0},
+            "n_clusters must be at most the number of train points .* for 0 such",
+        ),
     ],
 )
 def test_bad_options(shards, options, message):
@@ -414,12 +443,12 @@ def test_bad_options(shards, options, message):
         {"n_clusters": 2.5},
         {"n_clusters": True},
         {"batch_size": "256"},
-        {"warm_start": 1e4},
-        {"max_epochs": None},
+        {"init_size": 1e4},
+        {"max_iter": None},
         {"tol": "small"},
         {"test_fraction": True},
-        {"seed": 1.0},
-        {"features": ["dynamic"]},
+        {"random_state": 1.0},
+        {"kinds": "dynamic"},
         {"progress": "bar"},
         {"shards": "folder"},
     ],
@@ -429,22 +458,22 @@ def test_bad_types(shards, options):
         fit(**({"shards": shards} | options))
 
 
-def test_sweep_refuses_types(shards):
-    result = fit(shards, max_epochs=1)
+def test_labeling_refuses_types(shards):
+    model = fit(shards, max_iter=1)
     for wrong, message in [
-        (("folder", result, "found"), "shards must be a PointShards, got str"),
-        ((shards, vars(result), "found"), "result must be a MiniBatchResult, got dict"),
+        (("folder", model, "found"), "shards must be a PointShards, got str"),
+        ((shards, vars(model), "found"), "model must be a MiniBatchShardKMeans, got dict"),
     ]:
         with pytest.raises(TypeError, match=message):
-            sweep(*wrong)
+            label_shards(*wrong)
 
 
-def test_global_random_numbers_and_threads_are_left_alone(shards):
+def test_global_random_generator_and_threads_are_unchanged(shards):
     before = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
     np.random.seed(3)  # noqa: NPY002
     expected = np.random.random(3)  # noqa: NPY002
     np.random.seed(3)  # noqa: NPY002
-    sweep(shards, fit(shards, max_epochs=2), "found")
+    label_shards(shards, fit(shards, max_iter=2), "found")
     np.testing.assert_array_equal(np.random.random(3), expected)  # noqa: NPY002
     assert [pool["num_threads"] for pool in threadpoolctl.threadpool_info()] == before
 
@@ -453,26 +482,28 @@ def test_global_random_numbers_and_threads_are_left_alone(shards):
 
 
 def test_features_in_another_order_or_by_other_names_are_refused(tmp_path, shards, clusters):
-    result = fit(shards)
-    assert result.feature_names == ("a", "b", "c")
+    model = fit(shards)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
     x = clusters[1][:50]
-    expected = result.predict(x)
+    expected = model.predict(x)
     table = pd.DataFrame(x, columns=["a", "b", "c"])
     array = xr.DataArray(x, {"feature": ["a", "b", "c"]}, dims=("point", "feature"))
     for same in (table, array, array.T, array.drop_vars("feature"), x.tolist()):
-        np.testing.assert_array_equal(result.predict(same), expected)
+        np.testing.assert_array_equal(model.predict(same), expected)
     for other in (table[["b", "a", "c"]], array.isel(feature=[1, 0, 2]), array.isel(feature=[0])):
-        with pytest.raises(ValueError, match="features must have the features a, b, c, in this or"):
-            result.predict(other)
+        with pytest.raises(ValueError, match="X must have the features .* a, b, c, in this order"):
+            model.predict(other)
     swapped = {"dynamic": ["b", "a"], "static": ["c"]}
     with ShardWriter(tmp_path / "swapped", swapped) as writer:
         writer.append([0], [0], [0], dynamic=x[:1, [1, 0]], static=x[:1, 2:])
-    with pytest.raises(ValueError, match="swapped must have the features a, b, c, .* got b, a, c"):
-        sweep(PointShards(tmp_path / "swapped"), result, "found")
+    with pytest.raises(
+        ValueError, match="swapped must have the features .* a, b, c, .* got b, a, c"
+    ):
+        label_shards(PointShards(tmp_path / "swapped"), model, "found")
 
 
 def test_features_of_another_embedding_are_refused(tmp_path, clusters):
-    """Of the same names and number, in which centers mean nothing."""
+    """They have the same names and number, but centers have no meaning in them."""
     x = clusters[1][:500, :2]
 
     def write_embedded(name, digest):
@@ -482,10 +513,10 @@ def test_features_of_another_embedding_are_refused(tmp_path, clusters):
         return PointShards(tmp_path / name)
 
     one, same, other = (write_embedded(*pair) for pair in [("a", "x"), ("b", "x"), ("c", "y")])
-    result = fit_minibatch(one, 3)
-    sweep(same, result, "found")
-    with pytest.raises(ValueError, match="c must hold features of the embedding that was clustere"):
-        sweep(other, result, "found")
+    model = MiniBatchShardKMeans(3).fit(one)
+    label_shards(same, model, "found")
+    with pytest.raises(ValueError, match="c must have features of the embedding that the model"):
+        label_shards(other, model, "found")
 
 
 @pytest.mark.parametrize(
@@ -500,9 +531,9 @@ def test_features_of_another_embedding_are_refused(tmp_path, clusters):
         (lambda x: xr.DataArray(x, dims=("pixel", "band")), ValueError, "dimensions"),
     ],
 )
-def test_features_that_are_none_are_refused(shards, clusters, wrong, error, message):
+def test_predict_refuses_what_is_not_features(shards, clusters, wrong, error, message):
     with pytest.raises(error, match=message):
-        fit(shards, max_epochs=1).predict(wrong(clusters[1][:50].astype(float)))
+        fit(shards, max_iter=1).predict(wrong(clusters[1][:50].astype(float)))
 
 
 # -- profiles ---------------------------------------------------------------------------------
@@ -533,7 +564,7 @@ def test_profiles_need_filled_series():
     values = np.ones((4, 3))
     values[1, 2] = np.nan
     points = xr.Dataset({"displacement": (("point", "time"), values)})
-    with pytest.raises(ValueError, match="1 of 4 labeled points have gaps.*insar.fill_gaps"):
+    with pytest.raises(ValueError, match="got 1 of 4 labeled points have gaps.*insar.fill_gaps"):
         displacement_profiles(points, [0, 0, 1, 1])
     assert displacement_profiles(points, [0, 255, 1, 1])["count"].values.tolist() == [1, 2]
 
@@ -577,26 +608,28 @@ def test_profiles_of_infinite_displacement_are_refused():
         displacement_profiles(points.displacement, [0, 0])
 
 
-def test_labels_that_a_file_made_floats_are_labels():
+def test_labels_in_floats_with_nan_are_taken():
     named = {"pid": ("point", ["a", "b", "c"])}
     points = xr.Dataset({"displacement": (("point", "time"), np.ones((3, 2)))}, named)
     for labels in ([0, np.nan, 1.0], xr.DataArray([0.0, np.nan, 1.0], dims="point")):
         assert displacement_profiles(points, labels)["count"].values.tolist() == [1, 1]
 
 
-def test_features_whose_scale_is_beyond_float32(tmp_path):
-    """A rare feature near the smallest float32 has a standard deviation that float32 lacks."""
+def test_scale_may_be_out_of_the_range_of_float32(tmp_path):
+    """The standard deviation of a rare feature near the smallest float32 underflows float32."""
     x = np.zeros((4000, 1), np.float32)
     x[::500] = np.finfo(np.float32).smallest_subnormal
     shards = write(tmp_path, np.repeat(x, 3, axis=1))
-    result = fit(shards, 2)
-    assert 0 < result.scale[0] < np.finfo(np.float32).smallest_subnormal
-    found, _ = labeled(shards, result)
+    model = fit(shards, 2)
+    assert 0 < model.scale_[0] < np.finfo(np.float32).smallest_subnormal
+    found, _ = labeled(shards, model)
     assert np.unique(found[::500]).size == 1
     assert adjusted_rand_score(x[:, 0] > 0, found) == 1
 
 
-def test_centers_are_as_exact_as_float64_far_from_zero(tmp_path):
+def test_centers_far_from_zero_have_the_precision_of_float64(tmp_path):
     x = np.repeat(np.array([[1e9], [1e9 + 1024]], np.float32), 400, axis=0)
-    result = fit(write(tmp_path, np.repeat(x, 3, axis=1)), 2)
-    np.testing.assert_allclose(np.sort(result.centers[:, 0]), x[[0, -1], 0], rtol=0, atol=0.1)
+    model = fit(write(tmp_path, np.repeat(x, 3, axis=1)), 2)
+    np.testing.assert_allclose(
+        np.sort(model.cluster_centers_[:, 0]), x[[0, -1], 0], rtol=0, atol=0.1
+    )

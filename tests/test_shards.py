@@ -1,4 +1,4 @@
-"""Every point exactly once, the same whatever the shards, and no damaged shard is ever read."""
+"""Shards: every point is read once, whatever the shard size, and damage is always found."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cookbook_utils import shards as module
-from cookbook_utils.shards import PointShards, ShardWriter, is_test, read_labels, write_labels
+from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils.shards import PointShards, ShardWriter, _batches, _tables, is_test
 
 from .factories import contents, without_fsync  # noqa: F401
 
@@ -28,14 +28,14 @@ FEATURES = {"dynamic": ["a", "b", "c"], "static": ["height"]}
 
 
 def make_values(points):
-    """Features that tell from which point they are."""
+    """Return features that depend on the number of the point."""
     points = np.asarray(points, float)
     dynamic = np.stack([points, points + 0.25, -points], axis=1)
     return {"dynamic": dynamic, "static": points[:, None] + 0.5}
 
 
 def write(folder, n, *, shard_size=7, step=1, block=None, attrs=None, stop=None):
-    """Write `n` points in blocks, going on where an earlier run ended, up to `stop`."""
+    """Write `n` points in blocks, or only up to `stop`, resuming where an earlier run ended."""
     writer = ShardWriter(folder, FEATURES, shard_size=shard_size, attrs=attrs)
     for start in range(writer.n_points, n if stop is None else stop, block or n):
         ids = np.arange(start, min(start + (block or n), n)) * step
@@ -54,9 +54,9 @@ def collect(batches):
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    """Blocks so small that a few points fill several windows."""
-    monkeypatch.setattr(module, "BLOCK", 5)
-    monkeypatch.setattr(module, "WINDOW", 3)
+    """Make row groups so small that a few points fill several windows."""
+    monkeypatch.setattr(_tables, "POINTS_PER_GROUP", 5)
+    monkeypatch.setattr(_batches, "GROUPS_IN_MEMORY", 3)
 
 
 @pytest.fixture
@@ -69,31 +69,30 @@ SIZES = dict(
     shard_size=st.integers(1, 40),
     batch_size=st.integers(1, 50),
     fraction=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
-    shuffle=st.none() | st.integers(0, 5),
+    epoch=st.none() | st.integers(0, 5),
     step=st.sampled_from([1, 3]),
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(**SIZES)
-def test_batches_give_every_point_of_a_split_once(
-    n, shard_size, batch_size, fraction, shuffle, step
-):
+def test_batches_give_every_point_of_a_split_once(n, shard_size, batch_size, fraction, epoch, step):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(module, "BLOCK", 5)
-        patch.setattr(module, "WINDOW", 3)
+        patch.setattr(_tables, "POINTS_PER_GROUP", 5)
+        patch.setattr(_batches, "GROUPS_IN_MEMORY", 3)
         shards = PointShards(write(folder, n, shard_size=shard_size, step=step, block=11))
         expected = np.arange(n) * step
         seen = []
         for split in (None, "train", "test"):
             batches = list(
                 shards.batches(
-                    "dynamic+static",
+                    ["dynamic", "static"],
                     batch_size=batch_size,
                     split=split,
                     test_fraction=fraction,
-                    seed=4,
-                    shuffle=shuffle,
+                    shuffle=epoch is not None,
+                    random_state=4,
+                    epoch=epoch or 0,
                 )
             )
             assert all(len(batch.points) == batch_size for batch in batches[:-1])
@@ -105,26 +104,26 @@ def test_batches_give_every_point_of_a_split_once(
                     batch.features, np.hstack([values["dynamic"], values["static"]])
                 )
             points = collect(batches)[0]
-            if shuffle is None:
+            if epoch is None:
                 assert np.all(np.diff(points) > 0)
             seen.append(np.sort(points))
         np.testing.assert_array_equal(seen[0], expected)
-        test = is_test(expected, test_fraction=fraction, seed=4)
+        test = is_test(expected, test_fraction=fraction, random_state=4)
         np.testing.assert_array_equal(seen[1], expected[~test])
         np.testing.assert_array_equal(seen[2], expected[test])
 
 
 @settings(max_examples=25, deadline=None)
-@given(one=st.integers(1, 90), two=st.integers(1, 90), shuffle=st.none() | st.integers(0, 3))
+@given(one=st.integers(1, 90), two=st.integers(1, 90), shuffle=st.booleans())
 def test_batches_do_not_depend_on_the_shard_size(one, two, shuffle):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(module, "BLOCK", 5)
-        patch.setattr(module, "WINDOW", 3)
+        patch.setattr(_tables, "POINTS_PER_GROUP", 5)
+        patch.setattr(_batches, "GROUPS_IN_MEMORY", 3)
         results = []
         for name, size in (("one", one), ("two", two)):
             shards = PointShards(write(Path(folder) / name, 80, shard_size=size))
             results.append(
-                list(shards.batches(batch_size=9, split="train", shuffle=shuffle, seed=1))
+                list(shards.batches(batch_size=9, split="train", shuffle=shuffle, random_state=1))
             )
         assert len(results[0]) == len(results[1])
         for a, b in zip(*results, strict=True):
@@ -132,12 +131,22 @@ def test_batches_do_not_depend_on_the_shard_size(one, two, shuffle):
             np.testing.assert_array_equal(a.features, b.features)
 
 
-def test_shuffling_mixes_by_its_seed(folder, small_windows):
+def test_order_depends_on_random_state_and_epoch(folder, small_windows):
     shards = PointShards(write(folder.with_name("other"), 60))
-    order = [collect(shards.batches(shuffle=seed))[0] for seed in (1, 1, 2)]
-    np.testing.assert_array_equal(order[0], order[1])
-    assert not np.array_equal(order[0], order[2])
-    assert np.any(np.diff(order[0]) < 0)
+
+    def order(random_state, epoch):
+        options = {"shuffle": True, "random_state": random_state, "epoch": epoch}
+        return collect(shards.batches(**options))[0].tolist()
+
+    orders = [order(*pair) for pair in [(1, 0), (0, 1), (1, 1), (2, 0)]]
+    assert order(1, 0) == orders[0] != sorted(orders[0])
+    assert len(set(map(tuple, orders))) == 4
+
+
+def test_split_is_the_same_in_every_epoch(folder):
+    options = {"split": "test", "test_fraction": 0.5, "shuffle": True, "random_state": 3}
+    epochs = [collect(PointShards(folder).batches(epoch=epoch, **options))[0] for epoch in (0, 1)]
+    np.testing.assert_array_equal(*map(np.sort, epochs))
 
 
 def test_batches_larger_than_a_window_are_filled_up(folder, small_windows):
@@ -151,7 +160,7 @@ def test_batches_larger_than_a_window_are_filled_up(folder, small_windows):
 def test_read_returns_any_rows(n, size, data):
     a, b = sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n))))
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(module, "BLOCK", 5)
+        patch.setattr(_tables, "POINTS_PER_GROUP", 5)
         shards = PointShards(write(folder, n, shard_size=size, step=2))
         ids = np.arange(n)[a:b] * 2
         np.testing.assert_array_equal(shards.read("point", slice(a, b)), ids)
@@ -161,7 +170,7 @@ def test_read_returns_any_rows(n, size, data):
         )
 
 
-def test_what_is_read_is_described_and_cannot_be_changed(folder):
+def test_folder_is_described_and_arrays_are_read_only(folder):
     shards = PointShards(folder)
     assert (shards.n_points, shards.features, shards.attrs) == (30, FEATURES, {})
     assert shards.read("static").shape == (30, 1)
@@ -174,14 +183,14 @@ def test_what_is_read_is_described_and_cannot_be_changed(folder):
 # -- the split ---------------------------------------------------------------------------------
 
 
-def test_split_is_a_fair_draw_and_changes_with_the_seed():
+def test_split_is_uniform_and_changes_with_the_random_state():
     points = np.arange(20_000)
-    one, two = is_test(points, seed=0), is_test(points, seed=1)
+    one, two = is_test(points, random_state=0), is_test(points, random_state=1)
     for test in (one, two):
         assert test.mean() == pytest.approx(0.2, abs=0.01)
     assert np.mean(one & two) == pytest.approx(0.04, abs=0.006)
     np.testing.assert_array_equal(is_test(points[::-7]), one[::-7])
-    # neither neighbors nor multiples of a power of two are on one side
+    # Neighbors and multiples of a power of two are split independently, too.
     assert np.mean(one[1:] & one[:-1]) == pytest.approx(0.04, abs=0.006)
     assert is_test(points * 65536).mean() == pytest.approx(0.2, abs=0.01)
 
@@ -201,7 +210,7 @@ def test_split_needs_a_fraction(fraction, folder):
 @given(
     n=st.integers(1, 60), size=st.integers(1, 20), stop=st.integers(0, 60), block=st.integers(1, 70)
 )
-def test_an_interrupted_run_goes_on_to_the_same_bytes(n, size, stop, block):
+def test_a_resumed_run_writes_the_same_bytes(n, size, stop, block):
     with tempfile.TemporaryDirectory() as folder:
         whole, resumed = Path(folder) / "whole", Path(folder) / "resumed"
         write(whole, n, shard_size=size)
@@ -211,19 +220,19 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(n, size, stop, block):
 
 
 @pytest.mark.slow
-def test_a_killed_process_leaves_whole_shards_only(tmp_path):
+def test_a_killed_process_leaves_only_complete_shards(tmp_path):
     script = """
         import os, signal, sys
         import numpy as np
-        from cookbook_utils import shards
+        from cookbook_utils.shards import ShardWriter
         replace, calls = os.replace, []
         def kill_before(source, target):
             calls.append(target)
             if len(calls) == int(sys.argv[2]):
                 os.kill(os.getpid(), signal.SIGKILL)
             replace(source, target)
-        shards.os.replace = kill_before
-        with shards.ShardWriter(sys.argv[1], {"dynamic": ["a"]}, shard_size=4) as writer:
+        os.replace = kill_before
+        with ShardWriter(sys.argv[1], {"dynamic": ["a"]}, shard_size=4) as writer:
             for i in range(writer.n_points, 10):
                 writer.append([i], [0], [0], dynamic=[[i]])
     """
@@ -248,17 +257,17 @@ def test_an_error_in_the_block_leaves_the_folder_incomplete(tmp_path):
         with ShardWriter(tmp_path, {"dynamic": ["a"]}, shard_size=2) as writer:
             writer.append([0, 1, 2], np.zeros(3), np.zeros(3), dynamic=np.zeros((3, 1)))
             raise ZeroDivisionError
-    with pytest.raises(ValueError, match="is not complete: 1 shards with 2 points"):
+    with pytest.raises(ValueError, match="is not complete, it holds 1 shards with 2 points"):
         PointShards(tmp_path)
 
 
 def test_a_complete_folder_is_left_as_it_is(folder):
     before = contents(folder)
-    write(folder, 30)  # goes on behind the last point: nothing to do
+    write(folder, 30)  # resumes behind the last point: there is nothing to do
     assert contents(folder) == before
     writer = ShardWriter(folder, FEATURES, shard_size=7)
     assert writer.complete and writer.n_points == 30
-    with pytest.raises(ValueError, match="complete with 30 points and takes no more"):
+    with pytest.raises(ValueError, match="complete with 30 points, and no more can be added"):
         writer.append([99], [0], [0], **make_values([99]))
 
 
@@ -277,11 +286,11 @@ def test_a_folder_of_something_else_is_not_continued(folder, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"points": [0, 0]}, "rise strictly"),
-        ({"points": [1, 0]}, "rise strictly"),
+        ({"points": [0, 0]}, "strictly increasing"),
+        ({"points": [1, 0]}, "strictly increasing"),
         ({"longitude": [0]}, r"longitude must have the shape \(2,\), got \(1,\)"),
         ({"dynamic": np.zeros((2, 4))}, r"dynamic must have the shape \(2, 3\), got \(2, 4\)"),
-        ({"extra": np.zeros((2, 4))}, "features must be of .*got .*extra"),
+        ({"extra": np.zeros((2, 4))}, "features must be of the kinds .*got .*extra"),
     ],
 )
 def test_append_refuses_what_does_not_fit(tmp_path, change, message):
@@ -291,13 +300,13 @@ def test_append_refuses_what_does_not_fit(tmp_path, change, message):
         writer.append(**(block | change))
 
 
-def test_append_refuses_numbers_that_fall_from_call_to_call(tmp_path):
+def test_append_refuses_numbers_that_decrease_between_calls(tmp_path):
     writer = ShardWriter(tmp_path, FEATURES, shard_size=2)
     writer.append([5, 6], [0, 0], [0, 0], **make_values([5, 6]))
-    with pytest.raises(ValueError, match=r"rise strictly.*got \[6\]... after 6"):
+    with pytest.raises(ValueError, match=r"strictly increasing.*got \[6\]... after 6"):
         writer.append([6], [0], [0], **make_values([6]))
     again = ShardWriter(tmp_path, FEATURES, shard_size=2)
-    with pytest.raises(ValueError, match="rise strictly"):
+    with pytest.raises(ValueError, match="strictly increasing"):
         again.append([6], [0], [0], **make_values([6]))
 
 
@@ -341,12 +350,12 @@ def take_from_another_folder(path, folder):
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
-        (cut_short, ValueError, "cut short"),
+        (cut_short, ValueError, "truncated"),
         (remove, FileNotFoundError, "missing"),
         (garble_footer, ValueError, "not a readable shard"),
-        (replace_by_another_table, ValueError, "foreign file: it has columns x"),
-        (swap_with_another_shard, ValueError, "foreign file: it has another place"),
-        (take_from_another_folder, ValueError, "foreign file: it has another place"),
+        (replace_by_another_table, ValueError, "foreign file: .* got x"),
+        (swap_with_another_shard, ValueError, "foreign file: .* another place"),
+        (take_from_another_folder, ValueError, "foreign file: .* another place"),
     ],
 )
 def test_a_damaged_shard_is_named(folder, damage, error, message):
@@ -355,7 +364,7 @@ def test_a_damaged_shard_is_named(folder, damage, error, message):
     with pytest.raises(error, match=rf"shard-00001\.parquet.*{message}"):
         PointShards(folder)
     with pytest.raises(error, match=rf"shard-00001\.parquet.*{message}"):
-        list(opened.batches())  # damaged after it was opened
+        list(opened.batches())  # damaged after the folder was opened
     with pytest.raises(error, match=rf"shard-00001\.parquet.*{message}"):
         ShardWriter(folder, FEATURES, shard_size=7)
 
@@ -385,9 +394,12 @@ def test_a_folder_without_a_good_manifest_is_refused(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"features": "dynamic+other"}, "no features other; it has: dynamic, static"),
+        ({"kinds": ["other"]}, "kinds must be .* 'dynamic', 'static', for .* got .'other'."),
+        ({"kinds": ["dynamic", "dynamic"]}, "sequence of unique kinds"),
+        ({"kinds": []}, "sequence of unique kinds"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
         ({"split": "validation"}, "split must be one of 'train', 'test'"),
+        ({"epoch": -1}, "epoch must be an integer of at least 0"),
     ],
 )
 def test_batches_refuse_options_at_once(folder, options, message):
@@ -412,12 +424,13 @@ def test_labels_come_back_in_the_order_of_the_folder(n, size, step, data):
     with tempfile.TemporaryDirectory() as folder:
         write(folder, n, shard_size=size, step=step)
         parts = np.array_split(order, 3)
-        write_labels(folder, "k", ((ids, ids % 256) for ids in parts), attrs={"k": 3})
-        labels = read_labels(folder, "k")
+        shards = PointShards(folder)
+        shards.write_labels("k", ((ids, ids % 256) for ids in parts), attrs={"n": 3})
+        labels = shards.read_labels("k")
     np.testing.assert_array_equal(labels, np.arange(n) * step % 256)
     assert labels.dtype == np.uint8
     assert labels.dims == ("point",)
-    assert labels.attrs == {"k": 3, "_FillValue": 255}
+    assert labels.attrs == {"n": 3, "_FillValue": NODATA_LABEL}
 
 
 @pytest.mark.parametrize(
@@ -429,49 +442,51 @@ def test_labels_come_back_in_the_order_of_the_folder(n, size, step, data):
         ),
         ([(np.arange(30), np.zeros(30, int)), ([3], [1])], "several labels"),
         ([([3, 3], [1, 1])], "several labels"),
-        ([([30], [1])], r"no points \[30\] \(1 of 1 given\)"),
-        ([([-1], [1])], r"no points \[-1\]"),
-        ([([1], [256])], "0 to 255"),
-        ([([1], [0.5])], "0 to 255"),
+        ([([30], [1])], r"got \[30\], which it does not have \(1 of 1 given\)"),
+        ([([-1], [1])], r"got \[-1\], which"),
+        ([([1], [256])], "whole numbers from 0 to 254, .* got 256"),
+        ([([1], [0.5])], "whole numbers from 0 to 254, .* got 0.5"),
         ([([1, 2], [0])], "one label for each point"),
     ],
 )
-def test_labels_that_do_not_fit_change_nothing(folder, batches, message):
-    write_labels(folder, "k", [(np.arange(30), np.full(30, 5))])
+def test_wrong_labels_change_nothing(folder, batches, message):
+    PointShards(folder).write_labels("k", [(np.arange(30), np.full(30, 5))])
     before = contents(folder)
     with pytest.raises(ValueError, match=message):
-        write_labels(folder, "k", batches)
+        PointShards(folder).write_labels("k", batches)
     assert contents(folder) == before
 
 
 def test_labels_of_unknown_points_between_known_ones_are_refused(tmp_path):
     write(tmp_path, 10, step=3)
-    with pytest.raises(ValueError, match=r"no points \[4\]"):
-        write_labels(tmp_path, "k", [([3, 4], [0, 0])])
+    with pytest.raises(ValueError, match=r"got \[4\], which"):
+        PointShards(tmp_path).write_labels("k", [([3, 4], [0, 0])])
 
 
 def test_labels_are_replaced_named_and_checked(folder):
     with pytest.raises(FileNotFoundError, match="no labels 'k'; it has: none"):
-        read_labels(folder, "k")
+        PointShards(folder).read_labels("k")
     for value in (1, 2):
-        path = write_labels(folder, "k", [(np.arange(30), np.full(30, value))])
-    assert np.all(read_labels(folder, "k") == 2)
+        path = PointShards(folder).write_labels("k", [(np.arange(30), np.full(30, value))])
+    assert np.all(PointShards(folder).read_labels("k") == 2)
     with pytest.raises(FileNotFoundError, match="no labels 'x'; it has: k"):
-        read_labels(folder, "x")
+        PointShards(folder).read_labels("x")
     with pytest.raises(ValueError, match="one word"):
-        write_labels(folder, "../k", [])
+        PointShards(folder).write_labels("../k", [])
 
     other = write(folder.with_name("other"), 30, attrs={"seed": 1})
     shutil.copy(path, other)
-    with pytest.raises(ValueError, match="labels of other points"):
-        read_labels(other, "k")
+    with pytest.raises(
+        ValueError, match="must hold labels of the 30 points of this folder, got those of 30 other"
+    ):
+        PointShards(other).read_labels("k")
     cut_short(path, folder)
     with pytest.raises(ValueError, match="labels-k.parquet cannot be read"):
-        read_labels(folder, "k")
+        PointShards(folder).read_labels("k")
 
 
 def test_nothing_temporary_is_left(folder):
-    write_labels(folder, "k", [(np.arange(30), np.zeros(30, int))])
+    PointShards(folder).write_labels("k", [(np.arange(30), np.zeros(30, int))])
     names = sorted(os.listdir(folder))
     assert names == [
         "labels-k.parquet",
@@ -484,47 +499,52 @@ def test_nothing_temporary_is_left(folder):
 
 
 def write_other(folder):
-    """Write points with the numbers, places and names of those of `folder`, but other features."""
+    """Write points with the numbers and coordinates of `write`, but with other features."""
     with ShardWriter(folder, FEATURES, shard_size=7) as writer:
         ids = np.arange(30)
         writer.append(ids, ids / 1000, -ids / 1000, **make_values(ids + 1))
     return folder
 
 
-def test_labels_of_the_folder_that_stood_here_before(folder):
-    write_labels(folder, "found", [(np.arange(30), np.arange(30))])
+def test_labels_of_an_earlier_folder_of_the_same_name_are_refused(folder):
+    PointShards(folder).write_labels("found", [(np.arange(30), np.arange(30))])
     for path in [*folder.glob("shard-*"), folder / "manifest.json"]:
         path.unlink()
     write_other(folder)
     with pytest.raises(ValueError, match="with other features"):
-        read_labels(folder, "found")
+        PointShards(folder).read_labels("found")
     for path in [*folder.glob("shard-*"), folder / "manifest.json"]:
         path.unlink()
     write(folder, 30)
-    assert read_labels(folder, "found").values.tolist() == list(range(30))
+    assert PointShards(folder).read_labels("found").values.tolist() == list(range(30))
 
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_labels_of_an_earlier_version_are_compared_by_point(folder, tmp_path, step):
     target = write(tmp_path / "target", 30, step=step)
-    table = pq.read_table(write_labels(folder, "found", [(np.arange(30), np.arange(30))]))
+    table = pq.read_table(
+        PointShards(folder).write_labels("found", [(np.arange(30), np.arange(30))])
+    )
     meta = {key: value for key, value in table.schema.metadata.items() if key != b"shards"}
     pq.write_table(table.replace_schema_metadata(meta), target / "labels-found.parquet")
     if step == 1:
-        assert read_labels(target, "found").values.tolist() == list(range(30))
+        assert PointShards(target).read_labels("found").values.tolist() == list(range(30))
     else:
-        with pytest.raises(ValueError, match="labels of other points"):
-            read_labels(target, "found")
+        with pytest.raises(
+            ValueError,
+            match="must hold labels of the 30 points of this folder, got those of 30 other",
+        ):
+            PointShards(target).read_labels("found")
 
 
-def test_a_shard_of_another_run(folder, tmp_path):
+def test_a_shard_of_another_run_is_refused(folder, tmp_path):
     other = write_other(tmp_path / "other")
     shutil.copy(other / "shard-00001.parquet", folder)
     with pytest.raises(ValueError, match="shard-00001.parquet was altered.* another run"):
         PointShards(folder)
 
 
-def test_shards_that_are_written_anew_while_they_are_open(folder):
+def test_shards_that_are_replaced_while_they_are_open_are_refused(folder):
     shards = PointShards(folder)
     shutil.rmtree(folder)
     write_other(folder)
@@ -534,12 +554,12 @@ def test_shards_that_are_written_anew_while_they_are_open(folder):
 
 @pytest.mark.parametrize("key", ["points", "first", "last", "bytes"])
 @pytest.mark.parametrize("value", [-1, 2.5, "1", None, 10**30])
-def test_a_manifest_without_a_digest_and_with_numbers_that_cannot_be(folder, key, value):
+def test_a_manifest_without_a_digest_and_with_wrong_numbers_is_refused(folder, key, value):
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["digest"]
     manifest["shards"][1][key] = value
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="manifest.json was altered|is cut short"):
+    with pytest.raises(ValueError, match="manifest.json was altered|is truncated"):
         PointShards(folder)
 
 
@@ -550,7 +570,7 @@ def test_a_manifest_without_a_digest_and_with_numbers_that_cannot_be(folder, key
         {"shards": [{}]}, {"shards": 5}, {"complete": 1},
     ],
 )  # fmt: skip
-def test_a_manifest_without_a_digest_and_with_parts_of_other_types(folder, change):
+def test_a_manifest_without_a_digest_and_with_wrong_types_is_refused(folder, change):
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["digest"]
     (folder / "manifest.json").write_text(json.dumps(manifest | change))
@@ -563,19 +583,19 @@ def test_a_manifest_without_a_digest_and_with_parts_of_other_types(folder, chang
 
 
 @pytest.mark.parametrize("kind", ["points", "self"])
-def test_kinds_that_append_could_not_tell_from_its_own_parameters(tmp_path, kind):
-    with pytest.raises(ValueError, match=f"a word other than .*{kind}"):
+def test_kinds_named_like_parameters_of_append_are_refused(tmp_path, kind):
+    with pytest.raises(ValueError, match=f"identifiers other than .*{kind}"):
         ShardWriter(tmp_path, {kind: ["a"]})
 
 
-def test_two_features_of_one_name(tmp_path):
-    with pytest.raises(ValueError, match="none twice"):
+def test_two_features_of_one_name_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="unique names"):
         ShardWriter(tmp_path, {"static": ["height", "height"]})
 
 
-def test_numbers_that_fall_by_more_than_their_type_holds(tmp_path):
+def test_numbers_whose_difference_overflows_are_compared(tmp_path):
     writer = ShardWriter(tmp_path, {"static": ["height"]})
-    with pytest.raises(ValueError, match="must rise strictly"):
+    with pytest.raises(ValueError, match="must be strictly increasing"):
         writer.append([2**63 - 1, -(2**63)], [0, 0], [0, 0], static=[[0], [0]])
     with writer:
         writer.append([-(2**63), 2**63 - 1], [0, 0], [0, 0], static=[[0], [0]])
@@ -583,7 +603,7 @@ def test_numbers_that_fall_by_more_than_their_type_holds(tmp_path):
 
 
 @pytest.mark.parametrize("place", [(np.nan, 0), (0, np.inf), (1e9, 0), (0, 91), (-181, 0)])
-def test_places_that_are_not_on_the_earth(tmp_path, place):
+def test_coordinates_out_of_range_are_refused(tmp_path, place):
     writer = ShardWriter(tmp_path / "new", {"static": ["height"]})
     longitude, latitude = place
     with pytest.raises(ValueError, match="must be finite|must lie between"):
@@ -591,9 +611,9 @@ def test_places_that_are_not_on_the_earth(tmp_path, place):
     assert not (tmp_path / "new").exists()
 
 
-def test_labels_of_points_for_a_folder_without_any(tmp_path):
+def test_labels_for_a_folder_without_points_are_refused(tmp_path):
     with ShardWriter(tmp_path, FEATURES):
         pass
-    with pytest.raises(ValueError, match="has no points"):
-        write_labels(tmp_path, "found", [([1], [0])])
+    with pytest.raises(ValueError, match="which has no points"):
+        PointShards(tmp_path).write_labels("found", [([1], [0])])
     assert not list(tmp_path.glob("labels-*"))

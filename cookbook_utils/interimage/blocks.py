@@ -14,11 +14,11 @@ import numpy as np
 from cookbook_utils._checks import LARGEST
 from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils._conventions.nodata import equals_nodata
+from cookbook_utils._hashing import GOLDEN, splitmix64
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.numpy_engine import distance_then_place
 
 AT_ONCE = 2**16  # pixels drawn or hashed at a time: temporary arrays stay in the cache
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 ÷ the golden ratio: its multiples lie far apart
 
 
 class Scene(NamedTuple):
@@ -77,18 +77,8 @@ class Sampling:
     def _uniform(self, scene: int, number: np.ndarray) -> np.ndarray:
         z = number.astype(np.uint64)
         for key in (self.seed, scene):
-            z = mix((z + np.uint64(key + 1)) * GOLDEN)
+            z = splitmix64((z + np.uint64(key + 1)) * GOLDEN)
         return (z >> np.uint64(11)) * 2.0**-53
-
-
-def mix(z: Any) -> Any:
-    """Return each of the numbers `z`, uint64, as another one, as if drawn at random.
-
-    The mixing function of SplitMix64 (Steele et al. 2014, see `Sampling`).
-    """
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 def array_module(values: Any) -> ModuleType:
@@ -211,11 +201,11 @@ def digest(values: Any, labels: Any, position: Any) -> int:
         words = [word for band in values[:, block] for word in _words(band)]
         # Factors are odd and words have at most 32 bits. Otherwise two changes could cancel before
         # they are mixed, such as those of the signs of two bands.
-        factors = mix(np.arange(1, len(words) + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
+        factors = splitmix64(np.arange(1, len(words) + 1, dtype=np.uint64) * GOLDEN) | np.uint64(1)
         hashed = xp.asarray(position[block]).astype(np.uint64) * GOLDEN
         for word, factor in zip(words, factors, strict=True):
             hashed += word.astype(np.uint64) * factor
-        total += int((mix(hashed) * (labels[block] != NODATA_LABEL)).sum())
+        total += int((splitmix64(hashed) * (labels[block] != NODATA_LABEL)).sum())
     return total % 2**64
 
 

@@ -34,7 +34,7 @@ import xarray as xr
 from cookbook_utils import _files
 from cookbook_utils._checks import require_choice, require_integer, require_random_state
 from cookbook_utils._files import as_path
-from cookbook_utils.shards import ShardWriter, read_labels, write_labels
+from cookbook_utils.shards import PointShards, ShardWriter
 from cookbook_utils.simulate._displacement import DATES, move_points, place_points, random_stream
 from cookbook_utils.simulate._sites import ATTRIBUTES, REGIMES, SITES, WAVELENGTH, Site
 
@@ -176,12 +176,13 @@ def write_site(
             for block in _blocks(name, writer.n_points, n_points, seed):
                 del block["regime"]
                 writer.append(block.pop("point"), **block)
+        shards = PointShards(folder)
         try:
-            read_labels(folder, "regime")
+            shards.read_labels("regime")
         except FileNotFoundError:
             truth = _blocks(name, 0, n_points, seed, with_motion=False)
             labels = ((block["point"], block["regime"]) for block in truth)
-            write_labels(folder, "regime", labels, attrs=ATTRIBUTES["regime"])
+            shards.write_labels("regime", labels, attrs=ATTRIBUTES["regime"])
         else:
             _files.tidy(folder / "labels-regime.parquet")  # a killed process may have left its lock
     return folder
