@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import os
 import re
 import shutil
@@ -53,6 +54,13 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 def tags(cell: NotebookNode) -> set[str]:
     return set(cell.metadata.get("tags", []))
+
+
+def is_solution(cell: NotebookNode) -> bool:
+    """Return whether a cell is code tagged as a solution, or the prose that explains it."""
+    if cell.cell_type == "code":
+        return {"solution", "hide-cell"} <= tags(cell)
+    return cell.source.startswith("**Solution.**")
 
 
 def headings(name: str) -> list[tuple[int, str, int]]:
@@ -156,17 +164,23 @@ def test_imports_come_first(name):
 
 @chapter
 def test_every_exercise_has_a_folded_solution(name):
-    """Each exercise is a Markdown cell, and the code cells between it and the next one solve it."""
+    """Each exercise, in the flow or at the end, is followed by the code cells that solve it."""
     cells = read(name).cells
-    (end,) = [i for level, text, i in headings(name) if (level, text) == (2, "Summary")]
     starts = [i for i, cell in enumerate(cells)
               if cell.cell_type == "markdown" and "**Exercise " in cell.source]  # fmt: skip
     numbers = [n for i in starts for n in re.findall(r"\*\*Exercise (\d+)\.\*\*", cells[i].source)]
     assert numbers == [str(n + 1) for n in range(max(2, len(starts)))]
-    for start, stop in zip(starts, [*starts[1:], end], strict=True):
-        solution = [cell for cell in cells[start:stop] if cell.cell_type == "code"]
-        assert solution, cells[start].source
-        assert all({"solution", "hide-cell"} <= tags(cell) for cell in solution)
+    solved = set()
+    for start in starts:
+        after = itertools.takewhile(lambda i: is_solution(cells[i]), range(start + 1, len(cells)))
+        code = [i for i in after if cells[i].cell_type == "code"]
+        assert code, cells[start].source
+        solved.update(code)
+    tagged = {i for i, cell in enumerate(cells) if "solution" in tags(cell)}
+    assert tagged == solved, "a solution stands below its exercise"
+    headings_at = {text: i for level, text, i in headings(name) if level == 2}
+    closing = range(headings_at["Exercises"], headings_at["Summary"])
+    assert {i for i in closing if cells[i].cell_type == "code"} <= solved
 
 
 @chapter
