@@ -116,7 +116,28 @@ def test_copies_of_the_sums_fit_in_shared_memory():
                 assert 4 * k * (width + 2) + 8 * (k * width + 1) > 48 * 1024
 
 
-# -- on the host, with threads of the system --------------------------------------------------
+# -- on the host ------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(host_cuda.NO_STAND_IN is not None, reason=str(host_cuda.NO_STAND_IN))
+def test_the_stand_in_compiles_a_source_once_and_a_changed_one_anew(tmp_path, monkeypatch):
+    with host_cuda.stand_in() as cupy:
+        monkeypatch.setattr(cupy, "LIBRARIES", tmp_path / "libraries")
+        source = 'extern "C" int answer() { return ANSWER; }'
+        first = cupy._library(source, ("-DANSWER=1",))
+        made = first.stat().st_mtime_ns
+        assert cupy._library(source, ("-DANSWER=1",)) == first
+        assert first.stat().st_mtime_ns == made
+        others = [
+            cupy._library(source, ("-DANSWER=2",)),
+            cupy._library(source.replace("ANSWER;", "ANSWER + 2;"), ("-DANSWER=1",)),
+        ]
+        (tmp_path / "host_cuda.h").write_text("#define ANSWER 4\n")
+        monkeypatch.setattr(cupy, "HEADER", tmp_path / "host_cuda.h")
+        others.append(cupy._library(source, ()))
+        assert [ctypes.CDLL(str(one)).answer() for one in (first, *others)] == [1, 2, 3, 4]
+        with pytest.raises(RuntimeError, match="g\\+\\+ does not compile"):
+            cupy._library("no source", ())
 
 
 def run_sanitized(tmp_path, source, sanitizer):

@@ -10,17 +10,20 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import platform
 import re
 import subprocess
-import tempfile
 import threading
 import types
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 __version__ = "13.6.0"
 HEADER = Path(__file__).with_name("host_cuda.h")
+LIBRARIES = Path(__file__).parents[2] / ".build" / "host_cuda"  # make clean removes them
+FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w")
 KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\(.*\).*\n)?\s*(\w+)\(')
 FREE = 2**34
 
@@ -388,24 +391,42 @@ def _type(argument):
     raise TypeError(f"a kernel takes arrays of the device and NumPy scalars, found {argument!r}")
 
 
-_folder = tempfile.TemporaryDirectory()
 _lock = threading.Lock()
 
 
 @functools.cache
+def _compiler():
+    """Return the compiler's version, a part of the name of what it makes."""
+    return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout
+
+
 def _library(code, options):
-    key = hashlib.sha256(repr((code, options)).encode()).hexdigest()[:16]
-    source, library = (Path(_folder.name) / f"{key}{end}" for end in (".cpp", ".so"))
-    names = KERNEL.findall(code)
-    source.write_text(code + "".join(f"\nHOST_KERNEL({name})" for name in names) + "\n")
-    command = ["g++", "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w",
-               "-include", HEADER, *options, source, "-o", library]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"g++ does not compile the CUDA source:\n{done.stderr}")
-    return ctypes.CDLL(str(library))
+    """Compile `code`, unless another process or an earlier run has, and return the library's path.
+
+    A library's name is a hash of all that it is made from, so a change compiles anew.
+    """
+    kernels = "".join(f"\nHOST_KERNEL({name})" for name in KERNEL.findall(code))
+    parts = code, kernels, options, FLAGS, HEADER.read_text(), _compiler(), platform.machine()
+    library = LIBRARIES / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.so"
+    LIBRARIES.mkdir(parents=True, exist_ok=True)
+    with FileLock(library.with_suffix(".lock")):
+        if not library.exists():
+            new = library.with_suffix(".new")
+            done = subprocess.run(
+                ["g++", *FLAGS, "-include", HEADER, *options, "-x", "c++", "-", "-o", new],
+                input=f"{code}{kernels}\n", capture_output=True, text=True,
+            )  # fmt: skip
+            if done.returncode:
+                raise RuntimeError(f"g++ does not compile the CUDA source:\n{done.stderr}")
+            new.rename(library)
+    return library
+
+
+@functools.cache
+def _loaded(code, options):
+    return ctypes.CDLL(str(_library(code, options)))
 
 
 def _compile(code, options):
     with _lock:
-        return _library(code, options)
+        return _loaded(code, options)
