@@ -891,17 +891,23 @@ def defaults(entry):
 
 
 SIMULATED = ("name", "random_state", "n_points")  # go to the functions that simulate in memory, too
-DEAR = ("simulate.write_", "simulate.simulate_site", "reservoir.embed_shards")
+DEAR = ("simulate.write_", "simulate.simulate_site", "reservoir.embed_shards",
+        "interimage.InterImageKMeans.fit-X-in chunks",
+        "interimage.InterImageKMeans.predict-X-in chunks")  # fmt: skip
+
+
+def marks_of(case):
+    return [pytest.mark.slow] if case.startswith(DEAR) else []
+
+
 ODD_CASES = [
-    pytest.param(
-        entry, name, make, id=f"{entry}-{name}-{words}",
-        marks=[pytest.mark.slow] if entry.startswith(DEAR) else [],
-    )
+    pytest.param(entry, name, make, id=case, marks=marks_of(case))
     for entry, (arguments, kinds) in TABLE.items()
     for name, kind in kinds.items()
     if name in defaults(entry) | arguments and not (".write_" in entry and name in SIMULATED)
     for words, make in ODD.get(kind, {}).items()
-]  # fmt: skip
+    for case in [f"{entry}-{name}-{words}"]
+]
 PLAIN = {}  # the result of each valid call, and the files that are there after it
 
 

@@ -137,7 +137,7 @@ def test_same_bits_in_threads_while_others_draw_from_the_global_generator(series
     other.start()
     try:
         with ThreadPoolExecutor(6) as pool:
-            embeddings = list(pool.map(lambda _: ReservoirEmbedding(6).fit(series), range(24)))
+            embeddings = list(pool.map(lambda _: ReservoirEmbedding(6).fit(series), range(12)))
             found = list(pool.map(lambda e: e.transform(series), embeddings))
     finally:
         done.set()
