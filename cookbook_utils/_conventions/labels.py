@@ -1,4 +1,8 @@
-"""Label maps: dtype, nodata, names of the classes, and the alignment of labels with pixels."""
+"""Label maps: dtype, nodata, names of the classes, and the alignment of labels with pixels.
+
+Values that are not real numbers raise TypeError. Real numbers that are not labels, such as
+fractions and negative numbers, raise ValueError.
+"""
 
 from __future__ import annotations
 
