@@ -20,10 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cookbook_utils._checks import LARGEST
-from cookbook_utils.interimage import InterImageKMeans, checkpoints, numba_engine, numpy_engine
+from cookbook_utils.interimage import InterImageKMeans, checkpoints, numba_kernels, numpy_kernels
 from cookbook_utils.interimage.arithmetic import DTYPES
-from cookbook_utils.interimage.blocks import LocalBlocks, Scene
-from cookbook_utils.interimage.dask_engine import DaskBlocks
+from cookbook_utils.interimage.blocks import Scene
+from cookbook_utils.interimage.dask_engine import DaskEngine
+from cookbook_utils.interimage.local_engine import LocalEngine
 from cookbook_utils.interimage.scenes import read_scenes
 
 from .test_interimage import (
@@ -51,7 +52,7 @@ def stop_after(monkeypatch, iterations):
 
     def save_and_stop(path, state, problem):
         save(path, state, problem)
-        if len(state.steps) == iterations:
+        if len(state.iterations) == iterations:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoints, "save", save_and_stop)
@@ -215,8 +216,8 @@ def make_doubles(scenes):
         (lose_a_pixel, "pixels"),
         (move_a_border, "shapes"),
         (rename_a_band, "bands"),
-        (change_units, "measure"),
-        (change_scale, "measure"),
+        (change_units, "units"),
+        (change_scale, "units"),
         (make_doubles, "dtype"),
     ],
 )
@@ -292,12 +293,12 @@ def test_what_is_drawn_at_random_needs_a_seed(options, path):
 @pytest.mark.parametrize("chunks", [(4, 7, 11), (1, 40, 9), (2, 100, 100)])
 def test_digest_is_the_same_in_all_engines_and_chunks(dtype, chunks, monkeypatch):
     scenes = read_scenes(make_series(dtype=dtype, ny=150, nx=200))[0]
-    expected = LocalBlocks(scenes, numpy_engine).digest()
-    monkeypatch.setattr(numba_engine, "threads", lambda: 3)
-    assert LocalBlocks(scenes, numba_engine).digest() == expected
+    expected = LocalEngine(scenes, numpy_kernels).digest()
+    monkeypatch.setattr(numba_kernels, "threads", lambda: 3)
+    assert LocalEngine(scenes, numba_kernels).digest() == expected
     lazy = [s._replace(values=da.from_array(s.values, chunks=chunks)) for s in scenes]
-    assert DaskBlocks(lazy).digest() == expected
-    assert LocalBlocks(scenes[::-1], numpy_engine).digest() != expected
+    assert DaskEngine(lazy).digest() == expected
+    assert LocalEngine(scenes[::-1], numpy_kernels).digest() != expected
 
 
 @engines
@@ -322,7 +323,7 @@ def test_digest_tells_all_pixels_apart(data, dtype, bands):
     if dtype.kind == "f":
         one, two = (np.where(np.abs(x) <= LARGEST, x, np.copysign(1, x)) for x in (one, two))
         one, two = (x.astype(dtype) for x in (one, two))
-    digests = [LocalBlocks([Scene(x)], numpy_engine).digest() for x in (one, two)]
+    digests = [LocalEngine([Scene(x)], numpy_kernels).digest() for x in (one, two)]
     assert (digests[0] == digests[1]) == (one.tobytes() == two.tobytes())
 
 
@@ -339,7 +340,7 @@ def refused(path):
 def test_a_flipped_byte_is_found(path):
     fit(path, max_iter=2)
     content = path.read_bytes()
-    assert len(checkpoints.load(path, {}).steps) == 2
+    assert len(checkpoints.load(path, {}).iterations) == 2
     for at in (*range(0, len(content), 7), *range(len(content) - 60, len(content))):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
         assert refused(path), at

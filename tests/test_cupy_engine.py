@@ -11,7 +11,13 @@ import xarray as xr
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from cookbook_utils.interimage import InterImageKMeans, cupy_engine, estimator, numpy_engine
+from cookbook_utils.interimage import (
+    InterImageKMeans,
+    cupy_engine,
+    cupy_kernels,
+    numpy_kernels,
+    selection,
+)
 from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.interimage.scenes import read_scenes
 from cookbook_utils.stacking import stack_pixels
@@ -32,16 +38,16 @@ def cupy():
 @pytest.fixture
 def streamed(monkeypatch):
     """A GPU that has no room for pixels of the host, and small chunks; return those sent."""
-    monkeypatch.setattr(cupy_engine, "ROOM", 0)
-    monkeypatch.setattr(cupy_engine, "CHUNK", 5000)
+    monkeypatch.setattr(cupy_engine, "PIXEL_SHARE_OF_MEMORY", 0)
+    monkeypatch.setattr(cupy_engine, "BYTES_PER_CHUNK", 5000)
     sent = []
-    one = cupy_engine._Chunks._one
+    one = cupy_engine._ChunkStream._apply
 
     def count(self, which, values, part, function):
         sent.append((which, part))
         return one(self, which, values, part, function)
 
-    monkeypatch.setattr(cupy_engine._Chunks, "_one", count)
+    monkeypatch.setattr(cupy_engine._ChunkStream, "_apply", count)
     return sent
 
 
@@ -51,12 +57,12 @@ def change_kernels(monkeypatch):
     read = Path.read_text
 
     def change(right, wrong):
-        assert right in read(Path(cupy_engine.__file__).with_name("kernels.cu"))
+        assert right in read(Path(cupy_kernels.__file__).with_name("kernels.cu"))
         monkeypatch.setattr(Path, "read_text", lambda path: read(path).replace(right, wrong))
-        cupy_engine._compiled.cache_clear()
+        cupy_kernels._compiled.cache_clear()
 
     yield change
-    cupy_engine._compiled.cache_clear()
+    cupy_kernels._compiled.cache_clear()
 
 
 def on_gpu(cupy, scene):
@@ -127,7 +133,7 @@ def test_options_on_the_gpu(cupy, options):
 def test_pixels_of_the_gpu_are_read_in_place(cupy):
     values = cupy.asarray(np.arange(40, dtype="uint16").reshape(2, 4, 5))
     scene = xr.DataArray(values, dims=("band", "y", "x"))
-    blocks = cupy_engine.CupyBlocks(read_scenes(scene)[0])
+    blocks = cupy_engine.CupyEngine(read_scenes(scene)[0])
     before = blocks._blocks[0][0].get()
     values[0, 0, 0] = 999
     assert before[0, 0] == 0
@@ -235,7 +241,7 @@ def test_only_pixels_that_do_not_fit_are_sent_again(streamed):
     kmeans(6, **fit).fit(scenes)
     again = len(streamed)
     streamed.clear()
-    cupy_engine.ROOM = 0.5  # the fixture puts back what was there
+    cupy_engine.PIXEL_SHARE_OF_MEMORY = 0.5  # the fixture puts back what was there
     kmeans(6, **fit).fit(scenes)
     chunks = len(streamed)
     # To be read, for their range, in four iterations, for the last labels and their distances.
@@ -275,7 +281,7 @@ def fixed_point_of(values, labels):
     ("k", "bands", "copies"), [(3, 6, 32), (60, 2, 8), (200, 2, 2), (255, 8, 1), (255, 20, 0)]
 )
 def test_kernels_do_what_the_reference_does(cupy, dtype, k, bands, copies):
-    assert cupy_engine.shared_memory(k, bands + 1)[0] == copies
+    assert cupy_kernels.shared_memory(k, bands + 1)[0] == copies
     rng = np.random.default_rng(k)
     values = rng.integers(0, 250, (bands, 4001)).astype(dtype)
     if dtype.kind == "f":
@@ -288,14 +294,14 @@ def test_kernels_do_what_the_reference_does(cupy, dtype, k, bands, copies):
     for step, spread in enumerate((125, 125, 1e-4)):
         centers = rng.uniform(125 - spread, 125 + spread, (k, bands))
         args = part, fixed_point, Scores.of(centers, dtype), step == 0
-        expected = numpy_engine.assign(values, labels, *args)
-        found = cupy_engine.assign(there, theirs, *args)
+        expected = numpy_kernels.assign(values, labels, *args)
+        found = cupy_kernels.assign(there, theirs, *args)
         assert found[0] == expected[0] > 0
         assert_array_equal(found[1], expected[1])
         assert_array_equal(found[2], expected[2])
         assert_array_equal(theirs.get(), labels)
-        total, squared, pixel = numpy_engine.measure(values, labels, part, fixed_point, centers)
-        found = cupy_engine.measure(there, theirs, part, fixed_point, centers)
+        total, squared, pixel = numpy_kernels.sum_squared_distances(values, labels, part, fixed_point, centers)
+        found = cupy_kernels.sum_squared_distances(there, theirs, part, fixed_point, centers)
         assert found[:2] == (total, squared)
         assert_array_equal(found[2], pixel)
 
@@ -306,10 +312,10 @@ def test_of_equally_far_pixels_the_least_is_taken(cupy):
     labels = np.zeros(5000, np.uint8)
     fixed_point = fixed_point_of(values, labels)
     args = slice(0, 5000), fixed_point, np.zeros((1, 2))
-    total, squared, pixel = cupy_engine.measure(cupy.asarray(values), cupy.asarray(labels), *args)
-    assert (fixed_point.squares(total), squared, pixel.tolist()) == (75, 25, [-3, -4])
+    total, squared, pixel = cupy_kernels.sum_squared_distances(cupy.asarray(values), cupy.asarray(labels), *args)
+    assert (fixed_point.squared_units(total), squared, pixel.tolist()) == (75, 25, [-3, -4])
     missing = cupy.asarray(np.full(5000, 255, np.uint8))
-    total, squared, _ = cupy_engine.measure(cupy.asarray(values), missing, *args)
+    total, squared, _ = cupy_kernels.sum_squared_distances(cupy.asarray(values), missing, *args)
     assert (total, squared) == (0, -1)
 
 
@@ -335,16 +341,16 @@ def assert_by_definition(cupy, values, labels, centers):
     for step in range(2):
         centers = np.roll(centers, 2 * step, axis=0)
         args = part, fixed_point, Scores.of(centers, values.dtype), step == 0
-        found = cupy_engine.assign(there, theirs, *args)
-        expected = numpy_engine.assign(values, ours, *args)
+        found = cupy_kernels.assign(there, theirs, *args)
+        expected = numpy_kernels.assign(values, ours, *args)
         for one, two in zip(found, expected, strict=True):
             assert_array_equal(one, two)
         sums, counts = sums + found[1], counts + found[2]
         own, own_sums, own_counts, squared = by_definition(values, labels, centers)
         for one, two in [(theirs.get(), own), (ours, own), (sums, own_sums), (counts, own_counts)]:
             assert_array_equal(one, two)
-    total, largest, pixel = cupy_engine.measure(there, theirs, part, fixed_point, centers)
-    expected = numpy_engine.measure(values, ours, part, fixed_point, centers)
+    total, largest, pixel = cupy_kernels.sum_squared_distances(there, theirs, part, fixed_point, centers)
+    expected = numpy_kernels.sum_squared_distances(values, ours, part, fixed_point, centers)
     assert (total, largest, pixel.tolist()) == (*expected[:2], expected[2].tolist())
     assert total == fixed_point.sum_of_squares(squared[squared >= 0])
     assert largest == squared.max()
@@ -444,7 +450,7 @@ def test_scores_settle_nearly_all_pixels(cupy, dtype, change_kernels):
     there, theirs = cupy.asarray(values), cupy.asarray(labels)
     scores = Scores.of(centers, values.dtype)
     args = slice(0, labels.size), fixed_point_of(values, labels), scores, True
-    cupy_engine.assign(there, theirs, *args)
+    cupy_kernels.assign(there, theirs, *args)
     found, expected = theirs.get(), by_definition(values, labels, centers)[0]
     settled = found != len(centers) - 1
     assert settled.mean() > 0.99
@@ -506,17 +512,17 @@ def test_dask_arrays_are_computed_for_the_gpu_if_asked(cupy):
 def test_auto_takes_a_gpu_for_many_pixels(cupy, monkeypatch):
     scene = make_series(1)[0]
     used = []
-    made = cupy_engine.CupyBlocks.__init__
+    made = cupy_engine.CupyEngine.__init__
     monkeypatch.setattr(
-        cupy_engine.CupyBlocks, "__init__", lambda *args: used.append(1) or made(*args)
+        cupy_engine.CupyEngine, "__init__", lambda *args: used.append(1) or made(*args)
     )
     kmeans(3).fit(scene)
     assert not used
-    monkeypatch.setattr(estimator, "LARGE", scene[0].size)
+    monkeypatch.setattr(selection, "PIXELS_WORTH_A_GPU", scene[0].size)
     kmeans(3).fit(scene)
     assert used
     used.clear()
-    monkeypatch.setattr(cupy_engine, "missing", lambda: "no GPU")
+    monkeypatch.setattr(cupy_kernels, "missing", lambda: "no GPU")
     kmeans(3).fit(scene)
     assert not used
 
@@ -573,7 +579,7 @@ def test_the_benchmark_measures_the_same_clusters(cupy):
 def test_the_benchmark_measures_nothing_without_a_gpu(monkeypatch, capsys):
     from benchmarks import interimage_gpu
 
-    monkeypatch.setattr(cupy_engine, "missing", lambda: "CuPy finds no GPU")
+    monkeypatch.setattr(cupy_kernels, "missing", lambda: "CuPy finds no GPU")
     monkeypatch.setattr(sys, "argv", ["interimage_gpu"])
     interimage_gpu.main()
     assert capsys.readouterr().out.startswith("Nothing is measured")

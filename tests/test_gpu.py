@@ -8,14 +8,14 @@ import pytest
 import xarray as xr
 from numpy.testing import assert_array_equal
 
-from cookbook_utils.interimage import InterImageKMeans, cupy_engine
+from cookbook_utils.interimage import InterImageKMeans, cupy_engine, cupy_kernels
 
 from . import test_checkpoints, test_cupy_engine, test_interimage
 from .test_checkpoints import path  # noqa: F401  a fixture of its tests
 from .test_cupy_engine import change_kernels, streamed  # noqa: F401  fixtures of its tests
 from .test_interimage import assert_same
 
-MISSING = cupy_engine.missing()
+MISSING = cupy_kernels.missing()
 if MISSING:
     pytest.skip(f"needs an NVIDIA GPU: {MISSING}", allow_module_level=True)
 
@@ -25,7 +25,7 @@ def cupy():
     """CuPy itself, where the other modules have its stand-in."""
     import cupy
 
-    cupy_engine._compiled.cache_clear()
+    cupy_kernels._compiled.cache_clear()
     return cupy
 
 
@@ -54,12 +54,12 @@ def make_large_scene():
 
 def test_a_large_scene_streamed_resident_and_on_the_cpu(cupy, monkeypatch):
     scene = make_large_scene()
-    assert scene.nbytes > 2 * cupy_engine.CHUNK
+    assert scene.nbytes > 2 * cupy_engine.BYTES_PER_CHUNK
     options = {"max_iter": 6, "tol": 0}
     expected = InterImageKMeans(8, engine="numba", **options).fit(scene)
     resident = InterImageKMeans(8, engine="cupy", **options).fit(scene)
     assert_same(expected, resident)
-    monkeypatch.setattr(cupy_engine, "ROOM", 0)
+    monkeypatch.setattr(cupy_engine, "PIXEL_SHARE_OF_MEMORY", 0)
     for _ in range(3):
         assert_same(expected, InterImageKMeans(8, engine="cupy", **options).fit(scene))
 

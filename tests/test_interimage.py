@@ -16,9 +16,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cookbook_utils.interimage import InterImageKMeans, estimator, numba_engine
+from cookbook_utils.interimage import InterImageKMeans, numba_kernels, selection
 from cookbook_utils.interimage.arithmetic import DTYPES, NEVER, FixedPoint, Scores, native_dtype
-from cookbook_utils.interimage.blocks import LocalBlocks, Sampling, Scene
+from cookbook_utils.interimage.blocks import Scene
+from cookbook_utils.interimage.local_engine import LocalEngine
+from cookbook_utils.interimage.sampling import Sampling
 from cookbook_utils.metrics import simplified_silhouette
 from cookbook_utils.stacking import stack_pixels
 
@@ -221,7 +223,7 @@ def test_stops_when_nothing_changes():
 def test_threads_do_not_change_a_bit(dtype, n_threads, monkeypatch):
     scenes = make_series(ny=150, nx=200, dtype=dtype)
     reference = kmeans(6, max_iter=6, engine="numpy").fit(scenes)
-    monkeypatch.setattr(numba_engine, "threads", lambda: n_threads)
+    monkeypatch.setattr(numba_kernels, "threads", lambda: n_threads)
     assert_same(reference, kmeans(6, max_iter=6, engine="numba").fit(scenes))
 
 
@@ -351,7 +353,7 @@ def test_tables_give_tables():
 
 def test_scenes_are_read_in_place():
     values = np.random.default_rng(0).integers(0, 9, (2, 30, 30)).astype("uint16")
-    blocks = LocalBlocks([Scene(values, None)], numba_engine)
+    blocks = LocalEngine([Scene(values, None)], numba_kernels)
     assert np.shares_memory(blocks._blocks[0][0], values)
 
 
@@ -552,13 +554,13 @@ def test_in_a_pipeline():
 def test_auto_takes_numba_for_many_pixels(monkeypatch):
     table = np.random.default_rng(0).random((500, 2))
     seen = []
-    kernel = numba_engine._assign_kernel
+    kernel = numba_kernels._assign_kernel
     monkeypatch.setattr(
-        numba_engine, "_assign_kernel", lambda *key: seen.append(key) or kernel(*key)
+        numba_kernels, "_assign_kernel", lambda *key: seen.append(key) or kernel(*key)
     )
     kmeans(2).fit(table)
     assert not seen
-    monkeypatch.setattr(estimator, "SMALL", 400)
+    monkeypatch.setattr(selection, "PIXELS_WORTH_COMPILING", 400)
     kmeans(2).fit(table)
     assert seen
 
@@ -575,18 +577,18 @@ def test_scores_lie_within_their_bound(dtype):
     pixels = pixels.clip(0, 255 if dtype == "uint8" else None).astype(dtype)
     scores = Scores.of(centers, dtype)
     work = np.float64 if dtype == np.float64 else np.float32
-    shifted = (pixels.astype(work) - scores.offset.astype(work)) * work(scores.gain)
-    gain = Fraction(scores.gain)
+    shifted = (pixels.astype(work) - scores.offset.astype(work)) * work(scores.scale)
+    gain = Fraction(scores.scale)
     for pixel, x in zip(pixels.tolist(), shifted.astype(np.float32), strict=True):
         for number, center in enumerate(centers.tolist()):
-            score = scores.table[number, -1]
-            for minus_c, of_band in zip(scores.table[number], x, strict=False):
+            score = scores.coefficients[number, -1]
+            for minus_c, of_band in zip(scores.coefficients[number], x, strict=False):
                 score += minus_c * of_band
             exact = Fraction(0)
             for at, c, offset in zip(pixel, center, scores.offset.tolist(), strict=True):
                 at, c = ((Fraction(v) - Fraction(offset)) * gain for v in (at, c))
                 exact += c * c / 2 - at * c
-            bound = scores.slack[number, -1] + scores.slack[number, :-1] @ np.abs(x)
+            bound = scores.error_coefficients[number, -1] + scores.error_coefficients[number, :-1] @ np.abs(x)
             assert abs(Fraction(float(score)) - exact) <= Fraction(float(bound)) < Fraction(1, 1000)
 
 
@@ -595,11 +597,11 @@ def test_scores_are_counted_from_the_median_of_the_centers():
     centers = np.array([[20_000.0], [20_001.5], [20_002.0], [1e9], [20_001.5]])
     scores = Scores.of(centers, np.dtype("float64"))
     assert scores.offset == 20_001.5
-    assert np.frexp(scores.gain)[0] == 0.5
-    assert 0.5 <= (1e9 - 20_001.5) * scores.gain <= 1
-    away = -(centers[:4] - 20_001.5) * scores.gain
-    assert_array_equal(scores.table[:4], np.column_stack([away, away**2 / 2]).astype(np.float32))
-    assert scores.table[4].tolist() == [0, np.float32(NEVER)]
+    assert np.frexp(scores.scale)[0] == 0.5
+    assert 0.5 <= (1e9 - 20_001.5) * scores.scale <= 1
+    away = -(centers[:4] - 20_001.5) * scores.scale
+    assert_array_equal(scores.coefficients[:4], np.column_stack([away, away**2 / 2]).astype(np.float32))
+    assert scores.coefficients[4].tolist() == [0, np.float32(NEVER)]
 
 
 def test_fixed_point_takes_integers_as_they_are_and_floats_to_52_bits():
@@ -618,6 +620,6 @@ def test_fixed_point_keeps_small_squares_beside_a_large_one():
     fixed_point = FixedPoint.of(np.zeros(1), np.full(1, 1e6), np.dtype("float64"), 3)
     total = fixed_point.sum_of_squares(squared)
     rest = total - fixed_point.sum_of_squares(squared[:1])
-    assert_allclose(fixed_point.squares(rest), 2e-6, rtol=1e-9)
-    assert fixed_point.squares(total) == 1e12
-    assert fixed_point.in_fine_steps(3, -1) == 3 * int(fixed_point.fraction) - 1
+    assert_allclose(fixed_point.squared_units(rest), 2e-6, rtol=1e-9)
+    assert fixed_point.squared_units(total) == 1e12
+    assert fixed_point.in_fine_steps(3, -1) == 3 * int(fixed_point.fine_steps_per_coarse) - 1

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.cluster import KMeans
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cookbook_utils.interimage import InterImageKMeans, numba_engine, numpy_engine
+from cookbook_utils.interimage import InterImageKMeans, numba_kernels, numpy_kernels
 from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.stacking import stack_pixels
 
@@ -72,8 +72,8 @@ def test_labels_are_the_nearest_centers(data):
         centers = np.where(rng.random(centers.shape) < 0.5, centers[:1], centers)
         centers *= 1 + rng.integers(-3, 4, centers.shape) * 2.0**-52
     expected = nearest_by_definition(pixels, centers)
-    assert_array_equal(labels_of(numpy_engine, pixels, centers), expected)
-    assert_array_equal(labels_of(numba_engine, pixels, centers), expected)
+    assert_array_equal(labels_of(numpy_kernels, pixels, centers), expected)
+    assert_array_equal(labels_of(numba_kernels, pixels, centers), expected)
 
 
 def reflectance(n=40_000, seed=0, bands=6):

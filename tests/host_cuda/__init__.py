@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from cookbook_utils.interimage import cupy_engine
+from cookbook_utils.interimage import cupy_kernels
 
 NO_STAND_IN = (
     None
@@ -29,11 +29,11 @@ def stand_in() -> Iterator[ModuleType | None]:
     names = {"cupy": cupy, "cupy.cuda": cupy.cuda, "cupyx": cupyx}
     before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     sys.modules.update(names)
-    cupy_engine._compiled.cache_clear()
+    cupy_kernels._compiled.cache_clear()
     try:
         yield cupy
     finally:
         for name in names:
             del sys.modules[name]
         sys.modules.update(before)
-        cupy_engine._compiled.cache_clear()
+        cupy_kernels._compiled.cache_clear()
