@@ -175,7 +175,7 @@ class DaskEngine:
         return maps
 
 
-# -- what a worker does with a chunk ----------------------------------------------------------
+# -- what a worker does with a chunk --------------------------------------------------------
 
 
 def _read(

@@ -18,8 +18,8 @@ from cookbook_utils._checks import (
     require_choice,
     require_integer,
     require_number,
-    require_real,
     require_random_state,
+    require_real,
 )
 from cookbook_utils.interimage import checkpoints
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
@@ -279,7 +279,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         labels = engine.predict(fixed_point, Scores.of(self.cluster_centers_, engine.dtype))
         return self._as_given(labels, X)
 
-    # -- the start --------------------------------------------------------------------------
+    # -- the start ---------------------------------------------------------------------------
 
     def _start(
         self, scenes: list[Scene], engine: Engine, extent: Extent, fixed_point: FixedPoint,
@@ -333,7 +333,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             "version": __version__,
         }
 
-    # -- input and output -------------------------------------------------------------------
+    # -- input and output --------------------------------------------------------------------
 
     def _read(self, X: Any, *, reset: bool) -> list[Scene]:
         """Return the pixels of `X`; with `reset` store its bands, otherwise compare them."""
@@ -380,7 +380,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     def _as_given(self, labels: list, X: Any) -> Any:
         return as_maps(labels, X) if is_scenes(X) else as_lazy_as(labels[0], X).astype(np.int32)
 
-    # -- checks -----------------------------------------------------------------------------
+    # -- checks ------------------------------------------------------------------------------
 
     def _check_pixels(self, extent: Extent, n_fitted: int) -> None:
         """Raise ValueError if there are too few pixels, or if squared differences underflow."""

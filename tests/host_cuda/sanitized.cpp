@@ -1,4 +1,4 @@
-// Both kernels on threads of the system and memory of exact size, for a sanitizer to watch.
+// Run both kernels on operating-system threads, with arrays of exact size, under a sanitizer.
 #include <cstdio>
 #include <cstdlib>
 
@@ -28,7 +28,8 @@ int main() {
         for (int i = 0; i < k; i++) {
             float *of_center = coefficients + i * N_COEFFICIENTS;
             centers[i * BANDS] += i;
-            of_center[BANDS] = of_center[BANDS + 1] = 0, of_center[BANDS + 2] = 50;  // some pixels are settled
+            of_center[BANDS] = of_center[BANDS + 1] = 0;
+            of_center[BANDS + 2] = 50;  // float32 decides for some pixels
             for (int b = 0; b < BANDS; b++) {
                 of_center[b] = 125 - centers[i * BANDS + b];
                 of_center[BANDS] += of_center[b] * of_center[b] / 2;
@@ -41,7 +42,8 @@ int main() {
     }
     void *args[] = {&values, &labels, &stride, &n, &centers, &steps_per_squared_unit,
                     &fine_steps_per_coarse, &steps, &farthest, &place};
-    if (const char *error = launch_sum_squared_distances(grid, threads, threads * 32, args)) return puts(error), 1;
+    if (const char *error = launch_sum_squared_distances(grid, threads, threads * 32, args))
+        return puts(error), 1;
     long long pixels = 0;
     for (int i = 0; i < k; i++) pixels += (long long)totals[i * N_SUMS + BANDS];
     printf("%lld pixels, farthest %g\n", pixels, farthest[0]);
