@@ -199,7 +199,7 @@ def test_nodata_in_a_table_is_refused():
     values = [[0.0, 0], [1, 1], [9, 9], [-9999, -9999]]
     table = xr.DataArray(values, dims=("pixel", "band"), attrs={"_FillValue": -9999})
     for X in (table, table.chunk(pixel=2)):
-        with pytest.raises(ValueError, match="NaN or nodata; a table must have all values"):
+        with pytest.raises(ValueError, match="X must be a table without NaN and nodata"):
             InterImageKMeans(2, random_state=0).fit(X)
 
 
@@ -345,7 +345,7 @@ OBJECTS = np.array([["x"], [None]], object)
         (pd.DataFrame(TABLE[:, :2], columns=["a", "a"]), ValueError, "each column once, got 'a'"),
         (pd.DataFrame(), ValueError, r"at least one sample and feature, got shape \(0, 0\)"),
         (np.array([[1.0], [np.inf]]), ValueError, "pixels of X must be finite numbers .* got inf"),
-        (np.array([[1.0], [np.nan]]), ValueError, "X contains NaN or nodata"),
+        (np.array([[1.0], [np.nan]]), ValueError, "X must be a table without NaN and nodata"),
     ],
 )
 def test_input_that_is_no_table_is_refused(X, error, message):

@@ -83,7 +83,7 @@ def load(
     for band, usable in suspects:  # a second loop, because any band may make a pixel invalid
         _require_usable(band[~usable & (labels != NODATA_LABEL)])
     if scene.complete and labels.any():
-        raise ValueError("X contains NaN or nodata; a table must have all values")
+        raise ValueError("X must be a table without NaN and nodata, got a sample with one of them")
     return xp.ascontiguousarray(values, dtype), labels
 
 

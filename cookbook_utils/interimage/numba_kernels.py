@@ -125,15 +125,11 @@ def _assign_kernel(bands: int, integer_pixels: bool):
             if size < tile:
                 changed[size:] = 0
             n = list_changed(changed, words, positions)
-            here = positions[:n]
+            at = positions[:n]
             if first:  # compiled for either value, so that no pixel tests it: 6 % faster
-                add_changed(
-                    part, label, old, here, True, fixed_offset, steps_per_unit, sums, counts
-                )
+                add_changed(part, label, old, at, True, fixed_offset, steps_per_unit, sums, counts)
             else:
-                add_changed(
-                    part, label, old, here, False, fixed_offset, steps_per_unit, sums, counts
-                )
+                add_changed(part, label, old, at, False, fixed_offset, steps_per_unit, sums, counts)
             n_changed += n
         return n_changed
 

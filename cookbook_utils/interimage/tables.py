@@ -13,6 +13,8 @@ from cookbook_utils._conventions.nodata import nodata_values
 from cookbook_utils.interimage.blocks import array_module
 from cookbook_utils.interimage.traits import Traits
 
+HOW_TO_NAME_DIMENSIONS = "xarray.DataArray(X, dims=('band', 'y', 'x')) names those of a scene"
+
 
 def read_table(x: Any) -> tuple[Any, tuple[float, ...], Traits]:
     """Return a table as an array or data frame, with its nodata values and traits.
@@ -73,9 +75,6 @@ def _as_table(x: Any) -> Any:
         require_real(x, "X")
         _require_samples(x)
     return x
-
-
-HOW_TO_NAME_DIMENSIONS = "xarray.DataArray(X, dims=('band', 'y', 'x')) names those of a scene"
 
 
 def _require_rows(x: Any) -> None:
