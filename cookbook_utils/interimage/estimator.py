@@ -122,7 +122,6 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     --------
     cookbook_utils.metrics.simplified_silhouette : Rate a clustering of any number of pixels.
     cookbook_utils.metrics.sampled_silhouette : Rate a clustering on a sample of the pixels.
-    sklearn.cluster.KMeans : Cluster a table in memory.
 
     Notes
     -----
