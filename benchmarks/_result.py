@@ -1,4 +1,4 @@
-"""What every benchmark records: how it was run, the memory of a call, and its result file."""
+"""Result files of benchmarks, with command, machine and versions, and the memory of a call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def about(name: str, packages: Iterable[str]) -> dict[str, Any]:
-    """Return the head of a result; call it before anything is measured, for the load at the start.
+    """Return the head of a result, with the load before anything is measured.
 
     Parameters
     ----------
@@ -40,6 +40,7 @@ def about(name: str, packages: Iterable[str]) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -49,8 +50,8 @@ def cpu_model() -> str:
 
 
 def in_fresh_process(function: Callable, *args: Any) -> Any:
-    """Return ``function(*args)`` as called in a new interpreter, which ends with it."""
-    # An executor raises if the process is killed for its memory; Pool.apply would wait for ever.
+    """Return ``function(*args)``, called in a new interpreter that ends afterwards."""
+    # An executor raises if the process is killed for lack of memory; Pool.apply would never return.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as executor:
         return executor.submit(function, *args).result()
@@ -58,12 +59,12 @@ def in_fresh_process(function: Callable, *args: Any) -> Any:
 
 @contextmanager
 def memory() -> Iterator[dict[str, int]]:
-    """Fill the dict it gives, at the end of the block, with the memory of this process in MB.
+    """Give a dict that holds the memory of this process, in MB, after the block.
 
-    Keys are ``peak_memory_mb``, the high-water mark within the block, and
-    ``of_which_before_the_call_mb``, what was resident at its start. Linux only.
+    ``peak_memory_mb`` is the peak resident memory within the block, and
+    ``of_which_before_the_call_mb`` the resident memory at its start. Linux only.
     """
-    # The mark of getrusage is no use: it keeps what came before, even in the parent process.
+    # The peak of getrusage includes memory from before the block, even of the parent process.
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError as error:
@@ -82,13 +83,13 @@ def _resident(mark: str) -> int:
 
 
 def read(name: str) -> dict[str, Any]:
-    """Return the result of an earlier run, empty if there is none."""
+    """Return the result of an earlier run; empty if there is none."""
     file = RESULTS / f"{name}.json"
     return json.loads(file.read_text()) if file.exists() else {}
 
 
 def write(name: str, result: dict[str, Any]) -> None:
-    """Write a result under a temporary name, then rename it."""
+    """Replace the result file atomically."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.json"
     unfinished = file.with_suffix(".partial")

@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array, eye_array
 
 from benchmarks._result import about, in_fresh_process, memory, write
+from benchmarks._timing import in_turn, timed
 from cookbook_utils.graph import neighbor_graph, smooth_features, smooth_shards
 from cookbook_utils.shards import PointShards, ShardWriter
 
@@ -88,18 +88,6 @@ CALLS = {
     "scipy, W @ x alone, which is not the formula": csr_product_alone,
     "NumPy, gather neighbor by neighbor": numpy_gather,
 }
-
-
-def in_turn(calls: dict, repeats: int) -> tuple[dict[str, list[float]], dict]:
-    """Return the seconds of every call in every round, and its last result."""
-    seconds, results = {name: [] for name in calls}, {}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            results.pop(name, None)
-            start = time.perf_counter()
-            results[name] = call()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds, results
 
 
 def row(name: str, seconds: list[float], **more) -> dict:
@@ -180,9 +168,7 @@ def smooth(folder: str, name: str) -> None:
 def measure_shards(n: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         points = write_source(folder, n)
-        start = time.perf_counter()
-        smooth(folder, "target")
-        seconds = time.perf_counter() - start
+        seconds, _ = timed(lambda: smooth(folder, "target"))
         peak = in_fresh_process(memory_of_shards, folder)
         found = PointShards(f"{folder}/target").read("dynamic")
         expected = ours(make_features(n), neighbor_graph(*points, n_neighbors=N_NEIGHBORS))

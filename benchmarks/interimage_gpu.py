@@ -1,13 +1,13 @@
-"""Time of one iteration of `InterImageKMeans` on a GPU beside its peers, on the same pixels.
+"""Time one iteration of `InterImageKMeans` on a GPU and of its peers on the same pixels.
 
-All k-means start from the same centers. What each needs its pixels in is on the GPU beforehand:
-float32 and uint16 band by band for ours, float32 pixel by pixel for the others. The published
-method is written anew from its description: a kernel with one thread for each pixel that finds its
-class and whether it changed, a matrix of pixels × classes with a one for each pixel, its product
-with the pixels, and the sum of the changes copied to the host. A copy of the pixels from the GPU's
-memory to the GPU's memory says what the memory can do. Rows of whole fits have all of it: the range
-of the bands, the last labels and inertia, and from the host the way there and back. From the
-project's root, on a machine with a GPU:
+All k-means start from the same centers. The pixels are in device memory beforehand, in the layout
+that each call needs: float32 and uint16 band by band for ours, float32 pixel by pixel for the
+others. The published method is written anew from its description: a kernel with one thread for each
+pixel that finds its class and whether it changed, a one-hot matrix of pixels × classes, its product
+with the pixels, and the sum of the changes copied to the host. A copy of the pixels within device
+memory shows the bandwidth of the memory. Rows of whole fits include the range of the bands, the
+last labels and inertia, and for pixels of the host the transfer overhead. From the project's root,
+on a machine with a GPU:
 
     python -m benchmarks.interimage_gpu
 """
@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib.metadata
 import importlib.util
 import os
 import statistics
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from benchmarks._result import about, write
+from benchmarks._timing import in_turn, own_time, seconds_of_each, timed
 from benchmarks.interimage import (
     BANDS,
     CLASSES,
@@ -39,13 +40,16 @@ from benchmarks.interimage import (
     make_pixels,
     midpoints,
 )
-from cookbook_utils.interimage import cupy_engine
+from cookbook_utils.interimage import cupy_engine, cupy_kernels
 from cookbook_utils.interimage.blocks import Scene
+from cookbook_utils.interimage.cupy_engine import CupyEngine
 
 PIXELS, ITERATIONS = 40_651_997, 51
 OURS = "InterImageKMeans, cupy, float32"
 COPY = "copy of the float32 pixels, GPU to GPU"
 PUBLISHED = "published method: one thread a pixel, one-hot matrix"
+FLASH = "flash-kmeans"
+ON_CPU = "scikit-learn KMeans, Lloyd, on the CPU"
 TARGETS = {PUBLISHED: 100}
 COPY_TARGET = 2
 CLASSIFY = r"""
@@ -74,21 +78,33 @@ extern "C" __global__ void classify_and_flag(
 
 
 class OnGpu(Ours):
-    """The same on the GPU; each iteration ends with the new centers on the host."""
+    """Our iterations on the GPU; each ends with the new centers on the host."""
 
-    def blocks(self) -> cupy_engine.CupyBlocks:
-        return cupy_engine.CupyBlocks([Scene(self.pixels)])
+    def engine(self) -> CupyEngine:
+        return CupyEngine([Scene(self.pixels)])
 
 
 class Streamed(OnGpu):
-    """The same from pixels of the host, on a GPU that is taken to have no room for them."""
+    """Our iterations on pixels of the host, as if they did not fit in device memory."""
 
     def __call__(self, iterations: int) -> list[float]:
         with no_room():
             return super().__call__(iterations)
 
 
+@contextlib.contextmanager
+def no_room() -> Iterator[None]:
+    """Let the engine take device memory for too small for any pixels."""
+    before, cupy_engine.PIXEL_SHARE_OF_MEMORY = cupy_engine.PIXEL_SHARE_OF_MEMORY, 0
+    try:
+        yield
+    finally:
+        cupy_engine.PIXEL_SHARE_OF_MEMORY = before
+
+
 class Published:
+    """The published method: labels and flags by a kernel, sums by a one-hot matrix."""
+
     def __init__(self, table: Any, start: np.ndarray):
         import cupy
 
@@ -98,27 +114,29 @@ class Published:
     def __call__(self, iterations: int) -> list[float]:
         import cupy
 
-        n, seconds = len(self.table), []
+        n = len(self.table)
         labels, flags = cupy.zeros(n, np.int32), cupy.zeros(n, np.int32)
         centers, classes = cupy.asarray(self.start), cupy.arange(K, dtype=np.int32)
-        numbers = np.int64(n), np.int32(BANDS), np.int32(K)
-        for _ in range(iterations):
-            begin = time.perf_counter()
+        sizes = np.int64(n), np.int32(BANDS), np.int32(K)
+
+        def iterate() -> None:
+            nonlocal centers
             arrays = self.table, centers, labels, flags
-            self.kernel((-(-n // 256),), (256,), (*arrays, *numbers))
+            self.kernel((-(-n // 256),), (256,), (*arrays, *sizes))
             one_hot = (labels[:, np.newaxis] == classes).astype(np.float32)
             sums = one_hot.T @ self.table
             counts = one_hot.sum(axis=0)
-            filled = counts[:, np.newaxis] > 0  # else its empty clusters would be lost to 0 / 0
+            filled = counts[:, np.newaxis] > 0  # empty clusters would become 0 / 0
             centers = cupy.where(filled, sums / cupy.maximum(counts, 1)[:, np.newaxis], centers)
             int(flags.sum())
-            seconds.append(time.perf_counter() - begin)
+
+        seconds = seconds_of_each(iterate, iterations)
         self.centers = centers.get().astype(np.float64)
         return seconds
 
 
 class FlashKMeans:
-    """One call for all iterations; it has no other way to tell their time."""
+    """One call for all iterations, because flash-kmeans does not time single ones."""
 
     def __init__(self, table: np.ndarray, start: np.ndarray):
         self.table, self.start = table, start.astype(np.float32)
@@ -129,45 +147,41 @@ class FlashKMeans:
 
         x = torch.from_numpy(self.table).cuda()[None]
         start = torch.from_numpy(self.start).cuda()[None]
+
+        def fit() -> tuple:
+            _, centers, n = batch_kmeans_Euclid(
+                x, n_clusters=K, max_iters=iterations, tol=0.0, init_centroids=start
+            )
+            torch.cuda.synchronize()
+            return centers, n
+
         torch.cuda.synchronize()
-        begin = time.perf_counter()
-        _, centers, n = batch_kmeans_Euclid(
-            x, n_clusters=K, max_iters=iterations, tol=0.0, init_centroids=start
-        )
-        torch.cuda.synchronize()
-        seconds = time.perf_counter() - begin
+        seconds, (centers, n) = timed(fit)
         self.centers = centers[0].cpu().numpy().astype(np.float64)
         return [seconds / n]
 
 
 class Copy:
+    """Copies of the pixels within device memory."""
+
     def __init__(self, pixels: Any):
         self.pixels = pixels
 
     def __call__(self, iterations: int) -> list[float]:
         import cupy
 
-        target, seconds = self.pixels.copy(), []
-        cupy.cuda.Device().synchronize()
-        for _ in range(iterations):
-            begin = time.perf_counter()
+        target = self.pixels.copy()
+
+        def copy() -> None:
             target[...] = self.pixels
             cupy.cuda.Device().synchronize()
-            seconds.append(time.perf_counter() - begin)
-        return seconds
 
-
-@contextlib.contextmanager
-def no_room() -> Iterator[None]:
-    before, cupy_engine.ROOM = cupy_engine.ROOM, 0
-    try:
-        yield
-    finally:
-        cupy_engine.ROOM = before
+        cupy.cuda.Device().synchronize()
+        return seconds_of_each(copy, iterations)
 
 
 def gpu() -> dict[str, str]:
-    """Return what runs the kernels: the card, its driver and CUDA."""
+    """Return the name of the GPU, and the versions of its driver and of CUDA."""
     import cupy
 
     runtime = cupy.cuda.runtime
@@ -185,79 +199,106 @@ def gpu() -> dict[str, str]:
 
 
 def installed() -> list[str]:
-    """Return the distributions whose versions matter, of those that are installed."""
+    """Return those distributions whose versions matter and that are installed."""
     of_modules = importlib.metadata.packages_distributions()
     names = {*of_modules.get("cupy", []), *of_modules.get("flash_kmeans", [])}
     optional = {"torch", "triton"} & {name for many in of_modules.values() for name in many}
     return sorted({"numpy", "scikit-learn", *names, *optional})
 
 
-def measure(n: int, rounds: int, iterations: int) -> dict[str, Any]:
+def make_calls(
+    pixels: np.ndarray, start: np.ndarray, iterations: int
+) -> dict[str, tuple[Callable, int]]:
+    """Return all calls and their numbers of iterations."""
     import cupy
 
-    head = about("interimage_gpu", installed()) | gpu()
-    pixels = make_pixels(n)
-    start = midpoints(pixels)
     floats = pixels.astype(np.float32)
     table = np.ascontiguousarray(floats.T)
-    there, numbers, by_pixel = cupy.asarray(floats), cupy.asarray(pixels), cupy.asarray(table)
-    fit = start, "cupy"
-    calls: dict[str, tuple[Callable, int]] = {
-        OURS: (OnGpu(there, start), iterations),
-        "InterImageKMeans, cupy, uint16": (OnGpu(numbers, start), iterations),
-        COPY: (Copy(there), iterations),
-        PUBLISHED: (Published(by_pixel, start), iterations),
-        "flash-kmeans": (FlashKMeans(table, start), iterations),
+    floats_on_gpu = cupy.asarray(floats)
+    return {
+        OURS: (OnGpu(floats_on_gpu, start), iterations),
+        "InterImageKMeans, cupy, uint16": (OnGpu(cupy.asarray(pixels), start), iterations),
+        COPY: (Copy(floats_on_gpu), iterations),
+        PUBLISHED: (Published(cupy.asarray(table), start), iterations),
+        FLASH: (FlashKMeans(table, start), iterations),
         "InterImageKMeans, cupy, float32 streamed from the host": (Streamed(floats, start), 10),
         "InterImageKMeans, cupy, uint16 streamed from the host": (Streamed(pixels, start), 10),
-        "whole fit, float32 of the GPU": (OurFit(there, *fit), iterations),
-        "whole fit, float32 of the host, there and back": (OurFit(floats, *fit), iterations),
-        "whole fit, uint16 of the host, there and back": (OurFit(pixels, *fit), iterations),
-        "scikit-learn KMeans, Lloyd, on the CPU": (ScikitLearn(table, start), 2),
-    }
+        "whole fit, float32 of the GPU": (OurFit(floats_on_gpu, start, "cupy"), iterations),
+        "whole fit, float32 of the host, there and back": (
+            OurFit(floats, start, "cupy"), iterations,
+        ),
+        "whole fit, uint16 of the host, there and back": (
+            OurFit(pixels, start, "cupy"), iterations,
+        ),
+        ON_CPU: (ScikitLearn(table, start), 2),
+    }  # fmt: skip
+
+
+def time_calls(
+    calls: dict[str, tuple[Callable, int]], rounds: int
+) -> tuple[dict[str, list[list[float]]], dict[str, str]]:
+    """Return the seconds of all iterations of each call, and why other calls have none."""
+    import cupy
+
     seconds: dict[str, list[list[float]]] = {}
     reasons = {}
     for name, (call, times) in calls.items():
-        on_cpu = isinstance(call, ScikitLearn)
-        if isinstance(call, FlashKMeans) and importlib.util.find_spec("flash_kmeans") is None:
+        if name == FLASH and importlib.util.find_spec("flash_kmeans") is None:
             reasons[name] = "flash-kmeans is not installed"
             continue
         cupy.get_default_memory_pool().free_all_blocks()
         try:
-            if not on_cpu:
-                call(2)  # compiling is nobody's
-            seconds[name] = [call(times) for _ in range(1 if on_cpu else rounds)]
-        except Exception as error:  # of a peer: what it cannot do is a result too
+            if name != ON_CPU:
+                call(2)  # so that compilation does not count
+            once = {name: functools.partial(call, times)}
+            seconds |= in_turn(once, 1 if name == ON_CPU else rounds, own_time)[0]
+        except Exception as error:  # that a peer fails is a result, too
             if name.startswith(("InterImage", "whole")):
                 raise
             reasons[name] = f"{type(error).__name__}: {str(error)[:300]}"
+    return seconds, reasons
+
+
+def make_row(
+    name: str, found: list[list[float]], iterations: int, own: float, n: int
+) -> dict[str, Any]:
+    """Return the row of a call; `own` is the time of our iteration, and `n` counts the pixels."""
+    mean = _median_of_means(found)
+    row = {
+        "call": name,
+        "seconds_per_iteration": [round(statistics.fmean(one), 6) for one in found],
+        "median": round(mean, 6),
+        "times_as_long_as_ours": round(mean / own, 2),
+    }
+    if iterations > 2:
+        row["seconds_for_all_iterations"] = round(mean * iterations, 4)
+    if len(found[0]) > 1:
+        row["first_iteration"] = round(statistics.median(one[0] for one in found), 6)
+        row["later_iterations"] = round(statistics.median(s for one in found for s in one[1:]), 6)
+    float_bytes = 4 * BANDS * n
+    if name in TARGETS:
+        row |= {"target": TARGETS[name], "met": mean / own >= TARGETS[name]}
+    if name == COPY:
+        row["gigabytes_per_second"] = round(2 * float_bytes / mean / 1e9, 1)
+        row |= {"ours_over_copy": round(own / mean, 2), "target": COPY_TARGET}
+        row["met"] = own / mean <= COPY_TARGET
+    if name == OURS:
+        row["gigabytes_per_second"] = round((float_bytes + n) / mean / 1e9, 1)
+    return row
+
+
+def measure(n: int, rounds: int, iterations: int) -> dict[str, Any]:
+    head = about("interimage_gpu", installed()) | gpu()
+    pixels = make_pixels(n)
+    calls = make_calls(pixels, midpoints(pixels), iterations)
+    seconds, reasons = time_calls(calls, rounds)
     own = _median_of_means(seconds[OURS])
     rows = []
     for name, found in seconds.items():
-        mean = _median_of_means(found)
-        row = {
-            "call": name,
-            "seconds_per_iteration": [round(statistics.fmean(one), 6) for one in found],
-            "median": round(mean, 6),
-            "times_as_long_as_ours": round(mean / own, 2),
-        }
-        if calls[name][1] > 2:
-            row["seconds_for_all_iterations"] = round(mean * calls[name][1], 4)
-        if len(found[0]) > 1:
-            row["first_iteration"] = round(statistics.median(one[0] for one in found), 6)
-            row["later_iterations"] = round(
-                statistics.median(s for one in found for s in one[1:]), 6
-            )
-        if name in TARGETS:
-            row |= {"target": TARGETS[name], "met": mean / own >= TARGETS[name]}
-        if name == COPY:
-            row["gigabytes_per_second"] = round(2 * floats.nbytes / mean / 1e9, 1)
-            row |= {"ours_over_copy": round(own / mean, 2), "target": COPY_TARGET}
-            row["met"] = own / mean <= COPY_TARGET
-        if name == OURS:
-            row["gigabytes_per_second"] = round((floats.nbytes + n) / mean / 1e9, 1)
-        if hasattr(calls[name][0], "centers") and calls[name][1] == iterations:
-            away = np.abs(calls[name][0].centers - calls[OURS][0].centers).max()
+        call, times = calls[name]
+        row = make_row(name, found, times, own, n)
+        if hasattr(call, "centers") and times == iterations:
+            away = np.abs(call.centers - calls[OURS][0].centers).max()
             row["centers_differ_by_at_most"] = float(f"{away:.3g}")
         rows.append(row)
     rows += [{"call": name, "not_run": reason} for name, reason in reasons.items()]
@@ -280,7 +321,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=ITERATIONS, help="default 51")
     parser.add_argument("--pixels", type=int, default=PIXELS, help="default 40 651 997")
     options = parser.parse_args()
-    missing = cupy_engine.missing()
+    missing = cupy_kernels.missing()
     if missing is not None:
         print(f"Nothing is measured: this needs an NVIDIA GPU and CuPy. {missing}.")
         return

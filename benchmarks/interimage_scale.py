@@ -1,13 +1,13 @@
-"""Large runs of `InterImageKMeans`: 40.65 million pixels in memory, 203 million from disk.
+"""Time `InterImageKMeans` on 40.65 million pixels in memory and on 203 million from disk.
 
-The pixels are those of the simulated coast series at full size, five scenes of 7000 × 7000, once on
-disk with ``python -m cookbook_utils.simulate coast_series``, 2.6 GB. The published runs that stand
-beside were made on five Landsat scenes of Karachi, of the same size: seconds compare, the number
-of iterations is that of the scenes. Classes of the simulated coast lie farther apart, and fewer
-iterations are needed; pixels of classes that overlap, as many, are a row of their own.
+The pixels are those of the simulated coast series at full size, five scenes of 7000 × 7000, which
+``python -m cookbook_utils.simulate coast_series`` writes, 2.6 GB. The published runs were made on
+five Landsat scenes of Karachi, of the same size. Seconds per iteration can be compared with them;
+the number of iterations depends on the scenes. Classes of the simulated coast lie farther apart, so
+that fewer iterations are needed; as many pixels of overlapping classes are a row of their own.
 
-Each run is a fresh process, whose high-water mark of resident memory counts everything in it. From
-the project's root:
+Each run is a fresh process, whose peak resident memory includes everything. From the project's
+root:
 
     python -m benchmarks.interimage_scale
 """
@@ -15,10 +15,10 @@ the project's root:
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 import xarray as xr
 
 from benchmarks._result import about, in_fresh_process, memory, write
+from benchmarks._timing import timed
 from benchmarks.interimage import BANDS, CLASSES, SEED, Broadcast, K, make_pixels, midpoints
 
 SOURCE = (
@@ -48,20 +49,20 @@ PUBLISHED = {  # as given there: iterations and tolerance for some
 }  # fmt: skip
 SAMPLE_PIXELS, SHARE, TOL = 40_651_997, 0.2, 1e-4
 SECONDS_TARGET, MEMORY_TARGET_MB = 47.2 / 2, 1000
-CHUNK = 1024  # pixels on a side, whole tiles of the files
+CHUNK_SIDE = 1024  # pixels: whole tiles of the files
 FROM_DISK = {
-    "GDAL_CACHEMAX": "16",  # MB: chunks are whole tiles, which nobody reads a second time
-    "MALLOC_MMAP_THRESHOLD_": "1000000",  # bytes: glibc gives arrays that are done with back
+    "GDAL_CACHEMAX": "16",  # MB: chunks are whole tiles, which are read once in a pass
+    "MALLOC_MMAP_THRESHOLD_": "1000000",  # bytes: glibc returns freed arrays to the system
 }
-"""Environment of the run from disk: without it, GDAL keeps a twentieth of the machine's memory."""
+"""Environment of the run from disk. By default GDAL caches up to a twentieth of the memory."""
 
 
 def open_scenes(folder: str) -> list[xr.DataArray]:
-    """Scenes (band, y, x) uint16, read in chunks when they are asked for."""
+    """Open scenes (band, y, x), uint16, whose chunks are read on demand."""
     import rioxarray
 
     def read(file: Path) -> xr.DataArray:
-        chunks = {"band": 1, "y": CHUNK, "x": CHUNK}
+        chunks = {"band": 1, "y": CHUNK_SIDE, "x": CHUNK_SIDE}
         return rioxarray.open_rasterio(file, chunks=chunks, lock=False).squeeze("band", drop=True)
 
     dates = sorted({file.name.partition("_")[0] for file in Path(folder).glob("*_B*.tif")})
@@ -70,13 +71,13 @@ def open_scenes(folder: str) -> list[xr.DataArray]:
 
 
 def write_samples(folder: str, file: str) -> None:
-    """Draw a fifth of each scene's pixels, one in five, and store the valid ones: (band, n)."""
-    from cookbook_utils.interimage.blocks import Sampling
+    """Draw one of each five pixels of each scene, and store the valid ones (band, n)."""
+    from cookbook_utils.interimage.sampling import Sampling
 
     sampling, parts = Sampling(SHARE, stratified=True, seed=SEED), []
     for number, scene in enumerate(open_scenes(folder)):
-        for row in range(0, scene.sizes["y"], CHUNK):
-            rows = scene[:, row : row + CHUNK].values.reshape(BANDS, -1)
+        for row in range(0, scene.sizes["y"], CHUNK_SIDE):
+            rows = scene[:, row : row + CHUNK_SIDE].values.reshape(BANDS, -1)
             first = row * scene.sizes["x"]
             chosen = sampling.positions(number, first, first + rows.shape[1]) - first
             drawn = rows[:, chosen]
@@ -93,9 +94,9 @@ def as_scene(pixels: np.ndarray) -> xr.DataArray:
 
 
 def fit(file: str, engine: str, threads: int, tol: float) -> dict:
-    """Fit to convergence: with the range of the bands, the last labels, counts and inertia."""
+    """Fit to convergence, including the range of the bands, the last labels and inertia."""
     import numba
-    import sklearn.cluster  # noqa: F401  imports are nobody's
+    import sklearn.cluster  # noqa: F401  so that the import does not count
 
     from cookbook_utils.interimage import InterImageKMeans
 
@@ -105,11 +106,9 @@ def fit(file: str, engine: str, threads: int, tol: float) -> dict:
     if engine == "dask":
         scene = scene.chunk({"x": 2**20})
     model = InterImageKMeans(K, init="midpoint", engine=engine, tol=tol)
-    model.fit(scene[..., : 2**17])  # compiling, and starting threads, is nobody's
+    model.fit(scene[..., : 2**17])  # so that compilation and thread start do not count
     with memory() as used:
-        start = time.perf_counter()
-        model.fit(scene)
-        seconds = time.perf_counter() - start
+        seconds, _ = timed(lambda: model.fit(scene))
     return {
         "pixels": pixels.shape[1],
         "tol": tol,
@@ -120,7 +119,7 @@ def fit(file: str, engine: str, threads: int, tol: float) -> dict:
 
 
 def broadcast(file: str, iterations: int) -> dict:
-    """Run the published NumPy method as often as ours needed; it has no test to stop by."""
+    """Run the published NumPy method for a number of iterations: it has no stopping rule."""
     pixels = np.load(file)
     start, n = midpoints(pixels), pixels.shape[1]
     table = np.ascontiguousarray(pixels.T, np.float32)
@@ -136,6 +135,7 @@ def broadcast(file: str, iterations: int) -> dict:
 
 
 def quality(file: str, tol: float) -> dict:
+    """Return silhouettes of a fit on the pixels of a file."""
     from cookbook_utils.interimage import InterImageKMeans
     from cookbook_utils.metrics import sampled_silhouette, simplified_silhouette
 
@@ -143,11 +143,10 @@ def quality(file: str, tol: float) -> dict:
     model = InterImageKMeans(K, init="midpoint", engine="numba", tol=tol).fit(as_scene(pixels))
     labels = np.ravel(model.labels_).astype(np.int64)
     samples = xr.DataArray(pixels.T, dims=("pixel", "band"))
-    start = time.perf_counter()
-    simplified = simplified_silhouette(
-        samples.chunk({"pixel": 2**20}), labels, model.cluster_centers_
+    chunked = samples.chunk({"pixel": 2**20})
+    seconds, simplified = timed(
+        lambda: simplified_silhouette(chunked, labels, model.cluster_centers_)
     )
-    seconds = time.perf_counter() - start
     n_samples = 10_000
     sampled = sampled_silhouette(samples, labels, n_samples=n_samples, random_state=SEED)
     return {
@@ -159,7 +158,7 @@ def quality(file: str, tol: float) -> dict:
 
 
 def downsampling(folder: str) -> list[dict]:
-    """Fit one whole scene on all and on some of its pixels; all are labeled in each case."""
+    """Fit one whole scene on all pixels and on samples; all pixels are labeled in each case."""
     from cookbook_utils.interimage import InterImageKMeans
 
     scene = open_scenes(folder)[0].compute()
@@ -169,9 +168,7 @@ def downsampling(folder: str) -> list[dict]:
         model = InterImageKMeans(
             K, init="midpoint", engine="numba", sample=share, random_state=SEED
         )
-        start = time.perf_counter()
-        model.fit(scene)
-        seconds = time.perf_counter() - start
+        seconds, _ = timed(functools.partial(model.fit, scene))
         labels = model.labels_.values
         full = labels if full is None else full
         valid = full != 255
@@ -186,15 +183,12 @@ def downsampling(folder: str) -> list[dict]:
 
 
 def everything(folder: str) -> dict:
-    """Cluster all scenes from disk, read anew in each iteration; nothing of it stays but labels."""
+    """Cluster all scenes from disk, which are read in each pass; only labels stay in memory."""
     from cookbook_utils.interimage import InterImageKMeans
 
+    model = InterImageKMeans(K, init="midpoint", engine="dask", tol=TOL)
     with memory() as used:
-        start = time.perf_counter()
-        model = InterImageKMeans(K, init="midpoint", engine="dask", tol=TOL).fit(
-            open_scenes(folder)
-        )
-        seconds = time.perf_counter() - start
+        seconds, _ = timed(lambda: model.fit(open_scenes(folder)))
     passes = model.n_iter_ + 3  # the range of the bands, the last labels, inertia
     return {
         "call": "InterImageKMeans, dask, chunks from disk, two threads",
@@ -210,6 +204,7 @@ def everything(folder: str) -> dict:
 
 
 def from_disk(folder: str) -> dict:
+    """Run `everything` in a fresh process with the environment `FROM_DISK`."""
     before = dict(os.environ)
     os.environ.update(FROM_DISK)
     try:
@@ -222,6 +217,7 @@ def from_disk(folder: str) -> dict:
 
 
 def repeated(rounds: int, call: str, function: Callable, *args: Any) -> dict:
+    """Return the result with the median time of several runs, each in a fresh process."""
     found = [in_fresh_process(function, *args) for _ in range(rounds)]
     median = statistics.median_low(row["seconds"] for row in found)
     row = next(row for row in found if row["seconds"] == median)

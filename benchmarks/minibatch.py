@@ -14,6 +14,7 @@ The second command adds a run on that many points, without the calls that it is 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import tempfile
@@ -24,6 +25,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks._result import about, in_fresh_process, memory, read, write
+from benchmarks._timing import in_turn, own_time
 
 N_FEATURES, N_CLUSTERS, BATCH_SIZE, EPOCHS, SEED = 64, 8, 256, 2, 0
 POINTS_PER_BLOCK = 65536  # that are made or written at a time
@@ -138,15 +140,14 @@ def measured(seconds: float, used: dict[str, int], inertia: float) -> dict:
 
 
 def measure_speed(n: int, repeats: int) -> list[dict]:
-    rounds: dict[str, list[dict]] = {name: [] for name in CALLS}
     with tempfile.TemporaryDirectory() as folder:
         write_source(folder, n)
-        for number in range(repeats):
-            for name in CALLS:
-                # Its threads wait for each other, which takes so long that one round must do.
-                if number and name == AS_IT_COMES:
-                    continue
-                rounds[name].append(in_fresh_process(CALLS[name], folder, n))
+        calls = {
+            name: functools.partial(in_fresh_process, function, folder, n)
+            for name, function in CALLS.items()
+        }
+        slowest = {AS_IT_COMES: calls.pop(AS_IT_COMES)}  # its threads contend: called once
+        rounds = in_turn(calls, repeats, own_time)[0] | in_turn(slowest, 1, own_time)[0]
     own = statistics.median(r["seconds"] for r in rounds[next(iter(CALLS))])
     rows = []
     for name, found in rounds.items():

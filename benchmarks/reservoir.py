@@ -13,12 +13,12 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks._result import about, write
+from benchmarks._timing import in_turn, timed
 from cookbook_utils import reservoir as module
 from cookbook_utils.insar import fill_gaps
 from cookbook_utils.reservoir import ReservoirEmbedding, embed_shards
@@ -68,22 +68,15 @@ def measure(n: int, repeats: int) -> dict:
                     e.representation, e.n_features, filled, e.scale_
                 ),
             }
-            seconds: dict[str, list[float]] = {name: [] for name in calls}
-            for _ in range(repeats):
-                for name, call in calls.items():
-                    start = time.perf_counter()
-                    call()
-                    seconds[name].append(time.perf_counter() - start)
+            seconds, _ = in_turn(calls, repeats)
             rows += [
                 row(name, n, found, representation=representation, n_features=n_features)
                 for name, found in seconds.items()
             ]
     with tempfile.TemporaryDirectory() as folder:
         raw = write_site(folder, SITE, n_points=n)
-        start = time.perf_counter()
-        embed_shards(raw, f"{folder}/features")
-        seconds = [time.perf_counter() - start]
-    rows.append(row("embed_shards, from fit to disk", n, seconds, representation="readout"))
+        seconds, _ = timed(lambda: embed_shards(raw, f"{folder}/features"))
+    rows.append(row("embed_shards, from fit to disk", n, [seconds], representation="readout"))
     return header | {
         "samples": f"{n} series of {filled.shape[1]} dates of {SITE}, {module.N_UNITS} units",
         "calls": rows,

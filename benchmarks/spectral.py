@@ -9,8 +9,8 @@ measured once more, each call in a fresh process. From the project's root:
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
-import time
 
 import dask.array as da
 import numpy as np
@@ -18,6 +18,7 @@ from dask_ml.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
 from benchmarks._result import about, in_fresh_process, memory, write
+from benchmarks._timing import in_turn
 from cookbook_utils.spectral import spectral_clustering
 
 N_PIXELS, N_BANDS, N_CLASSES, SEED = 90_000, 6, 3, 0
@@ -72,12 +73,11 @@ def measure(repeats: int) -> dict:
     header = about("spectral", ("dask", "dask-ml", "numpy", "scikit-learn", "scipy"))
     samples, truth = make_samples()
     ours(samples[:1000])  # imports and first-call costs are nobody's
-    seconds, labels = {name: [] for name in CALLS}, {}
-    for _ in range(repeats):
-        for name, (function, options) in CALLS.items():
-            start = time.perf_counter()
-            labels[name] = function(samples, **options)
-            seconds[name].append(time.perf_counter() - start)
+    calls = {
+        name: functools.partial(function, samples, **options)
+        for name, (function, options) in CALLS.items()
+    }
+    seconds, labels = in_turn(calls, repeats)
     rows = []
     for name, (_, options) in CALLS.items():
         median = statistics.median(seconds[name])

@@ -1,4 +1,4 @@
-"""Checkpoints of inter-image k-means: the same result as without one, or one clear error."""
+"""Checkpoints of inter-image k-means: fits resume with the same result, or raise an error."""
 
 import errno
 import io
@@ -20,10 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cookbook_utils._checks import LARGEST
-from cookbook_utils.interimage import InterImageKMeans, checkpoints, numba_engine, numpy_engine
+from cookbook_utils.interimage import InterImageKMeans, checkpoints, numba_kernels, numpy_kernels
 from cookbook_utils.interimage.arithmetic import DTYPES
-from cookbook_utils.interimage.blocks import LocalBlocks, Scene
-from cookbook_utils.interimage.dask_engine import DaskBlocks
+from cookbook_utils.interimage.blocks import Scene
+from cookbook_utils.interimage.dask_engine import DaskEngine
+from cookbook_utils.interimage.local_engine import LocalEngine
 from cookbook_utils.interimage.scenes import read_scenes
 
 from .test_interimage import (
@@ -46,12 +47,12 @@ def fit(path=None, scenes=None, k=6, **options):
 
 
 def stop_after(monkeypatch, iterations):
-    """Interrupt each fit once it has stored so many iterations."""
+    """Interrupt each fit after it has stored this number of iterations."""
     save = checkpoints.save
 
     def save_and_stop(path, state, problem):
         save(path, state, problem)
-        if len(state.steps) == iterations:
+        if len(state.iterations) == iterations:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoints, "save", save_and_stop)
@@ -63,7 +64,7 @@ def interrupted(path, monkeypatch, scenes=None, iterations=3, **options):
         fit(path, scenes, **options)
 
 
-# -- going on ---------------------------------------------------------------------------------
+# -- resumed fits ---------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -71,7 +72,7 @@ def interrupted(path, monkeypatch, scenes=None, iterations=3, **options):
 @pytest.mark.parametrize(
     "options", [{}, {"sample": 0.5, "init": "k-means++"}, {"empty": "farthest"}], ids=str
 )
-def test_goes_on_after_an_interruption_with_the_same_result(engine, options, path, monkeypatch):
+def test_an_interrupted_fit_resumes_with_the_same_result(engine, options, path, monkeypatch):
     scenes = make_series(dtype="float32")
     options = {"engine": engine, "random_state": 4, **options}
     whole = fit(None, scenes, **options)
@@ -86,39 +87,41 @@ def test_goes_on_after_an_interruption_with_the_same_result(engine, options, pat
 @pytest.mark.slow
 @engines
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
-def test_goes_on_in_any_engine_and_chunks(engine, dtype, path, monkeypatch):
+def test_a_fit_resumes_in_any_engine_and_chunks(engine, dtype, path, monkeypatch):
     scenes = make_series(dtype=dtype)
     interrupted(path, monkeypatch, scenes, engine="numpy")
     given = [scene.chunk({"band": 1, "y": 9, "x": 23}) for scene in scenes]
     assert_same(fit(None, scenes), fit(path, given if engine == "dask" else scenes, engine=engine))
 
 
-def test_other_ends_give_the_result_of_a_fit_without_a_checkpoint_or_an_error(path):
-    """Fit, then fit again with another `max_iter`, `tol` or `criterion` on the same file."""
+def test_another_stopping_rule_gives_the_result_without_a_checkpoint_or_an_error(path):
+    """Fit twice with one checkpoint, the second time with another stopping rule."""
     scenes = make_series(2, dtype="float32", ny=20, nx=20)
     ends = [{"max_iter": n} for n in (1, 4)] + [
         {"tol": tol, "criterion": criterion}
         for tol, criterion in product((0.1, 0.01, 0.0), ("changed", "shift"))
     ]
     right = [fit(None, scenes, **end) for end in ends]
-    gone_on = refused = 0
+    resumed = refused = 0
     for (first, end), (second, then) in product(enumerate(ends), repeat=2):
         path.unlink(missing_ok=True)
         fit(path, scenes, **end)
         if right[second].n_iter_ < right[first].n_iter_:
-            with pytest.raises(ValueError, match="no farther than this fit, which ends after"):
+            with pytest.raises(
+                ValueError, match="no more iterations than this fit, which ends after"
+            ):
                 fit(path, scenes, **then)
             refused += 1
         else:
             assert_same(right[second], fit(path, scenes, **then))
-            gone_on += right[second].n_iter_ > right[first].n_iter_
-    assert gone_on
+            resumed += right[second].n_iter_ > right[first].n_iter_
+    assert resumed
     assert refused
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
-def test_goes_on_after_kills_at_random_moments(path):
+def test_a_fit_resumes_after_kills_at_random_moments(path):
     options = {"k": 12, "tol": 0.0, "max_iter": 150, "engine": "numpy"}
     table = np.random.default_rng(0).random((30_000, 3), np.float32)
     code = f"""
@@ -139,7 +142,7 @@ def test_goes_on_after_kills_at_random_moments(path):
                 assert time.monotonic() < deadline
                 time.sleep(0.002)
             if number == 0:
-                os.kill(process.pid, signal.SIGSTOP)  # amid the fit
+                os.kill(process.pid, signal.SIGSTOP)  # during the fit
                 with pytest.raises(OSError, match="another process or thread is writing"):
                     fit(path, table, **options)
                 os.kill(process.pid, signal.SIGCONT)
@@ -156,7 +159,7 @@ def stamp(path):
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-# -- of another fit ---------------------------------------------------------------------------
+# -- checkpoints of other fits --------------------------------------------------------------
 
 
 def change_a_value(scenes):
@@ -215,13 +218,13 @@ def make_doubles(scenes):
         (lose_a_pixel, "pixels"),
         (move_a_border, "shapes"),
         (rename_a_band, "bands"),
-        (change_units, "measure"),
-        (change_scale, "measure"),
+        (change_units, "units"),
+        (change_scale, "units"),
         (make_doubles, "dtype"),
     ],
 )
 def test_other_pixels_are_refused(change, differs, finished, path, monkeypatch):
-    start = np.linspace(0, 1, 24).reshape(6, 4)  # given, and so the same for other pixels
+    start = np.linspace(0, 1, 24).reshape(6, 4)  # given, so that it is the same for other pixels
     scenes = make_series(dtype="float32")
     for scene in scenes:
         scene[:, 3:6, 3:6] = np.arange(1, 37, dtype="float32").reshape(4, 3, 3) / 37
@@ -279,29 +282,29 @@ def test_another_version_is_refused(path, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{"sample": 0.5}, {"init": "k-means++"}], ids=str)
-def test_what_is_drawn_at_random_needs_a_seed(options, path):
+def test_random_draws_need_a_random_state(options, path):
     with pytest.raises(ValueError, match="random_state must be an integer where a checkpoint"):
         fit(path, **options)
     assert not path.exists()
 
 
-# -- the digest -------------------------------------------------------------------------------
+# -- the digest -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("chunks", [(4, 7, 11), (1, 40, 9), (2, 100, 100)])
-def test_digest_is_the_same_in_all_engines_and_chunks(dtype, chunks, monkeypatch):
+def test_the_digest_is_the_same_in_all_engines_and_chunks(dtype, chunks, monkeypatch):
     scenes = read_scenes(make_series(dtype=dtype, ny=150, nx=200))[0]
-    expected = LocalBlocks(scenes, numpy_engine).digest()
-    monkeypatch.setattr(numba_engine, "threads", lambda: 3)
-    assert LocalBlocks(scenes, numba_engine).digest() == expected
+    expected = LocalEngine(scenes, numpy_kernels).digest()
+    monkeypatch.setattr(numba_kernels, "threads", lambda: 3)
+    assert LocalEngine(scenes, numba_kernels).digest() == expected
     lazy = [s._replace(values=da.from_array(s.values, chunks=chunks)) for s in scenes]
-    assert DaskBlocks(lazy).digest() == expected
-    assert LocalBlocks(scenes[::-1], numpy_engine).digest() != expected
+    assert DaskEngine(lazy).digest() == expected
+    assert LocalEngine(scenes[::-1], numpy_kernels).digest() != expected
 
 
 @engines
-def test_digest_is_not_of_what_stands_in_missing_pixels(engine, path):
+def test_the_digest_does_not_depend_on_values_of_nodata_pixels(engine, path):
     scenes = make_series(2)
     fit(path, scenes, engine="numpy")
     for scene in scenes:
@@ -312,8 +315,8 @@ def test_digest_is_not_of_what_stands_in_missing_pixels(engine, path):
 
 @settings(deadline=None, max_examples=200)
 @given(data=st.data(), dtype=st.sampled_from(DTYPES), bands=st.integers(1, 3))
-def test_digest_tells_all_pixels_apart(data, dtype, bands):
-    """Values are drawn as bits, so that signs and exponents change too."""
+def test_different_pixels_have_different_digests(data, dtype, bands):
+    """Values are drawn as bits, so that signs and exponents differ, too."""
     size = 6 * bands * dtype.itemsize
     one, two = (
         np.frombuffer(data.draw(st.binary(min_size=size, max_size=size)), dtype).reshape(bands, 6)
@@ -322,11 +325,11 @@ def test_digest_tells_all_pixels_apart(data, dtype, bands):
     if dtype.kind == "f":
         one, two = (np.where(np.abs(x) <= LARGEST, x, np.copysign(1, x)) for x in (one, two))
         one, two = (x.astype(dtype) for x in (one, two))
-    digests = [LocalBlocks([Scene(x)], numpy_engine).digest() for x in (one, two)]
+    digests = [LocalEngine([Scene(x)], numpy_kernels).digest() for x in (one, two)]
     assert (digests[0] == digests[1]) == (one.tobytes() == two.tobytes())
 
 
-# -- damage -----------------------------------------------------------------------------------
+# -- damage ---------------------------------------------------------------------------------
 
 
 def refused(path):
@@ -339,7 +342,7 @@ def refused(path):
 def test_a_flipped_byte_is_found(path):
     fit(path, max_iter=2)
     content = path.read_bytes()
-    assert len(checkpoints.load(path, {}).steps) == 2
+    assert len(checkpoints.load(path, {}).iterations) == 2
     for at in (*range(0, len(content), 7), *range(len(content) - 60, len(content))):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
         assert refused(path), at
@@ -370,7 +373,7 @@ def test_other_files_are_refused_and_stay(content, path):
     assert list(path.parent.iterdir()) == [path]
 
 
-# -- places -----------------------------------------------------------------------------------
+# -- paths ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -388,7 +391,7 @@ def test_other_files_are_refused_and_stay(content, path):
         (os.devnull, OSError, "checkpoint must be a regular file"),
     ],
 )
-def test_places_where_no_file_can_be_are_refused_before_any_work(
+def test_paths_that_cannot_be_a_file_are_refused_before_any_work(
     name, error, message, tmp_path, monkeypatch
 ):
     (tmp_path / "file").touch()
@@ -399,7 +402,7 @@ def test_places_where_no_file_can_be_are_refused_before_any_work(
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_link_stays_one(tmp_path, path):
+def test_a_symbolic_link_is_kept(tmp_path, path):
     link = tmp_path / "link.npz"
     link.symlink_to(path)
     fit(link, max_iter=2)
@@ -408,7 +411,7 @@ def test_a_link_stays_one(tmp_path, path):
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_state_before(broken, path, monkeypatch):
+def test_a_full_disk_leaves_the_previous_state(broken, path, monkeypatch):
     interrupted(path, monkeypatch, iterations=2)
     content = path.read_bytes()
 
@@ -425,7 +428,7 @@ def test_a_full_disk_leaves_the_state_before(broken, path, monkeypatch):
     assert_same(fit(None), fit(path))
 
 
-def test_leftovers_of_killed_writers_are_removed_and_nothing_else(path):
+def test_only_temporary_files_of_killed_writers_are_removed(path):
     folder, digits = path.parent, "0123456789abcdef"
     left = [folder / f".fit.npz.{digits}.tmp", folder / ".fit.npz.lock"]
     others = [
@@ -438,7 +441,7 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(path):
     assert sorted(folder.iterdir()) == sorted([path, *others])
 
 
-# -- two at once ------------------------------------------------------------------------------
+# -- concurrent fits ------------------------------------------------------------------------
 
 
 def test_a_second_fit_of_the_same_file_is_refused_at_once(path, tmp_path):

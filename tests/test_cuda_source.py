@@ -1,4 +1,4 @@
-"""The CUDA source without a GPU: NVRTC compiles it, and sanitizers watch it run on the host."""
+"""The CUDA source without a GPU: compiled by NVRTC, and run on the host under sanitizers."""
 
 import ctypes
 import importlib.util
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cookbook_utils.interimage import cupy_engine
+from cookbook_utils.interimage import cupy_kernels
 from cookbook_utils.interimage.arithmetic import DTYPES
 
 from . import host_cuda
 
-KERNELS = Path(cupy_engine.__file__).with_name("kernels.cu")
+KERNELS = Path(cupy_kernels.__file__).with_name("kernels.cu")
 SOURCE = KERNELS.read_text()
 HOST = Path(host_cuda.__file__).parent
 ARCHITECTURES = [60, 61, 70, 75, 80, 86, 89, 90]
@@ -22,7 +22,7 @@ ARCHITECTURES = [60, 61, 70, 75, 80, 86, 89, 90]
 
 @pytest.fixture(scope="module")
 def nvrtc():
-    """NVIDIA's compiler from its wheel; without that package tests are skipped."""
+    """Return NVRTC, the compiler of NVIDIA, from its wheel; skip tests without that package."""
     package = importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cuda_nvrtc")
     if not package:
         pytest.skip("nvidia-cuda-nvrtc-cu12 is not installed: it exists for Linux on x86-64")
@@ -31,7 +31,7 @@ def nvrtc():
 
 
 def compile_cuda(nvrtc, source, options):
-    """Return NVRTC's log and PTX, or raise RuntimeError with its log."""
+    """Return the log of NVRTC and the PTX, or raise RuntimeError with the log."""
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None)
     given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
@@ -53,8 +53,8 @@ def compile_cuda(nvrtc, source, options):
 
 
 def options(dtype, bands, in_shared=True, architecture=60):
-    """What CuPy passes on, the options of the engine and the architecture of a GPU."""
-    given = cupy_engine.definitions(dtype, bands, in_shared)
+    """Return the options that CuPy passes to NVRTC for the architecture of a GPU."""
+    given = cupy_kernels.definitions(dtype, bands, in_shared)
     return [*given, f"-arch=sm_{architecture}", "-std=c++17", "--ptxas-options=-v"]
 
 
@@ -63,12 +63,13 @@ def options(dtype, bands, in_shared=True, architecture=60):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_compiles_and_keeps_pixels_in_registers(nvrtc, dtype, architecture):
     log, ptx = compile_cuda(nvrtc, SOURCE, options(dtype, 6, architecture=architecture))
-    assert ".entry assign" in ptx and ".entry measure" in ptx
+    assert ".entry assign" in ptx and ".entry sum_squared_distances" in ptx
     assert ".local" not in ptx
     assert re.findall(r"(\d+) bytes spill stores", log) == ["0", "0"]
     registers = [int(number) for number in re.findall(r"Used (\d+) registers", log)]
-    # All the blocks that are launched fit on a processor, which has 65 536 registers.
-    assert max(registers) * cupy_engine.THREADS * cupy_engine.BLOCKS <= 2**16
+    # All thread blocks of a multiprocessor share its 65 536 registers.
+    threads = cupy_kernels.THREADS_PER_BLOCK * cupy_kernels.BLOCKS_PER_MULTIPROCESSOR
+    assert max(registers) * threads <= 2**16
 
 
 @pytest.mark.slow
@@ -94,29 +95,31 @@ def test_a_broken_source_does_not_compile(nvrtc, right, wrong):
 
 
 @pytest.mark.parametrize("dtype", [DTYPES[1], DTYPES[4]], ids=str)
-def test_what_float64_decides_is_not_fused(nvrtc, dtype):
+def test_float64_distances_are_not_fused(nvrtc, dtype):
     _, ptx = compile_cuda(nvrtc, SOURCE, options(dtype, 6))
-    assert "fma.rn.f32" in ptx  # of scores, whose error is bounded
+    assert "fma.rn.f32" in ptx  # scores, whose error is bounded, may be fused
     assert "fma.rn.f64" not in ptx
-    plain = SOURCE.replace("__dadd_rn(squared, __dmul_rn(away, away))", "squared + away * away")
+    rounded = "__dadd_rn(squared, __dmul_rn(difference, difference))"
+    assert rounded in SOURCE
+    plain = SOURCE.replace(rounded, "squared + difference * difference")
     _, ptx = compile_cuda(nvrtc, plain, options(dtype, 6))
     assert "fma.rn.f64" in ptx
 
 
 def test_copies_of_the_sums_fit_in_shared_memory():
-    assert cupy_engine.shared_memory(8, 7)[0] == 32
+    assert cupy_kernels.shared_memory(8, 7)[0] == 32
     for k in range(1, 256):
         for width in (2, 7, 20, 300):
-            copies, size = cupy_engine.shared_memory(k, width)
+            copies, size = cupy_kernels.shared_memory(k, width)
             if copies:
-                rows = 4 * k * (width + 2)
-                assert size == rows + copies * 8 * (k * width + 1) <= 48 * 1024
-                assert copies == 1 or size * cupy_engine.BLOCKS <= 48 * 1024
+                coefficients = 4 * k * (width + 2)
+                assert size == coefficients + copies * 8 * (k * width + 1) <= 48 * 1024
+                assert copies == 1 or size * cupy_kernels.BLOCKS_PER_MULTIPROCESSOR <= 48 * 1024
             else:
                 assert 4 * k * (width + 2) + 8 * (k * width + 1) > 48 * 1024
 
 
-# -- on the host ------------------------------------------------------------------------------
+# -- on the host, with operating-system threads ---------------------------------------------
 
 
 @pytest.mark.skipif(host_cuda.NO_STAND_IN is not None, reason=str(host_cuda.NO_STAND_IN))
@@ -147,7 +150,7 @@ def run_sanitized(tmp_path, source, sanitizer):
     program = tmp_path / "program"
     built = subprocess.run(
         ["g++", "-std=c++17", "-O1", "-g", "-w", f"-fsanitize={sanitizer}", "-pthread",
-         "-DHOST_CUDA_THREADS", *cupy_engine.definitions(DTYPES[1], 3, True),
+         "-DHOST_CUDA_THREADS", *cupy_kernels.definitions(DTYPES[1], 3, True),
          "-include", HOST / "host_cuda.h", "-include", tmp_path / "kernels.cu",
          HOST / "sanitized.cpp", "-o", program],
         capture_output=True, text=True,
@@ -178,11 +181,11 @@ def test_sanitizers_find_nothing(tmp_path, sanitizer):
         ("thread", "atomicAdd(low, lower)", "(*low += lower) - lower"),
         ("thread", "if (me == 0) {", "if (me <= 1) {"),
         ("address", "at = min(at, n - 1);", ""),
-        ("address", "at < n ? labels[at] : MISSING", "labels[at]"),
-        ("address", "i < k * ROW", "i <= k * ROW"),
+        ("address", "at < n ? labels[at] : NODATA_LABEL", "labels[at]"),
+        ("address", "i < k * N_COEFFICIENTS", "i <= k * N_COEFFICIENTS"),
     ],
 )
-def test_sanitizers_find_what_is_wrong(tmp_path, sanitizer, right, wrong):
+def test_sanitizers_find_broken_kernels(tmp_path, sanitizer, right, wrong):
     assert right in SOURCE
     done = run_sanitized(tmp_path, SOURCE.replace(right, wrong), sanitizer)
     assert done.returncode != 0

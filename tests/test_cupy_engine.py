@@ -1,4 +1,4 @@
-"""The engine for GPUs: scenes on both sides, streaming, Dask chunks, and what it refuses."""
+"""The CuPy engine: scenes in host and device memory, streaming, Dask chunks, and errors."""
 
 import builtins
 import sys
@@ -11,7 +11,13 @@ import xarray as xr
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from cookbook_utils.interimage import InterImageKMeans, cupy_engine, estimator, numpy_engine
+from cookbook_utils.interimage import (
+    InterImageKMeans,
+    cupy_engine,
+    cupy_kernels,
+    numpy_kernels,
+    selection,
+)
 from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.interimage.scenes import read_scenes
 from cookbook_utils.stacking import stack_pixels
@@ -22,41 +28,41 @@ from .test_interimage import assert_same, make_series
 
 @pytest.fixture(scope="module", autouse=True)
 def cupy():
-    """The stand-in; `test_gpu` puts CuPy in its place."""
+    """Return CuPy where there is a GPU, otherwise its stand-in."""
     with host_cuda.stand_in() as module:
         if module is None:
-            pytest.skip(host_cuda.NO_STAND_IN)
+            pytest.skip(host_cuda.NO_CUPY)
         yield module
 
 
 @pytest.fixture
 def streamed(monkeypatch):
-    """A GPU that has no room for pixels of the host, and small chunks; return those sent."""
-    monkeypatch.setattr(cupy_engine, "ROOM", 0)
-    monkeypatch.setattr(cupy_engine, "CHUNK", 5000)
+    """Leave no device memory for pixels of the host, cut small chunks, and return transfers."""
+    monkeypatch.setattr(cupy_engine, "PIXEL_SHARE_OF_MEMORY", 0)
+    monkeypatch.setattr(cupy_engine, "BYTES_PER_CHUNK", 5000)
     sent = []
-    one = cupy_engine._Chunks._one
+    one = cupy_engine._ChunkStream._apply
 
     def count(self, which, values, part, function):
         sent.append((which, part))
         return one(self, which, values, part, function)
 
-    monkeypatch.setattr(cupy_engine._Chunks, "_one", count)
+    monkeypatch.setattr(cupy_engine._ChunkStream, "_apply", count)
     return sent
 
 
 @pytest.fixture
 def change_kernels(monkeypatch):
-    """A function that puts other text into the source of the kernels."""
+    """Return a function that replaces text in the source of the kernels."""
     read = Path.read_text
 
     def change(right, wrong):
-        assert right in read(Path(cupy_engine.__file__).with_name("kernels.cu"))
+        assert right in read(Path(cupy_kernels.__file__).with_name("kernels.cu"))
         monkeypatch.setattr(Path, "read_text", lambda path: read(path).replace(right, wrong))
-        cupy_engine._compiled.cache_clear()
+        cupy_kernels._compiled.cache_clear()
 
     yield change
-    cupy_engine._compiled.cache_clear()
+    cupy_kernels._compiled.cache_clear()
 
 
 def on_gpu(cupy, scene):
@@ -71,7 +77,7 @@ def on_host(labels):
 
 
 def kmeans(n_clusters, **options):
-    """The estimator with a seed: engines are compared from one start."""
+    """Return the estimator with a random seed, so that all engines start alike."""
     return InterImageKMeans(n_clusters, **{"random_state": 0, **options})
 
 
@@ -80,17 +86,17 @@ def reference(scenes, k, **options):
 
 
 def assert_equal_fits(cupy, expected, model):
-    """As `assert_same`, with labels of the GPU."""
+    """Do as `assert_same`, with labels in device memory."""
     model.labels_ = on_host(model.labels_)
     assert_same(expected, model)
 
 
-# -- scenes of the GPU ------------------------------------------------------------------------
+# -- scenes in device memory ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ["auto", "cupy"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_scenes_of_the_gpu_stay_there(cupy, dtype, engine):
+def test_scenes_in_device_memory_stay_there(cupy, dtype, engine):
     scenes = make_series(dtype=dtype)
     given = [on_gpu(cupy, scene) for scene in scenes]
     model = kmeans(5, engine=engine).fit(given)
@@ -124,10 +130,10 @@ def test_options_on_the_gpu(cupy, options):
     assert_equal_fits(cupy, expected, model)
 
 
-def test_pixels_of_the_gpu_are_read_in_place(cupy):
+def test_pixels_in_device_memory_are_read_in_place(cupy):
     values = cupy.asarray(np.arange(40, dtype="uint16").reshape(2, 4, 5))
     scene = xr.DataArray(values, dims=("band", "y", "x"))
-    blocks = cupy_engine.CupyBlocks(read_scenes(scene)[0])
+    blocks = cupy_engine.CupyEngine(read_scenes(scene)[0])
     before = blocks._blocks[0][0].get()
     values[0, 0, 0] = 999
     assert before[0, 0] == 0
@@ -146,14 +152,14 @@ def test_other_dtypes_are_converted_on_the_gpu(cupy, dtype, streamed):
     assert_equal_fits(cupy, expected, kmeans(3).fit(on_gpu(cupy, scene)))
 
 
-def test_a_fill_value_that_the_dtype_cannot_hold_marks_nothing(cupy):
+def test_a_nodata_value_that_the_dtype_cannot_hold_marks_nothing(cupy):
     values = np.arange(24, dtype="uint8").reshape(2, 3, 4)
     scene = xr.DataArray(values, dims=("band", "y", "x"), attrs={"_FillValue": -9999})
     labels = kmeans(2).fit(on_gpu(cupy, scene)).labels_
     assert (on_host(labels) != 255).all()
 
 
-def test_a_stack_of_scenes_and_a_list_of_both_sides(cupy):
+def test_a_stack_of_scenes_and_a_list_in_both_memories(cupy):
     scenes = [scene.isel(y=slice(40), x=slice(48)) for scene in make_series(3)]
     expected = reference(scenes, 4)
     bare = [scene.drop_vars(["time", "y", "x"]) for scene in scenes]
@@ -171,7 +177,7 @@ def test_a_stack_of_scenes_and_a_list_of_both_sides(cupy):
     assert_array_equal(mixed[2], expected.labels_[2])
 
 
-def test_tables_of_the_gpu(cupy):
+def test_tables_in_device_memory(cupy):
     table = stack_pixels(make_series(1)[0]).values
     model = kmeans(4).fit(cupy.asarray(table))
     assert isinstance(model.labels_, cupy.ndarray)
@@ -181,7 +187,7 @@ def test_tables_of_the_gpu(cupy):
     assert_array_equal(model.predict(table), model.labels_.get())
 
 
-def test_bad_input_of_the_gpu_is_refused(cupy):
+def test_bad_input_in_device_memory_is_refused(cupy):
     model = kmeans(2)
     with pytest.raises(NotFittedError):
         model.predict(cupy.asarray(np.ones((3, 2))))
@@ -191,7 +197,7 @@ def test_bad_input_of_the_gpu_is_refused(cupy):
         model.fit(cupy.asarray(np.array([[1.0], [np.inf], [2.0]])))
     with pytest.raises(ValueError, match=r"X must be a table .* got an array of shape \(3,\)"):
         model.fit(cupy.asarray(np.array([1.0, 2.0, 3.0])))
-    with pytest.raises(ValueError, match="n_samples=1 valid pixels: too few for n_clusters=2"):
+    with pytest.raises(ValueError, match="at least n_clusters=2 valid pixels, got n_samples=1"):
         model.fit(cupy.asarray(np.array([[1.0]])))
     with pytest.raises(
         ValueError, match=r"X must have at least one sample and feature, got shape \(0, 2\)"
@@ -207,13 +213,13 @@ def test_bad_input_of_the_gpu_is_refused(cupy):
 
 
 @pytest.mark.parametrize("engine", ["numpy", "numba"])
-def test_engines_of_the_host_say_that_they_cannot_read_the_gpu(cupy, engine):
+def test_host_engines_refuse_pixels_in_device_memory(cupy, engine):
     table = cupy.asarray(np.ones((3, 2)))
     with pytest.raises(ValueError, match=f"'cupy' or 'auto' for CuPy arrays, got '{engine}'"):
         kmeans(2, engine=engine).fit(table)
 
 
-# -- pixels that do not fit -------------------------------------------------------------------
+# -- streaming ------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -231,20 +237,21 @@ def test_streaming_does_not_change_a_bit(dtype, options, streamed):
         assert_array_equal(one, two)
 
 
-def test_only_pixels_that_do_not_fit_are_sent_again(streamed):
+def test_only_pixels_that_do_not_fit_are_transferred_again(streamed):
     scenes = make_series()
     fit = {"max_iter": 4, "tol": 0, "engine": "cupy", "init": "midpoint"}
     kmeans(6, **fit).fit(scenes)
     again = len(streamed)
     streamed.clear()
-    cupy_engine.ROOM = 0.5  # the fixture puts back what was there
+    cupy_engine.PIXEL_SHARE_OF_MEMORY = 0.5  # the fixture restores it
     kmeans(6, **fit).fit(scenes)
     chunks = len(streamed)
-    # To be read, for their range, in four iterations, for the last labels and their distances.
+    # Once for loading, for the range, for each of four iterations, for the last labels and for
+    # their distances.
     assert again == (1 + 1 + 4 + 1 + 1) * chunks
 
 
-def test_any_memory_layout_of_the_host_is_sent(streamed):
+def test_any_memory_layout_of_the_host_is_transferred(streamed):
     scene = make_series(1, dtype="float32")[0]
     expected = reference(scene, 5)
     rows = scene.transpose("y", "x", "band")
@@ -263,7 +270,7 @@ def test_infinity_in_a_late_chunk_is_refused(streamed):
         kmeans(3, engine="cupy").fit(scene)
 
 
-# -- kernels ----------------------------------------------------------------------------------
+# -- kernels --------------------------------------------------------------------------------
 
 
 def fixed_point_of(values, labels):
@@ -276,8 +283,8 @@ def fixed_point_of(values, labels):
 @pytest.mark.parametrize(
     ("k", "bands", "copies"), [(3, 6, 32), (60, 2, 8), (200, 2, 2), (255, 8, 1), (255, 20, 0)]
 )
-def test_kernels_do_what_the_reference_does(cupy, dtype, k, bands, copies):
-    assert cupy_engine.shared_memory(k, bands + 1)[0] == copies
+def test_kernels_agree_with_the_reference(cupy, dtype, k, bands, copies):
+    assert cupy_kernels.shared_memory(k, bands + 1)[0] == copies
     rng = np.random.default_rng(k)
     values = rng.integers(0, 250, (bands, 4001)).astype(dtype)
     if dtype.kind == "f":
@@ -286,20 +293,21 @@ def test_kernels_do_what_the_reference_does(cupy, dtype, k, bands, copies):
     fixed_point = fixed_point_of(values, labels)
     there, theirs = cupy.asarray(values), cupy.asarray(labels)
     part = slice(13, 3990)
-    # Of centers that lie close together, float64 has to find out which is nearest.
+    # If centers lie close together, float64 decides which is the nearest.
     for step, spread in enumerate((125, 125, 1e-4)):
         centers = rng.uniform(125 - spread, 125 + spread, (k, bands))
         args = part, fixed_point, Scores.of(centers, dtype), step == 0
-        expected = numpy_engine.assign(values, labels, *args)
-        found = cupy_engine.assign(there, theirs, *args)
+        expected = numpy_kernels.assign(values, labels, *args)
+        found = cupy_kernels.assign(there, theirs, *args)
         assert found[0] == expected[0] > 0
         assert_array_equal(found[1], expected[1])
         assert_array_equal(found[2], expected[2])
         assert_array_equal(theirs.get(), labels)
-        total, squared, pixel = numpy_engine.measure(values, labels, part, fixed_point, centers)
-        found = cupy_engine.measure(there, theirs, part, fixed_point, centers)
-        assert found[:2] == (total, squared)
-        assert_array_equal(found[2], pixel)
+        args = part, fixed_point, centers
+        expected = numpy_kernels.sum_squared_distances(values, labels, *args)
+        found = cupy_kernels.sum_squared_distances(there, theirs, *args)
+        assert found[:2] == expected[:2]
+        assert_array_equal(found.farthest, expected.farthest)
 
 
 def test_of_equally_far_pixels_the_least_is_taken(cupy):
@@ -308,15 +316,17 @@ def test_of_equally_far_pixels_the_least_is_taken(cupy):
     labels = np.zeros(5000, np.uint8)
     fixed_point = fixed_point_of(values, labels)
     args = slice(0, 5000), fixed_point, np.zeros((1, 2))
-    total, squared, pixel = cupy_engine.measure(cupy.asarray(values), cupy.asarray(labels), *args)
-    assert (fixed_point.squares(total), squared, pixel.tolist()) == (75, 25, [-3, -4])
-    missing = cupy.asarray(np.full(5000, 255, np.uint8))
-    total, squared, _ = cupy_engine.measure(cupy.asarray(values), missing, *args)
-    assert (total, squared) == (0, -1)
+    there = cupy.asarray(values)
+    found = cupy_kernels.sum_squared_distances(there, cupy.asarray(labels), *args)
+    assert fixed_point.squared_units(found.total) == 75
+    assert (found.largest, found.farthest.tolist()) == (25, [-3, -4])
+    nodata = cupy.asarray(np.full(5000, 255, np.uint8))
+    found = cupy_kernels.sum_squared_distances(there, nodata, *args)
+    assert (found.total, found.largest) == (0, -1)
 
 
 def by_definition(values, labels, centers):
-    """Labels, sums and counts as they are defined, and the squared distance of each pixel."""
+    """Return labels, sums and counts by definition, and the squared distance of each pixel."""
     squared = np.zeros((len(centers), labels.size))
     for band, at in zip(values.astype(np.float64), centers.T, strict=True):
         squared += (band - at[:, np.newaxis]) ** 2
@@ -330,30 +340,32 @@ def by_definition(values, labels, centers):
 
 
 def assert_by_definition(cupy, values, labels, centers):
-    """Label twice, the second time with centers in another order, and measure, on both sides."""
+    """Compare kernels with the reference and the definition, for two orders of the centers."""
     part, fixed_point = slice(0, labels.size), fixed_point_of(values, labels)
     there, theirs, ours = cupy.asarray(values), cupy.asarray(labels), labels.copy()
     sums = counts = 0
     for step in range(2):
         centers = np.roll(centers, 2 * step, axis=0)
         args = part, fixed_point, Scores.of(centers, values.dtype), step == 0
-        found = cupy_engine.assign(there, theirs, *args)
-        expected = numpy_engine.assign(values, ours, *args)
+        found = cupy_kernels.assign(there, theirs, *args)
+        expected = numpy_kernels.assign(values, ours, *args)
         for one, two in zip(found, expected, strict=True):
             assert_array_equal(one, two)
         sums, counts = sums + found[1], counts + found[2]
         own, own_sums, own_counts, squared = by_definition(values, labels, centers)
         for one, two in [(theirs.get(), own), (ours, own), (sums, own_sums), (counts, own_counts)]:
             assert_array_equal(one, two)
-    total, largest, pixel = cupy_engine.measure(there, theirs, part, fixed_point, centers)
-    expected = numpy_engine.measure(values, ours, part, fixed_point, centers)
-    assert (total, largest, pixel.tolist()) == (*expected[:2], expected[2].tolist())
-    assert total == fixed_point.sum_of_squares(squared[squared >= 0])
-    assert largest == squared.max()
+    args = part, fixed_point, centers
+    found = cupy_kernels.sum_squared_distances(there, theirs, *args)
+    expected = numpy_kernels.sum_squared_distances(values, ours, *args)
+    assert found[:2] == expected[:2]
+    assert_array_equal(found.farthest, expected.farthest)
+    assert found.total == fixed_point.sum_of_squares(squared[squared >= 0])
+    assert found.largest == squared.max()
 
 
 def make_table(dtype, *, middle=0.2, spread=0.05, bands=5, n=3001, k=9, seed=0):
-    """Pixels around `middle`, some missing, and as many centers: the first `k` of these pixels."""
+    """Return pixels around `middle`, some of them nodata, and the first `k` as centers."""
     rng = np.random.default_rng(seed)
     values = rng.normal(middle, spread, (bands, n)).astype(dtype)
     labels = np.where(rng.random(n) < 0.1, 255, 0).astype(np.uint8)
@@ -369,11 +381,11 @@ def test_an_outlier_does_not_change_the_labels_of_others(cupy, dtype, outlier):
     labels[[17, 2000]] = 0
     assert_by_definition(cupy, values, labels, centers)  # far from all centers
     centers[4] = values[:, 17]
-    assert_by_definition(cupy, values, labels, centers)  # a center of its own
+    assert_by_definition(cupy, values, labels, centers)  # one center is the outlier
 
 
-def test_from_afar_float64_takes_close_centers_for_equal(cupy, change_kernels):
-    """A score tells them apart, but the label is what float64 makes of it: the first of them."""
+def test_for_far_pixels_close_centers_are_equal_in_float64(cupy, change_kernels):
+    """Scores differ, but distances in float64 are equal, so that the first center is taken."""
     values, labels, centers = make_table("float64", spread=1e-13)
     values[0, 100:200] = np.linspace(5, 100, 100)
     labels[100:200] = 0
@@ -419,7 +431,7 @@ def test_one_center_and_255(cupy, dtype, k):
 
 
 def make_near_ties(dtype):
-    """Pixels halfway between two centers and some roundings beside."""
+    """Return pixels halfway between two centers, or a few roundings away from it."""
     values, labels, centers = make_table(dtype, middle=3, spread=1, bands=3)
     halfway = (centers[1:] + centers[:-1]) / 2
     near = np.repeat(halfway, 300, axis=0).T.astype(dtype)
@@ -438,7 +450,7 @@ def test_float64_decides_near_ties(cupy, dtype, change_kernels):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_scores_settle_nearly_all_pixels(cupy, dtype, change_kernels):
+def test_float32_decides_for_nearly_all_pixels(cupy, dtype, change_kernels):
     values, labels, centers = make_table(dtype, middle=120, spread=30)
     centers += 0.25
     centers = np.concatenate([centers, centers[:3]])  # copies take no pixels
@@ -446,11 +458,11 @@ def test_scores_settle_nearly_all_pixels(cupy, dtype, change_kernels):
     there, theirs = cupy.asarray(values), cupy.asarray(labels)
     scores = Scores.of(centers, values.dtype)
     args = slice(0, labels.size), fixed_point_of(values, labels), scores, True
-    cupy_engine.assign(there, theirs, *args)
+    cupy_kernels.assign(there, theirs, *args)
     found, expected = theirs.get(), by_definition(values, labels, centers)[0]
-    settled = found != len(centers) - 1
-    assert settled.mean() > 0.99
-    assert_array_equal(found[settled], expected[settled])
+    by_float32 = found != len(centers) - 1
+    assert by_float32.mean() > 0.99
+    assert_array_equal(found[by_float32], expected[by_float32])
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -465,7 +477,7 @@ def test_of_equal_centers_the_first_takes_the_pixels(cupy, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("held", [np.nan, np.inf, -9999, 3e38])
-def test_what_missing_pixels_hold_does_not_count(cupy, dtype, held):
+def test_values_of_nodata_pixels_do_not_count(cupy, dtype, held):
     values, labels, centers = make_table(dtype)
     values[:, labels == 255] = held
     assert_by_definition(cupy, values, labels, centers)
@@ -473,11 +485,11 @@ def test_what_missing_pixels_hold_does_not_count(cupy, dtype, held):
     assert_by_definition(cupy, values, labels, centers)
 
 
-# -- Dask -------------------------------------------------------------------------------------
+# -- Dask -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float64"])
-def test_chunks_of_the_gpu(cupy, dtype):
+def test_chunks_in_device_memory(cupy, dtype):
     scenes = make_series(2, dtype=dtype)
     lazy = [
         scene.copy(data=da.from_array(scene.values, (2, 15, 20)).map_blocks(cupy.asarray))
@@ -502,23 +514,23 @@ def test_dask_arrays_are_computed_for_the_gpu_if_asked(cupy):
     assert_equal_fits(cupy, expected, kmeans(4, engine="cupy").fit(there))
 
 
-# -- which engine -----------------------------------------------------------------------------
+# -- which engine ---------------------------------------------------------------------------
 
 
 def test_auto_takes_a_gpu_for_many_pixels(cupy, monkeypatch):
     scene = make_series(1)[0]
     used = []
-    made = cupy_engine.CupyBlocks.__init__
+    made = cupy_engine.CupyEngine.__init__
     monkeypatch.setattr(
-        cupy_engine.CupyBlocks, "__init__", lambda *args: used.append(1) or made(*args)
+        cupy_engine.CupyEngine, "__init__", lambda *args: used.append(1) or made(*args)
     )
     kmeans(3).fit(scene)
     assert not used
-    monkeypatch.setattr(estimator, "LARGE", scene[0].size)
+    monkeypatch.setattr(selection, "PIXELS_WORTH_A_GPU", scene[0].size)
     kmeans(3).fit(scene)
     assert used
     used.clear()
-    monkeypatch.setattr(cupy_engine, "missing", lambda: "no GPU")
+    monkeypatch.setattr(cupy_kernels, "missing", lambda: "no GPU")
     kmeans(3).fit(scene)
     assert not used
 
@@ -552,7 +564,7 @@ def test_many_features_of_a_table(cupy):
     assert_array_equal(kmeans(6, engine="cupy").fit(table).labels_, expected.labels_)
 
 
-# -- benchmark --------------------------------------------------------------------------------
+# -- benchmark ------------------------------------------------------------------------------
 
 
 def test_the_benchmark_measures_the_same_clusters(cupy):
@@ -575,7 +587,7 @@ def test_the_benchmark_measures_the_same_clusters(cupy):
 def test_the_benchmark_measures_nothing_without_a_gpu(monkeypatch, capsys):
     from benchmarks import interimage_gpu
 
-    monkeypatch.setattr(cupy_engine, "missing", lambda: "CuPy finds no GPU")
+    monkeypatch.setattr(cupy_kernels, "missing", lambda: "CuPy finds no GPU")
     monkeypatch.setattr(sys, "argv", ["interimage_gpu"])
     interimage_gpu.main()
     assert capsys.readouterr().out.startswith("Nothing is measured")

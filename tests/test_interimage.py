@@ -1,5 +1,6 @@
-"""One suite for all engines of inter-image k-means, against each other and a plain loop."""
+"""All engines of inter-image k-means, compared with each other and with a plain loop."""
 
+import inspect
 from fractions import Fraction
 
 import dask.array as da
@@ -16,40 +17,51 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cookbook_utils.interimage import InterImageKMeans, estimator, numba_engine
+from cookbook_utils.interimage import (
+    InterImageKMeans,
+    cupy_kernels,
+    numba_kernels,
+    numpy_kernels,
+    selection,
+)
 from cookbook_utils.interimage.arithmetic import DTYPES, NEVER, FixedPoint, Scores, native_dtype
-from cookbook_utils.interimage.blocks import LocalBlocks, Sampling, Scene
+from cookbook_utils.interimage.blocks import Scene
+from cookbook_utils.interimage.cupy_engine import CupyEngine
+from cookbook_utils.interimage.dask_engine import DaskEngine
+from cookbook_utils.interimage.engines import Engine, Kernels
+from cookbook_utils.interimage.local_engine import LocalEngine
+from cookbook_utils.interimage.sampling import Sampling
 from cookbook_utils.metrics import simplified_silhouette
 from cookbook_utils.stacking import stack_pixels
 
 from . import host_cuda
 from .factories import BANDS, make_scene
+from .host_cuda import NO_CUPY
 
 ENGINES = ["numpy", "numba", "dask", "cupy"]
-WITHOUT_GPU = host_cuda.NO_STAND_IN
 engines = pytest.mark.parametrize(
     "engine",
     [
         *ENGINES[:-1],
-        pytest.param("cupy", marks=pytest.mark.skipif(bool(WITHOUT_GPU), reason=str(WITHOUT_GPU))),
+        pytest.param("cupy", marks=pytest.mark.skipif(bool(NO_CUPY), reason=str(NO_CUPY))),
     ],
 )
 
 
 @pytest.fixture(autouse=True, scope="module")
 def cupy():
-    """What `import cupy` gives: kernels are compiled for the host; `test_gpu` has a real GPU."""
+    """Let `import cupy` give CuPy where there is a GPU, otherwise its stand-in on the host."""
     with host_cuda.stand_in() as module:
         yield module
 
 
 def kmeans(n_clusters=8, **options):
-    """The model from the published start, which needs no random numbers, unless `options` say."""
+    """Return a model with the published start, which needs no random numbers, and `options`."""
     return InterImageKMeans(n_clusters, **({"init": "midpoint"} | options))
 
 
 def make_series(n_scenes=3, *, ny=40, nx=50, n_bands=4, n_classes=5, dtype="uint16", seed=0):
-    """Scenes (band, y, x) of different sizes with clusters that overlap, some pixels missing."""
+    """Return scenes (band, y, x) of different sizes with overlapping clusters and nodata."""
     rng = np.random.default_rng(seed)
     centers = rng.uniform(4000, 40000, (n_classes, n_bands))
     scenes = []
@@ -73,7 +85,7 @@ def make_series(n_scenes=3, *, ny=40, nx=50, n_bands=4, n_classes=5, dtype="uint
 
 
 def naive(scenes, k, *, tol=1e-4, max_iter=100):
-    """The algorithm in float64, pixel by pixel × center, as it is written down."""
+    """Run the algorithm in float64 as it is defined, with all distances in one array."""
     x = np.concatenate([stack_pixels(scene).values for scene in scenes]).astype(np.float64)
     low, high = x.min(axis=0), x.max(axis=0)
     centers = low + (np.arange(k)[:, np.newaxis] + 0.5) / k * (high - low)
@@ -94,13 +106,13 @@ def naive(scenes, k, *, tol=1e-4, max_iter=100):
 
 
 def flat(labels):
-    """All valid labels of maps, in order."""
+    """Return all valid labels of maps, in order."""
     values = np.concatenate([np.asarray(one).ravel() for one in labels])
     return values[values != 255]
 
 
 def state(model):
-    """All that a fit finds, to be compared bit for bit."""
+    """Return all results of a fit, to be compared bit for bit."""
     labels = model.labels_ if isinstance(model.labels_, list) else [model.labels_]
     return [
         model.cluster_centers_, model.change_fraction_, model.counts_, np.array(model.inertia_),
@@ -113,7 +125,7 @@ def assert_same(one, two):
         assert_array_equal(a, b)
 
 
-# -- the algorithm ----------------------------------------------------------------------------
+# -- the algorithm --------------------------------------------------------------------------
 
 
 @engines
@@ -122,7 +134,7 @@ def assert_same(one, two):
     [pytest.param(d, marks=pytest.mark.slow) if d in ("int16", "float64") else d for d in DTYPES],
     ids=str,
 )
-def test_agrees_with_a_plain_loop(engine, dtype):
+def test_engines_agree_with_a_plain_loop(engine, dtype):
     scenes = make_series(dtype=dtype)
     model = kmeans(5, engine=engine).fit(scenes)
     centers, labels, history, inertia = naive(scenes, 5)
@@ -161,7 +173,7 @@ def test_engines_agree_on_ties_and_empty_clusters(data, shape, k, empty):
     values = data.draw(st.lists(st.integers(0, 6), min_size=n, max_size=n))
     table = np.array(values, "uint8").reshape(shape).T
     if len(table) < k:
-        with pytest.raises(ValueError, match="too few"):
+        with pytest.raises(ValueError, match="X must have at least n_clusters"):
             kmeans(k).fit(table)
         return
     model, other = (
@@ -176,7 +188,7 @@ def test_engines_agree_on_ties_and_empty_clusters(data, shape, k, empty):
 
 
 @engines
-def test_labels_are_those_of_the_centers_even_when_cut_short(engine):
+def test_labels_are_those_of_the_centers_without_convergence(engine):
     scenes = make_series()
     model = kmeans(6, max_iter=2, engine=engine).fit(scenes)
     assert model.n_iter_ == 2
@@ -207,7 +219,7 @@ def test_stops_by_shift_of_the_centers():
     assert 1 < loose.n_iter_ < strict.n_iter_ < 100
 
 
-def test_stops_when_nothing_changes():
+def test_stops_when_no_label_changes():
     table = np.array([[0.0], [1.0], [9.0], [10.0]])
     model = kmeans(2, tol=0).fit(table)
     assert model.n_iter_ == 2
@@ -217,7 +229,36 @@ def test_stops_when_nothing_changes():
     assert_array_equal(model.counts_, [[2, 2]])
 
 
-# -- repeatable -------------------------------------------------------------------------------
+# -- interfaces -----------------------------------------------------------------------------
+
+
+def signature_of(function):
+    """Names, kinds and defaults of all parameters but ``self``."""
+    parameters = inspect.signature(function).parameters.values()
+    return [(p.name, p.kind, p.default) for p in parameters if p.name != "self"]
+
+
+@pytest.mark.parametrize("engine", [LocalEngine, DaskEngine, CupyEngine])
+def test_engines_have_the_methods_of_the_protocol(engine):
+    for name, method in inspect.getmembers(Engine, inspect.isfunction):
+        if not name.startswith("_"):
+            assert signature_of(getattr(engine, name)) == signature_of(method), name
+    assert hasattr(make_engine_of(engine), "dtype")
+
+
+def make_engine_of(engine):
+    scenes = [Scene(np.zeros((1, 2, 2)))]
+    return engine(scenes, numpy_kernels) if engine is LocalEngine else engine(scenes)
+
+
+@pytest.mark.parametrize("kernels", [numpy_kernels, numba_kernels, cupy_kernels])
+def test_kernels_have_the_functions_of_the_protocol(kernels):
+    for name, function in inspect.getmembers(Kernels, inspect.isfunction):
+        if not name.startswith("_"):
+            assert signature_of(getattr(kernels, name)) == signature_of(function), name
+
+
+# -- reproducible ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -225,7 +266,7 @@ def test_stops_when_nothing_changes():
 def test_threads_do_not_change_a_bit(dtype, n_threads, monkeypatch):
     scenes = make_series(ny=150, nx=200, dtype=dtype)
     reference = kmeans(6, max_iter=6, engine="numpy").fit(scenes)
-    monkeypatch.setattr(numba_engine, "threads", lambda: n_threads)
+    monkeypatch.setattr(numba_kernels, "threads", lambda: n_threads)
     assert_same(reference, kmeans(6, max_iter=6, engine="numba").fit(scenes))
 
 
@@ -280,11 +321,11 @@ def test_predict_from_dask_is_lazy():
     assert len(reads) == 2
 
 
-# -- input and output -------------------------------------------------------------------------
+# -- input and output -----------------------------------------------------------------------
 
 
 @engines
-def test_maps_keep_grid_and_crs_and_missing_pixels(engine):
+def test_maps_keep_grid_crs_and_nodata(engine):
     scene = make_series(1)[0]
     labels = kmeans(3, engine=engine).fit(scene).labels_
     assert labels.dtype == np.uint8
@@ -330,7 +371,7 @@ def test_joint_labels_mean_the_same_where_separate_ones_drift():
 
 
 @pytest.mark.parametrize("attribute", ["_FillValue", "nodata"])
-def test_nodata_of_integers_is_missing(attribute):
+def test_nodata_values_of_integers_are_nodata(attribute):
     values = np.array([[[-9999, 1, 2, 50]], [[3, -9999, 4, 60]]], np.int16)
     scene = xr.DataArray(values, dims=("band", "y", "x"), attrs={attribute: -9999})
     model = kmeans(2).fit(scene)
@@ -355,7 +396,7 @@ def test_tables_give_tables():
 
 def test_scenes_are_read_in_place():
     values = np.random.default_rng(0).integers(0, 9, (2, 30, 30)).astype("uint16")
-    blocks = LocalBlocks([Scene(values, None)], numba_engine)
+    blocks = LocalEngine([Scene(values, None)], numba_kernels)
     assert np.shares_memory(blocks._blocks[0][0], values)
 
 
@@ -382,7 +423,7 @@ def test_floats_of_any_magnitude(engine, magnitude):
     assert_allclose(model.cluster_centers_, means, rtol=1e-9, atol=1e-9 * magnitude)
 
 
-# -- sampling ---------------------------------------------------------------------------------
+# -- sampling -------------------------------------------------------------------------------
 
 
 def test_a_stratified_sample_takes_one_pixel_from_every_run():
@@ -398,8 +439,8 @@ def test_a_stratified_sample_takes_one_pixel_from_every_run():
     share=st.floats(0.001, 1), stratified=st.booleans(), seed=st.integers(0, 2**31 - 1),
     start=st.integers(0, 5000), size=st.integers(1, 3000),
 )  # fmt: skip
-@example(share=0.7, stratified=True, seed=0, start=7, size=10)  # runs that end between two floats
-def test_a_part_of_a_scene_has_its_part_of_the_sample(share, stratified, seed, start, size):
+@example(share=0.7, stratified=True, seed=0, start=7, size=10)  # strata that end between two floats
+def test_the_sample_of_a_part_is_a_part_of_the_sample(share, stratified, seed, start, size):
     sampling = Sampling(share, stratified, seed)
     everywhere, stop = sampling.positions(3, 0, 8000), start + size
     expected = everywhere[(everywhere >= start) & (everywhere < stop)]
@@ -408,7 +449,7 @@ def test_a_part_of_a_scene_has_its_part_of_the_sample(share, stratified, seed, s
 
 @settings(max_examples=50, deadline=None)
 @given(share=st.floats(0.001, 1), stratified=st.booleans(), seed=st.integers(0, 2**31 - 1))
-@example(share=0.7, stratified=True, seed=0)  # whose runs end between two floats
+@example(share=0.7, stratified=True, seed=0)  # strata that end between two floats
 def test_a_sample_has_its_share(share, stratified, seed):
     n = 50_000
     drawn = Sampling(share, stratified, seed).positions(2, 0, n).size
@@ -428,7 +469,7 @@ def test_a_sample_finds_nearly_the_same_centers(sampling):
     assert model.counts_.sum() == everything.counts_.sum()
 
 
-# -- empty clusters and edges -----------------------------------------------------------------
+# -- empty clusters and edges ---------------------------------------------------------------
 
 
 @engines
@@ -468,7 +509,7 @@ def test_255_clusters(engine):
     assert_array_equal(np.sort(model.cluster_centers_[:, 0]), np.arange(255))
 
 
-# -- errors -----------------------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -488,7 +529,11 @@ def test_255_clusters(engine):
         ({"init": [[1.0], [2.0]]}, ValueError, r"init must be 8 centers of 4 .* shape \(2, 1\)"),
         ({"sample": 0}, ValueError, "sample must be .* greater than 0 and at most 1, got 0"),
         ({"sample": 1.2}, ValueError, "sample must be .* greater than 0 and at most 1, got 1.2"),
-        ({"sample": 0.001}, ValueError, "1 of them drawn: too few for n_clusters=8"),
+        (
+            {"sample": 0.001},
+            ValueError,
+            "n_clusters=8 valid pixels, got .*, 1 of them drawn",
+        ),
     ],
 )
 def test_parameters_are_checked(options, error, message):
@@ -503,7 +548,7 @@ def test_bad_pixels_are_refused(engine):
     scene = make_series(1, dtype="float32")[0]
     with pytest.raises(ValueError, match="must be finite numbers .* got inf"):
         model.fit(scene.where(scene != scene.max(), np.inf))
-    with pytest.raises(ValueError, match="n_samples=0 valid pixels"):
+    with pytest.raises(ValueError, match="valid pixels, got n_samples=0"):
         model.fit(scene.where(False))
     with pytest.raises(TypeError, match="real numbers, got dtype complex"):
         model.fit(scene.astype("complex64"))
@@ -537,7 +582,7 @@ def test_scenes_must_have_the_bands_of_the_fit():
         model.predict(da.zeros((5, 3)))
 
 
-# -- scikit-learn -----------------------------------------------------------------------------
+# -- scikit-learn ---------------------------------------------------------------------------
 
 
 @parametrize_with_checks([InterImageKMeans()])
@@ -556,60 +601,62 @@ def test_in_a_pipeline():
 def test_auto_takes_numba_for_many_pixels(monkeypatch):
     table = np.random.default_rng(0).random((500, 2))
     seen = []
-    kernel = numba_engine._assign_kernel
+    kernel = numba_kernels._assign_kernel
     monkeypatch.setattr(
-        numba_engine, "_assign_kernel", lambda *key: seen.append(key) or kernel(*key)
+        numba_kernels, "_assign_kernel", lambda *key: seen.append(key) or kernel(*key)
     )
     kmeans(2).fit(table)
     assert not seen
-    monkeypatch.setattr(estimator, "SMALL", 400)
+    monkeypatch.setattr(selection, "PIXELS_WORTH_COMPILING", 400)
     kmeans(2).fit(table)
     assert seen
 
 
-# -- arithmetic -------------------------------------------------------------------------------
+# -- arithmetic -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_scores_lie_within_their_bound(dtype):
-    """Exact scores, of fractions, differ from those of float32 by no more than a + Σ b |x|."""
+    """Exact scores, as fractions, differ from float32 scores by at most a + Σ b |x|."""
     rng = np.random.default_rng(0)
     centers = rng.uniform(0, 200, (7, 4)) + (20_000 if dtype.kind == "f" else 0)
     pixels = np.round(centers[rng.integers(0, 7, 30)] + rng.uniform(-9, 9, (30, 4)))
     pixels = pixels.clip(0, 255 if dtype == "uint8" else None).astype(dtype)
     scores = Scores.of(centers, dtype)
     work = np.float64 if dtype == np.float64 else np.float32
-    shifted = (pixels.astype(work) - scores.offset.astype(work)) * work(scores.gain)
-    gain = Fraction(scores.gain)
+    shifted = (pixels.astype(work) - scores.offset.astype(work)) * work(scores.scale)
+    scale = Fraction(scores.scale)
     for pixel, x in zip(pixels.tolist(), shifted.astype(np.float32), strict=True):
         for number, center in enumerate(centers.tolist()):
-            score = scores.table[number, -1]
-            for minus_c, of_band in zip(scores.table[number], x, strict=False):
+            score = scores.coefficients[number, -1]
+            for minus_c, of_band in zip(scores.coefficients[number], x, strict=False):
                 score += minus_c * of_band
             exact = Fraction(0)
             for at, c, offset in zip(pixel, center, scores.offset.tolist(), strict=True):
-                at, c = ((Fraction(v) - Fraction(offset)) * gain for v in (at, c))
+                at, c = ((Fraction(v) - Fraction(offset)) * scale for v in (at, c))
                 exact += c * c / 2 - at * c
-            bound = scores.slack[number, -1] + scores.slack[number, :-1] @ np.abs(x)
+            *b, a = scores.error_coefficients[number]
+            bound = a + np.array(b) @ np.abs(x)
             assert abs(Fraction(float(score)) - exact) <= Fraction(float(bound)) < Fraction(1, 1000)
 
 
 def test_scores_are_counted_from_the_median_of_the_centers():
-    """20 000 ± 1 is as good as 0 ± 1, and an outlier does not take the digits of the others."""
+    """20 000 ± 1 is as exact as 0 ± 1, and an outlier does not cost the others digits."""
     centers = np.array([[20_000.0], [20_001.5], [20_002.0], [1e9], [20_001.5]])
     scores = Scores.of(centers, np.dtype("float64"))
     assert scores.offset == 20_001.5
-    assert np.frexp(scores.gain)[0] == 0.5
-    assert 0.5 <= (1e9 - 20_001.5) * scores.gain <= 1
-    away = -(centers[:4] - 20_001.5) * scores.gain
-    assert_array_equal(scores.table[:4], np.column_stack([away, away**2 / 2]).astype(np.float32))
-    assert scores.table[4].tolist() == [0, np.float32(NEVER)]
+    assert np.frexp(scores.scale)[0] == 0.5
+    assert 0.5 <= (1e9 - 20_001.5) * scores.scale <= 1
+    away = -(centers[:4] - 20_001.5) * scores.scale
+    expected = np.column_stack([away, away**2 / 2]).astype(np.float32)
+    assert_array_equal(scores.coefficients[:4], expected)
+    assert scores.coefficients[4].tolist() == [0, np.float32(NEVER)]
 
 
 def test_fixed_point_takes_integers_as_they_are_and_floats_to_52_bits():
     low, high = np.array([-3.0, 5.0]), np.array([5.0, 5.0])
-    whole = FixedPoint.of(low, high, np.dtype("int16"), 100)
-    assert_array_equal(whole.of_pixels(np.array([[-3], [5]], "int16")), [[-3], [5]])
+    integers = FixedPoint.of(low, high, np.dtype("int16"), 100)
+    assert_array_equal(integers.of_pixels(np.array([[-3], [5]], "int16")), [[-3], [5]])
     floats = FixedPoint.of(low, high, np.dtype("float64"), 100)
     x = np.array([[-3.0, 5.0, 1 + 2.0**-50, 1 + 2.0**-51], [5.0] * 4])
     assert_array_equal(floats.of_pixels(x), [[-(2**52), 2**52, 1, 0], [0, 0, 0, 0]])
@@ -622,6 +669,6 @@ def test_fixed_point_keeps_small_squares_beside_a_large_one():
     fixed_point = FixedPoint.of(np.zeros(1), np.full(1, 1e6), np.dtype("float64"), 3)
     total = fixed_point.sum_of_squares(squared)
     rest = total - fixed_point.sum_of_squares(squared[:1])
-    assert_allclose(fixed_point.squares(rest), 2e-6, rtol=1e-9)
-    assert fixed_point.squares(total) == 1e12
-    assert fixed_point.in_fine_steps(3, -1) == 3 * int(fixed_point.fraction) - 1
+    assert_allclose(fixed_point.squared_units(rest), 2e-6, rtol=1e-9)
+    assert fixed_point.squared_units(total) == 1e12
+    assert fixed_point.in_fine_steps(3, -1) == 3 * int(fixed_point.fine_steps_per_coarse) - 1

@@ -1,4 +1,4 @@
-"""Every label is the nearest center by its definition in float64, whatever the pixels."""
+"""Labels are the nearest centers by definition in float64, for any pixels; invalid input."""
 
 import warnings
 
@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.cluster import KMeans
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cookbook_utils.interimage import InterImageKMeans, numba_engine, numpy_engine
+from cookbook_utils.interimage import InterImageKMeans, numba_kernels, numpy_kernels
 from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.stacking import stack_pixels
 
@@ -21,7 +21,7 @@ from .factories import make_scene
 
 
 def nearest_by_definition(pixels, centers):
-    """Nearest of `centers` (k, bands) for pixels (bands, n): a plain loop, the first of ties."""
+    """Return labels of pixels (bands, n) for `centers` (k, bands), by a plain loop."""
     labels = []
     for pixel in pixels.T.astype(np.float64).tolist():
         squared = []
@@ -34,11 +34,11 @@ def nearest_by_definition(pixels, centers):
     return np.array(labels, np.uint8)
 
 
-def labels_of(engine, pixels, centers):
+def labels_of(kernels, pixels, centers):
     labels = np.zeros(pixels.shape[1], np.uint8)
-    fixed_point = FixedPoint(np.zeros(len(pixels)), np.zeros(len(pixels)), 0.0, 0.0)
+    fixed_point = FixedPoint.without_sums(len(pixels))
     scores = Scores.of(centers, pixels.dtype)
-    engine.assign(pixels, labels, slice(0, labels.size), fixed_point, scores, True)
+    kernels.assign(pixels, labels, slice(0, labels.size), fixed_point, scores, True)
     return labels
 
 
@@ -46,7 +46,7 @@ def labels_of(engine, pixels, centers):
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_labels_are_the_nearest_centers(data):
-    """Any dtype, offset and scale, outliers, equal centers and centers nearly equal."""
+    """Any dtype, offset and scale, outliers, and centers that are equal or nearly equal."""
     dtype = data.draw(st.sampled_from(DTYPES))
     bands, k = data.draw(st.sampled_from([2, 6])), data.draw(st.integers(1, 40))  # each compiles
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
@@ -68,16 +68,16 @@ def test_labels_are_the_nearest_centers(data):
     centers = pixels[:, rng.integers(0, n, k)].T.astype(np.float64)
     if data.draw(st.booleans()):  # centers between pixels, at equal distance from both
         centers = centers / 2 + pixels[:, rng.integers(0, n, k)].T.astype(np.float64) / 2
-    if data.draw(st.booleans()):  # some in the last digits of each other
+    if data.draw(st.booleans()):  # some differ in the last digits
         centers = np.where(rng.random(centers.shape) < 0.5, centers[:1], centers)
         centers *= 1 + rng.integers(-3, 4, centers.shape) * 2.0**-52
     expected = nearest_by_definition(pixels, centers)
-    assert_array_equal(labels_of(numpy_engine, pixels, centers), expected)
-    assert_array_equal(labels_of(numba_engine, pixels, centers), expected)
+    assert_array_equal(labels_of(numpy_kernels, pixels, centers), expected)
+    assert_array_equal(labels_of(numba_kernels, pixels, centers), expected)
 
 
 def reflectance(n=40_000, seed=0, bands=6):
-    """Table (n, bands) float32 of six covers near 0.2, as a coast has them."""
+    """Return a table (n, bands) float32 of six covers near 0.2, as in scenes of a coast."""
     rng = np.random.default_rng(seed)
     covers = rng.uniform(0.02, 0.35, (6, bands))
     return (covers[rng.integers(0, 6, n)] + rng.normal(0, 0.02, (n, bands))).astype(np.float32)
@@ -105,7 +105,7 @@ def test_pixels_of_any_scale_are_clustered_alike(scale):
 
 
 @pytest.mark.parametrize("value", [1e151, -1e200, np.inf])
-def test_what_float64_cannot_square_is_refused(value):
+def test_values_that_float64_cannot_square_are_refused(value):
     scene = make_scene().astype(np.float64)
     scene[1, 2, 3] = value
     with pytest.raises(ValueError, match="pixels of X must be finite numbers of at most 1e150"):
@@ -130,19 +130,21 @@ def test_integers_that_float64_rounds_are_refused(engine, dtype):
 
 
 @pytest.mark.parametrize("init", ["k-means++", "midpoint"])
-def test_an_outlier_beside_which_others_vanish_is_refused(init):
-    """Such as the fill value of NetCDF, 9.96921e36, where nobody declared it."""
+def test_an_outlier_beside_which_others_are_equal_is_refused(init):
+    """An example is the fill value of NetCDF, 9.96921e36, if no attribute declares it."""
     scene = make_scene(ny=200, nx=200)
     scene[:, 3, 4] = 9.96921e36
-    with pytest.raises(ValueError, match="outliers must not be so large .* declare them as nodata"):
+    with pytest.raises(
+        ValueError, match="must be free of outliers so large .* declare them as nodata"
+    ):
         InterImageKMeans(3, init=init, random_state=0).fit(scene)
     InterImageKMeans(3, init=init, random_state=0).fit(scene.assign_attrs(_FillValue=9.96921e36))
 
 
-# -- the start ------------------------------------------------------------------------------------
+# -- the start ------------------------------------------------------------------------------
 
 
-def test_the_default_start_stands_an_outlier():
+def test_the_default_start_is_robust_to_an_outlier():
     table = reflectance()
     table[5, 2] = 5
     with warnings.catch_warnings():
@@ -180,11 +182,11 @@ def test_the_start_finds_groups_within_groups_far_apart():
         assert_array_equal(model.counts_, np.full((1, 12), 500))
 
 
-# -- what pixels are ------------------------------------------------------------------------------
+# -- nodata, bands and units ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["_FillValue", "missing_value", "nodata"])
-def test_nodata_in_floats_is_missing(key):
+def test_nodata_values_of_floats_are_nodata(key):
     scene = make_scene()
     expected = InterImageKMeans(3, random_state=0).fit(scene.where(scene.x > scene.x[1]))
     marked = scene.where(scene.x > scene.x[1], -9999).assign_attrs({key: -9999.0})
@@ -197,25 +199,25 @@ def test_nodata_in_a_table_is_refused():
     values = [[0.0, 0], [1, 1], [9, 9], [-9999, -9999]]
     table = xr.DataArray(values, dims=("pixel", "band"), attrs={"_FillValue": -9999})
     for X in (table, table.chunk(pixel=2)):
-        with pytest.raises(ValueError, match="NaN or nodata; a table must have all values"):
+        with pytest.raises(ValueError, match="X must be a table without NaN and nodata"):
             InterImageKMeans(2, random_state=0).fit(X)
 
 
-def test_an_infinite_value_in_a_missing_pixel_is_missing_whatever_the_order_of_bands():
+def test_an_infinite_value_in_a_nodata_pixel_is_nodata_in_any_order_of_bands():
     for bands in ([0, 1], [1, 0]):
         scene = make_scene()
         scene[bands[0], 0, 0], scene[bands[1], 0, 0] = np.nan, np.inf
         assert InterImageKMeans(2, random_state=0).fit(scene).labels_[0, 0] == 255
 
 
-def test_integers_are_not_taken_for_the_floats_of_fit_in_silence():
+def test_integers_after_a_fit_of_floats_give_a_warning():
     scene = make_scene().drop_attrs()
     model = InterImageKMeans(2, random_state=0).fit(scene)
     with pytest.warns(UserWarning, match="holds integers"):
         model.predict((scene * 10_000).astype("uint16"))
 
 
-def test_bands_are_held_by_name_and_order():
+def test_bands_must_have_the_names_and_order_of_the_fit():
     scene = make_scene()
     model = InterImageKMeans(3, random_state=0).fit(scene.assign_coords(band=range(6)))
     assert not hasattr(model, "feature_names_in_")
@@ -225,7 +227,7 @@ def test_bands_are_held_by_name_and_order():
         model.predict(scene.drop_vars("band"))
 
 
-def test_columns_are_held_by_name_and_order():
+def test_columns_must_have_the_names_and_order_of_the_fit():
     table = pd.DataFrame(reflectance(200), columns=[2, 3, 4, 5, 6, 7])
     model = InterImageKMeans(3, random_state=0).fit(table)
     assert_array_equal(model.predict(table), model.labels_)
@@ -276,7 +278,7 @@ def test_scenes_in_different_units_are_refused():
         (np.ma.masked_less(reflectance(50), 0.1), TypeError, "without a mask"),
     ],
 )
-def test_what_is_no_scene_or_table_is_refused_in_words(X, error, message):
+def test_input_that_is_no_scene_or_table_is_refused(X, error, message):
     with pytest.raises(error, match=message):
         InterImageKMeans(2, random_state=0).fit(X)
 
@@ -303,7 +305,7 @@ def test_is_a_scikit_learn_estimator_in_all_configurations(estimator, check):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("chunks", [None, 7])
-def test_named_samples_are_known_to_predict(chunks):
+def test_predict_accepts_named_samples_without_a_warning(chunks):
     samples = stack_pixels(make_scene())
     samples = samples if chunks is None else samples.chunk(pixel=chunks)
     model = InterImageKMeans(2, random_state=0).fit(samples)
@@ -312,7 +314,7 @@ def test_named_samples_are_known_to_predict(chunks):
 
 
 @pytest.mark.parametrize("columns", [list("abcdef"), range(6)])
-def test_arrays_without_names_are_warned_of_once(columns):
+def test_arrays_without_names_give_one_warning(columns):
     table = reflectance(200)
     model = InterImageKMeans(3, random_state=0).fit(pd.DataFrame(table, columns=columns))
     with pytest.warns(UserWarning) as warned:
@@ -343,34 +345,34 @@ OBJECTS = np.array([["x"], [None]], object)
         (pd.DataFrame(TABLE[:, :2], columns=["a", "a"]), ValueError, "each column once, got 'a'"),
         (pd.DataFrame(), ValueError, r"at least one sample and feature, got shape \(0, 0\)"),
         (np.array([[1.0], [np.inf]]), ValueError, "pixels of X must be finite numbers .* got inf"),
-        (np.array([[1.0], [np.nan]]), ValueError, "X contains NaN or nodata"),
+        (np.array([[1.0], [np.nan]]), ValueError, "X must be a table without NaN and nodata"),
     ],
 )
-def test_what_is_no_table_is_refused_in_words_of_ours(X, error, message):
+def test_input_that_is_no_table_is_refused(X, error, message):
     with pytest.raises(error, match=message) as refused:
         InterImageKMeans(2, random_state=0).fit(X)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**40, "a", True, 1.5, np.random.default_rng(0)])
-def test_the_seed_is_checked(seed):
+def test_the_random_state_is_checked(seed):
     for options in ({}, {"init": "midpoint"}):
         with pytest.raises((TypeError, ValueError), match="^random_state must be an integer from"):
             InterImageKMeans(2, random_state=seed, **options).fit(TABLE)
 
 
-def test_random_states_are_drawn_from():
+def test_the_random_state_may_be_a_generator():
     fits = [InterImageKMeans(4, random_state=np.random.RandomState(3)) for _ in range(2)]  # noqa: NPY002
     assert_array_equal(fits[0].fit_predict(TABLE), fits[1].fit_predict(TABLE))
 
 
-def test_starts_are_not_endless():
+def test_the_number_of_starts_is_limited():
     with pytest.raises(ValueError, match="n_init must be an integer from 1 to 1000"):
         InterImageKMeans(2, n_init=10**9, random_state=0).fit(TABLE)
 
 
 @pytest.mark.parametrize("value", [10**400, [[1], [2, 3]], {"a": 1}])
 @pytest.mark.parametrize("key", ["_FillValue", "scale_factor"])
-def test_attributes_that_are_no_numbers_are_refused(key, value):
+def test_attributes_that_are_not_numbers_are_refused(key, value):
     with pytest.raises(ValueError, match="of an array must be a number that float64 can hold"):
         InterImageKMeans(2, random_state=0).fit(make_scene().assign_attrs({key: value}))

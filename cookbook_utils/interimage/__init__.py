@@ -1,8 +1,8 @@
 """K-means over all pixels of many scenes at once, so that a label means the same in all of them.
 
-`InterImageKMeans` does the work; the engines that it runs on are one file each. Two functions are
-an engine: ``assign`` gives the pixels of a block their nearest centers and ``measure`` sums their
-distances. A block is an array (bands, pixels), band after band in memory, with one label a pixel.
+`InterImageKMeans` is the estimator. An *engine* holds the pixels and labels of all scenes and runs
+passes over them; *kernels* are the functions that an engine applies to one block of pixels. Both
+interfaces are described in ``engines.py``.
 """
 
 from cookbook_utils.interimage.estimator import InterImageKMeans

@@ -1,8 +1,8 @@
-"""The state of a fit, on disk after each iteration.
+"""Checkpoints: files that hold the state of a fit after its last iteration.
 
-A file holds the state, what the fit is about, and last a checksum of its own bytes, so that a
-damaged one is told from a whole one before anything of it is read. A lock beside it gives it to one
-fit at a time; the operating system releases the lock of a process that dies.
+A file holds the state, a description of the fit, and a checksum at its end, which is verified
+before anything else is read. A lock file beside it allows one fit at a time; the operating system
+releases the lock when a process ends.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from filelock import FileLock, Timeout
 from cookbook_utils._files import as_path
 
 MARK = b"\ninter-image k-means\n"
-"""Last bytes of a checkpoint, after the SHA-256 of all that stands before it."""
+"""Last bytes of a checkpoint, after the SHA-256 of all bytes before."""
 
 
-class Step(NamedTuple):
-    """What an iteration did, and all that `criterion`, `tol` and `max_iter` are held against."""
+class Iteration(NamedTuple):
+    """What the stopping rule needs to know of one iteration."""
 
     changed: float
     """Share of the pixels whose label changed."""
     shift: float
-    """The longest way a center moved ÷ the diagonal of the box that holds all pixels."""
-    moved: bool
-    """Whether a center without pixels was moved."""
+    """Largest distance that a center moved ÷ diagonal of the bounding box of all pixels."""
+    refilled: bool
+    """Whether a center without pixels was moved to the farthest pixel."""
 
 
 class State(NamedTuple):
@@ -42,29 +42,29 @@ class State(NamedTuple):
 
     centers: np.ndarray
     """(k, bands) float64, after the last iteration."""
-    labeled_by: np.ndarray
-    """(k, bands) float64, the centers that the labels are of: one iteration older."""
-    steps: list[Step]
-    """Those of all iterations."""
+    previous_centers: np.ndarray
+    """(k, bands) float64, before the last iteration: the labels refer to them."""
+    iterations: list[Iteration]
+    """All iterations so far."""
 
 
 @contextmanager
 def hold(path: str | os.PathLike[str] | None) -> Iterator[None]:
-    """Keep the file for one fit: check what is there, and refuse it to other fits meanwhile.
+    """Verify a checkpoint, if it exists, and lock it for the duration of a fit.
 
     Parameters
     ----------
-    path
-        The checkpoint, there or not; with None nothing is done.
+    path : path or None
+        The checkpoint, which need not exist; None does nothing.
 
     Raises
     ------
     TypeError
-        If `path` is no path.
+        If `path` is not a path.
     ValueError
-        If its file is no checkpoint, or a damaged one.
+        If the file is not a checkpoint, or a damaged one.
     OSError
-        If it cannot be a file, its folder is not there, or another fit holds it.
+        If the path cannot be a file, its folder does not exist, or another fit has locked it.
     """
     if path is None:
         yield
@@ -77,7 +77,7 @@ def hold(path: str | os.PathLike[str] | None) -> Iterator[None]:
     except Timeout:
         raise OSError(
             f"checkpoint must be a file that no other fit writes, got {file}, which another "
-            "process or thread is writing: wait for its end, or name another file"
+            "process or thread is writing: wait until it ends, or name another file"
         ) from None
     except OSError as error:
         raise _failed(file, "locked", error) from error
@@ -86,18 +86,29 @@ def hold(path: str | os.PathLike[str] | None) -> Iterator[None]:
         _stored(file)
         yield
     finally:
-        with suppress(OSError):  # Windows removes no open file; what stays there does not block
+        with suppress(
+            OSError
+        ):  # Windows removes no open file; a file that is not locked does no harm
             beside.unlink()
         lock.release()
 
 
 def save(path: str | os.PathLike[str], state: State, problem: dict[str, Any]) -> None:
-    """Write `state` whole or not at all, with what the fit is about.
+    """Replace the checkpoint by `state` atomically.
+
+    Parameters
+    ----------
+    path : path
+        The checkpoint, which `hold` has locked.
+    state : State
+        The state after the last iteration.
+    problem : dict
+        Name and value of everything that determines the iterations.
 
     Raises
     ------
     OSError
-        If it cannot be written; the file that was there is as it was.
+        If it cannot be written; the file from before is then unchanged.
     """
     file = _file(path)
     content = io.BytesIO()
@@ -108,7 +119,7 @@ def save(path: str | os.PathLike[str], state: State, problem: dict[str, Any]) ->
         with open(unfinished, "xb") as stream:
             stream.write(archive + hashlib.sha256(archive).digest() + MARK)
             stream.flush()
-            os.fsync(stream.fileno())  # else a power cut could leave the name without the content
+            os.fsync(stream.fileno())  # before the rename, so that a power cut leaves no empty file
         os.replace(unfinished, file)
     except OSError as error:
         raise _failed(file, "written", error) from error
@@ -117,12 +128,24 @@ def save(path: str | os.PathLike[str], state: State, problem: dict[str, Any]) ->
 
 
 def load(path: str | os.PathLike[str], problem: dict[str, Any]) -> State | None:
-    """Return the state that is stored, or None if there is no file.
+    """Return the stored state, or None if there is no file.
+
+    Parameters
+    ----------
+    path : path
+        The checkpoint.
+    problem : dict
+        As for `save`.
+
+    Returns
+    -------
+    State or None
+        The state after the last iteration.
 
     Raises
     ------
     ValueError
-        If the file is no whole checkpoint, or one of another fit than `problem` describes.
+        If the file is damaged, not a checkpoint, or of a fit with another `problem`.
     OSError
         If it cannot be read.
     """
@@ -141,12 +164,13 @@ def load(path: str | os.PathLike[str], problem: dict[str, Any]) -> State | None:
             f"checkpoint must be one of this fit, got {file} of another fit: it differs in "
             f"{', '.join(other)}; remove it, or name another file"
         )
-    steps = [Step(*numbers, bool(moved)) for *numbers, moved in stored["steps"].tolist()]
-    return State(stored["centers"], stored["labeled_by"], steps)
+    rows = stored["iterations"].tolist()
+    iterations = [Iteration(changed, shift, bool(refilled)) for changed, shift, refilled in rows]
+    return State(stored["centers"], stored["previous_centers"], iterations)
 
 
 def _checked(path: Any) -> Path:
-    """Return where the checkpoint is, or raise if there can be none."""
+    """Return the path of the checkpoint, or raise if no file can be there."""
     file = _file(as_path(path, "checkpoint"))
     if os.path.isdir(file):
         raise IsADirectoryError(f"checkpoint must be the path of a file, got the folder {file}")
@@ -160,17 +184,19 @@ def _checked(path: Any) -> Path:
 
 
 def _file(path: str | os.PathLike[str]) -> Path:
-    """Return a path without links: all names of a file then share one lock, and links stay."""
+    """Return a path with links resolved, so that all names of a file share one lock."""
     return Path(os.path.realpath(path))
 
 
 def _stored(file: Path) -> dict[str, np.ndarray] | None:
-    """Return what a file holds, or None if there is no file."""
+    """Return the arrays in a checkpoint, or None if there is no file."""
     try:
         with open(file, "rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(MARK)))
             content = b""
-            if stream.read() == MARK:  # do not read a large file of somebody else's
+            if (
+                stream.read() == MARK
+            ):  # read a file only if it is a checkpoint, as others may be large
                 stream.seek(0)
                 content = stream.read().removesuffix(MARK)
     except FileNotFoundError:
@@ -189,7 +215,7 @@ def _stored(file: Path) -> dict[str, np.ndarray] | None:
 
 
 def _remove_leftovers(file: Path) -> None:
-    """Remove what writers that were killed left: nobody else writes while the lock is held."""
+    """Remove temporary files of killed writers. While the lock is held, no other fit writes."""
     leftover = re.compile(rf"\.{re.escape(file.name)}\.[0-9a-f]{{16}}\.tmp")
     try:
         for other in file.parent.iterdir():
@@ -200,6 +226,7 @@ def _remove_leftovers(file: Path) -> None:
 
 
 def _described(problem: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return `problem` as arrays without objects; other values than numbers and arrays as text."""
     plain = (int, float, np.ndarray)
     return {
         f"problem_{name}": np.asarray(value if isinstance(value, plain) else str(value))
@@ -208,7 +235,7 @@ def _described(problem: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _failed(file: Path, what: str, error: OSError) -> OSError:
-    """Return the error of the disk as one of ours, of the same class."""
+    """Return an error of the file system with the name of the checkpoint, of the same class."""
     return OSError(
         error.errno,
         f"checkpoint {file} cannot be {what} ({error.strerror or error}); what it held before is "

@@ -16,119 +16,122 @@ from cookbook_utils._checks import (
     LARGEST,
     as_real_array,
     require_choice,
-    require_dims,
     require_integer,
     require_number,
     require_random_state,
     require_real,
 )
-from cookbook_utils._conventions.nodata import nodata_values
-from cookbook_utils.interimage import checkpoints, numba_engine, numpy_engine
+from cookbook_utils.interimage import checkpoints
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
-from cookbook_utils.interimage.blocks import Extent, LocalBlocks, Sampling, Scene, array_module
-from cookbook_utils.interimage.lloyd import best_of_several, lloyd_steps, midpoint_centers
-from cookbook_utils.interimage.scenes import (
-    Traits,
-    as_lazy_as,
-    as_maps,
-    as_table,
-    is_scenes,
-    read_scenes,
-)
+from cookbook_utils.interimage.blocks import Scene, array_module
+from cookbook_utils.interimage.engines import Engine
+from cookbook_utils.interimage.loop import LloydLoop
+from cookbook_utils.interimage.passes import Extent
+from cookbook_utils.interimage.sampling import Sampling
+from cookbook_utils.interimage.scenes import as_lazy_as, as_maps, is_scenes, read_scenes
+from cookbook_utils.interimage.selection import make_engine
+from cookbook_utils.interimage.starts import best_of_several, midpoint_centers
+from cookbook_utils.interimage.tables import read_table
+from cookbook_utils.interimage.traits import Traits
 
-SMALL = 2**16  # pixels below which compiling takes longer than NumPy
-LARGE = 2**23  # pixels in host memory from which a GPU is faster, transfer included
-START_SAMPLE = 2**15  # pixels, about, on which k-means++ draws and refines its centers
-SMALLEST = 1e-153  # range of all bands, in the units of the pixels
+PIXELS_PER_START = 2**15  # about, on which k-means++ draws and refines its centers
+LEAST_RANGE = 1e-153  # of all bands, in the units of the pixels
 
 
 class InterImageKMeans(ClusterMixin, BaseEstimator):
-    """K-means whose centers are shared by all pixels of all scenes.
+    """Cluster all pixels of many scenes with centers that all scenes share.
 
-    A label then means the same in every scene. Each iteration gives every valid pixel the nearest
-    center, flags it if its label changed, and moves each center to the mean of its pixels.
+    A label then means the same in every scene. Use it for a series of scenes that are compared with
+    each other, of any number and size. Each iteration assigns every valid pixel to its nearest
+    center and moves each center to the mean of its pixels (Lloyd's algorithm).
 
     Parameters
     ----------
     n_clusters : int, default 8
-        1 to 255.
+        Number of clusters, 1 to 255.
     init : {"k-means++", "midpoint"} or array of float (n_clusters, bands), default "k-means++"
-        Centers to start from. "k-means++": drawn far apart, on a sample of about 33 000 pixels
-        spread over all scenes; each of `n_init` draws is refined on the sample, and the one with
-        the least inertia there is fitted on all pixels. "midpoint": the published start, the
-        middles of `n_clusters` equal steps from the least to the greatest value of each band over
-        all scenes. It needs no random numbers, but one outlier stretches the steps and leaves
-        clusters empty.
+        Centers to start from. With "k-means++" they are drawn far apart on a sample of about 33 000
+        pixels of all scenes; each of `n_init` draws is refined on the sample, and the one with the
+        least inertia there is fitted on all pixels. With "midpoint", the published start, they are
+        the middles of `n_clusters` equal steps from the least to the greatest value of each band
+        over all scenes. This needs no random numbers, but one outlier stretches the steps and
+        leaves clusters empty.
     n_init : int, default 10
         Number of "k-means++" starts to choose from, 1 to 1000.
     tol : float, default 1e-4
-        Stop when `criterion` is below it, and in any case when no label changes.
+        Tolerance: iteration ends when `criterion` is below it, or when no label changes.
     criterion : {"changed", "shift"}, default "changed"
-        "changed": pixels whose label changed ÷ valid pixels. "shift": the longest way a center
-        moved ÷ the diagonal of the box that holds all pixels.
+        Measure of convergence. "changed" is the share of the valid pixels whose label changed.
+        "shift" is the largest distance that a center moved, divided by the diagonal of the bounding
+        box of all pixels.
     max_iter : int, default 100
-        Iterations at most.
+        Largest number of iterations.
     engine : {"auto", "numpy", "numba", "cupy", "dask"}, default "auto"
-        "numpy": the reference. "numba": threads, ``NUMBA_NUM_THREADS`` of them. "cupy": an NVIDIA
-        GPU; pixels that it has no room for are sent anew in each iteration. "dask": chunk by
-        chunk, on the workers of a `distributed` client if there is one, CuPy arrays on their GPUs;
-        what is not persisted is read anew in each iteration. "auto": "dask" for Dask arrays,
-        "cupy" for CuPy arrays and, if there is a GPU, for 8 million pixels or more, else "numba"
-        but for few pixels. All give the same labels, bit for bit.
+        Implementation; all give the same labels, bit for bit. "numpy" is the reference. "numba"
+        uses ``NUMBA_NUM_THREADS`` threads. "cupy" uses an NVIDIA GPU; pixels that do not fit in
+        device memory are transferred again in each iteration. "dask" works on chunks, on the
+        workers of a `distributed` client if there is one, and on their GPUs for CuPy arrays; chunks
+        that are not persisted are read again in each iteration. "auto" takes "dask" for Dask
+        arrays, "cupy" for CuPy arrays and, if there is a GPU, for 8 million pixels or more,
+        otherwise "numba", or "numpy" for fewer than 65 536 pixels.
     sample : float, optional
-        Share of the pixels, above 0 and at most 1, that the centers are found on. By default all.
-        The range of the bands, the labels, counts and inertia are those of all pixels always.
+        Share of the pixels, above 0 and at most 1, on which the centers are found; by default all.
+        The range of the bands, the labels, counts and inertia are always those of all pixels.
     sampling : {"stratified", "random"}, default "stratified"
-        "stratified": one pixel from each run of ``1 / sample`` pixels of each scene, so that all
-        scenes and all their parts have the same share. "random": each pixel by itself. Which ones
-        depends on their position in the scene and on `random_state` alone.
+        How the sample is drawn. "stratified" draws one pixel from each run of ``1 / sample`` pixels
+        of each scene, so that all parts of all scenes have the same share. "random" draws each
+        pixel independently. The sample depends only on `random_state` and positions in the scenes.
     empty : {"keep", "farthest"}, default "keep"
-        A center without pixels stays where it is, or moves to the pixel farthest from its own
-        center: one in each iteration, and fitting goes on after it.
+        What happens to a center without pixels. "keep" leaves it where it is. "farthest" moves it
+        to the pixel farthest from its own center, one center in each iteration, and continues.
     checkpoint : path, optional
-        A file, ``.npz``, in a folder that exists, that holds the state after each iteration. If it
-        is there, `fit` goes on from it, in any engine and chunks, and finds bit for bit what it
-        finds without a checkpoint. To go on after the end, raise `max_iter`, lower `tol` or change
-        `criterion`. `fit` refuses a damaged file, one of other pixels, band names, units or
-        parameters or of another version of this package, and one that has run more iterations than
-        it would itself. To compare the pixels takes the time of about two iterations. A
-        `random_state` is needed where anything is drawn at random. One fit at a time can use the
-        file; meanwhile a file ``.NAME.lock`` lies beside it.
+        File that stores the state after each iteration, in a folder that exists. If the file
+        exists, `fit` resumes from it, with any engine and chunks, and the result is bit for bit
+        that of a fit without a checkpoint. To continue a finished fit, raise `max_iter`, lower
+        `tol` or change `criterion`. `fit` refuses a file that is damaged, that has run more
+        iterations than this fit would, or that was written for other pixels, band names, units,
+        parameters or by another version of this package. To compare the pixels takes about as long
+        as two iterations. `random_state` is needed where anything is drawn at random. One fit at a
+        time may use the file; meanwhile a lock file ``.NAME.lock`` lies beside it.
     random_state : int, RandomState or None, default None
-        Random seed of "k-means++" and of `sample`: pass an integer for repeatable labels.
+        Random seed of "k-means++" and of `sample`. Pass an integer for reproducible labels.
 
     Attributes
     ----------
     cluster_centers_ : numpy.ndarray of float64 (n_clusters, bands)
-        In the units of the pixels.
-    labels_ : xarray.DataArray, list of them, or array (n_samples,)
-        Each pixel's nearest of `cluster_centers_`. For a scene a map: uint8, its dimensions without
-        ``band``, 255 where missing, its coordinates and CRS. For a list of scenes a list of maps.
-        For a table int32 (n_samples,). CuPy arrays for CuPy arrays, Dask arrays for Dask arrays.
+        Centers, in the units of the pixels.
+    labels_ : xarray.DataArray, list of xarray.DataArray, or array (n_samples,)
+        Index of the nearest of `cluster_centers_` for each pixel. For a scene it is a map, uint8,
+        with the dimensions of the scene without ``band``, its coordinates and CRS, and 255 for
+        nodata. For a list of scenes it is a list of maps. For a table it is int32 (n_samples,).
+        CuPy arrays give CuPy arrays, and Dask arrays give Dask arrays.
     n_iter_ : int
-        Iterations run.
+        Number of iterations.
     inertia_ : float
         Sum of the squared distances of all pixels to their centers.
-    change_fraction_ : numpy.ndarray of float64 (iterations,)
-        Share of the pixels whose label each iteration changed; 1 in the first.
+    change_fraction_ : numpy.ndarray of float64 (n_iter_,)
+        Share of the pixels whose label changed in each iteration; 1 in the first.
     counts_ : numpy.ndarray of int64 (scenes, n_clusters)
-        Pixels of each cluster in each scene.
+        Number of pixels of each cluster in each scene.
     n_features_in_ : int
-        Bands.
+        Number of bands.
     feature_names_in_ : numpy.ndarray of str (bands,)
-        Their names, where the input has names.
+        Names of the bands, if the input has names.
+
+    See Also
+    --------
+    cookbook_utils.metrics.simplified_silhouette : Rate a clustering of any number of pixels.
+    cookbook_utils.metrics.sampled_silhouette : Rate a clustering on a sample of the pixels.
 
     Notes
     -----
-    Every label is the nearest center as float64 computes it, the sum of (x − c)² in the order of
-    the bands; of equally near centers a pixel takes the first. The fast engines compare scores in
-    float32, whose error is bounded, and compute distances in float64 where the scores are too close
-    to tell. Sums are exact: digital numbers are added as integers, and floats are rounded to a
-    fixed point first, to 2**-52 of half the range of their band, or 2**-(62 - log2(n)) of it for
-    more than 1000 pixels. The result therefore does not depend on the engine or the number of
-    threads, chunks or workers.
-
-    For quality see `metrics.simplified_silhouette` and `metrics.sampled_silhouette`.
+    Every label is the index of the nearest center as float64 computes it: the sum of (x − c)² in
+    the order of the bands; of equally near centers the first is taken. The compiled engines compare
+    scores in float32, whose rounding error is bounded, and compute distances in float64 where two
+    scores are closer than the bound. Sums are exact: integers are added as they are, and floats are
+    rounded to fixed point first, to 2**-52 of half the range of their band, or to
+    2**-(62 - log2(n)) of it for n > 1000 pixels. The result therefore does not depend on the engine
+    or the number of threads, chunks or workers.
 
     References
     ----------
@@ -140,7 +143,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
 
     Examples
     --------
-    Two scenes of different size, the second with a missing pixel, clustered as one:
+    Cluster two scenes of different sizes, of which the second has a nodata pixel:
 
     >>> first = xr.DataArray([[[0.1, 0.1], [0.2, 0.8]]], dims=("band", "y", "x"))
     >>> second = xr.DataArray([[[0.9, np.nan, 0.1]]], dims=("band", "y", "x"))
@@ -186,14 +189,15 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         Parameters
         ----------
         X : xarray.DataArray, list of xarray.DataArray, or array (n_samples, n_features)
-            A scene (band, y, x), several of any size in a list, or of one size in an array with
-            further dimensions (time, band, y, x); or a table. NumPy, CuPy or Dask arrays: uint8,
-            uint16, int16, float32 and float64 are read in place if bands are contiguous, others
-            are converted. A pixel of a scene is missing where a band is NaN or nodata, as
-            ``_FillValue``, ``missing_value``, ``nodata`` or the rio accessor say; a table must have
-            all values. All scenes must have the same bands, in the same order and the same units.
+            A scene (band, y, x), scenes of any size in a list, scenes of one size in an array with
+            further dimensions, such as (time, band, y, x), or a table. Values are NumPy, CuPy or
+            Dask arrays: uint8, uint16, int16, float32 and float64 are read in place if bands are
+            contiguous, other dtypes are converted. A pixel of a scene is invalid where a band is
+            NaN or has the nodata value of ``_FillValue``, ``missing_value``, ``nodata`` or the rio
+            accessor; a table must not have nodata. All scenes must have the same bands, in the same
+            order and in the same units.
         y : None
-            Ignored, there for pipelines.
+            Ignored; required by scikit-learn's pipelines.
 
         Returns
         -------
@@ -202,53 +206,48 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
 
         Raises
         ------
-        TypeError, ValueError
-            If a parameter is not as described, values are infinite, bands or units differ, there
-            are fewer valid pixels than clusters, an outlier is so large that the other pixels
-            cannot be summed beside it, or the checkpoint is damaged or belongs to another fit.
+        TypeError
+            If a parameter or `X` has the wrong type.
+        ValueError
+            If a parameter is out of range, values are infinite, bands or units differ, there are
+            fewer valid pixels than clusters, an outlier is so large that the other pixels are equal
+            beside it, or the checkpoint is damaged or belongs to another fit.
         OSError
-            If the checkpoint cannot be read or written, or another fit is writing it.
+            If the checkpoint cannot be read or written, or another fit has locked it.
         """
         self._check_parameters()
-        self._check_repeatable()
         with checkpoints.hold(self.checkpoint):
             return self._fit(X)
 
     def _fit(self, X: Any) -> InterImageKMeans:
         scenes = self._read(X, reset=True)
-        blocks = self._blocks(scenes)
-        extent = blocks.extent()
+        engine = make_engine(self.engine, scenes)
+        extent = engine.extent()
         random = check_random_state(self.random_state)
-        sampling = part = None
-        n_fitted = extent.n_pixels
+        fitted, n_fitted, sampling = engine, extent.n_pixels, None
         if self.sample is not None:
             seed = random.randint(2**31)
             sampling = Sampling(self.sample, self.sampling == "stratified", seed)
-            part = self._blocks(scenes, sampling)
-            n_fitted = part.extent().n_pixels
-        self._check_range(extent)
-        if n_fitted < self.n_clusters:
-            drawn = f", {n_fitted} of them drawn" if part else ""
-            raise ValueError(
-                f"n_samples={extent.n_pixels} valid pixels{drawn}: too few for "
-                f"n_clusters={self.n_clusters}"
-            )
-        fixed_point = FixedPoint.of(extent.low, extent.high, blocks.dtype, extent.n_pixels)
-        start = self._start(scenes, blocks, extent, fixed_point, random)
+            fitted = make_engine(self.engine, scenes, sampling)
+            n_fitted = fitted.extent().n_pixels
+        self._check_pixels(extent, n_fitted)
+        fixed_point = FixedPoint.of(extent.low, extent.high, engine.dtype, extent.n_pixels)
+        start = self._start(scenes, engine, extent, fixed_point, random)
         problem = None
         if self.checkpoint is not None:
-            problem = self._problem(scenes, blocks, start, sampling)
-        state = self._iterate(part or blocks, n_fitted, fixed_point, start, extent, problem)
+            problem = self._problem(scenes, engine, start, sampling)
+        loop = LloydLoop(self.criterion, self.tol, self.max_iter, self.empty, self.checkpoint)
+        state = loop.run(fitted, n_fitted, fixed_point, start, extent, problem)
 
         self.cluster_centers_ = state.centers
-        self.n_iter_ = len(state.steps)
-        self.change_fraction_ = np.array([step.changed for step in state.steps])
-        blocks.assign(fixed_point, Scores.of(state.centers, blocks.dtype))
-        total, *_ = blocks.measure(fixed_point, state.centers)
-        self.inertia_ = fixed_point.squares(total)
-        self.counts_ = blocks.counts(self.n_clusters)
+        self.n_iter_ = len(state.iterations)
+        self.change_fraction_ = np.array([iteration.changed for iteration in state.iterations])
+        engine.assign(fixed_point, Scores.of(state.centers, engine.dtype))
+        distances = engine.sum_squared_distances(fixed_point, state.centers)
+        self.inertia_ = fixed_point.squared_units(distances.total)
+        self.counts_ = engine.cluster_sizes(self.n_clusters)
         self._warn_of_clusters()
-        self.labels_ = self._as_given(blocks.labels(), X)
+        self.labels_ = self._as_given(engine.labels(), X)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -256,29 +255,146 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
 
         Parameters
         ----------
-        X
-            As for `fit`, with the same bands.
+        X : xarray.DataArray, list of xarray.DataArray, or array (n_samples, n_features)
+            Scenes or a table as for `fit`, with the same bands.
 
         Returns
         -------
-        xarray.DataArray, list of them, or array (n_samples,)
-            As ``labels_``; from Dask arrays lazy, each chunk computed when asked for.
+        xarray.DataArray, list of xarray.DataArray, or array (n_samples,)
+            Labels as in ``labels_``; for Dask arrays lazy, each chunk computed on demand.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
-            Before `fit`.
+            If `fit` was not called before.
         ValueError
-            If the bands, their order, units or scale are not those of `fit`. Where the pixels do
-            not tell them, a UserWarning says what is taken for granted.
+            If the bands, their order, units or scale are not those of `fit`. Where they are
+            unknown, a UserWarning says what is assumed.
         """
         check_is_fitted(self)
-        blocks = self._blocks(self._read(X, reset=False))
-        # Nothing is summed: pixels may lie outside the range that sums were made for.
-        bands = self.cluster_centers_.shape[1]
-        no_sums = FixedPoint(np.zeros(bands), np.zeros(bands), 0.0, 0.0)
-        labels = blocks.predict(no_sums, Scores.of(self.cluster_centers_, blocks.dtype))
+        engine = make_engine(self.engine, self._read(X, reset=False))
+        # Pixels may be outside of the range that sums were made for.
+        fixed_point = FixedPoint.without_sums(self.cluster_centers_.shape[1])
+        labels = engine.predict(fixed_point, Scores.of(self.cluster_centers_, engine.dtype))
         return self._as_given(labels, X)
+
+    # -- the start ---------------------------------------------------------------------------
+
+    def _start(
+        self, scenes: list[Scene], engine: Engine, extent: Extent, fixed_point: FixedPoint,
+        random: np.random.RandomState,
+    ) -> np.ndarray:  # fmt: skip
+        """Return the centers to start from, float64 (n_clusters, bands)."""
+        k, seed = self.n_clusters, random.randint(2**31)
+        if self._draws_start() or fixed_point.is_rounded:
+            share = min(1.0, max(PIXELS_PER_START, 64 * k) / extent.n_pixels)
+            if share < 1:
+                drawn = Sampling(share, stratified=True, seed=seed)
+                pixels = make_engine(self.engine, scenes, drawn).valid_pixels()
+            else:
+                pixels = engine.valid_pixels()
+            fixed_point.require_resolved(pixels)
+        if not isinstance(self.init, str):
+            return self._given_centers(len(extent.low))
+        if self.init == "midpoint":
+            return midpoint_centers(extent.low, extent.high, k)
+        return best_of_several(pixels, k, self.n_init, random)
+
+    def _given_centers(self, n_bands: int) -> np.ndarray:
+        centers = np.array(as_real_array(self.init, "init"), np.float64)
+        if centers.shape != (self.n_clusters, n_bands) or not np.isfinite(centers).all():
+            raise ValueError(
+                f"init must be {self.n_clusters} centers of {n_bands} finite numbers each, got an "
+                f"array of shape {centers.shape}"
+            )
+        largest = np.abs(centers).max()
+        if largest > LARGEST:
+            raise ValueError(
+                f"init must hold numbers of at most {LARGEST:g} in size, got {largest:g}"
+            )
+        return centers
+
+    def _draws_start(self) -> bool:
+        return isinstance(self.init, str) and self.init == "k-means++"
+
+    def _problem(
+        self, scenes: list[Scene], engine: Engine, start: np.ndarray, sampling: Sampling | None
+    ) -> dict[str, Any]:
+        """Return everything that determines the iterations, for the checkpoint to compare."""
+        return {
+            "start": start,
+            "empty": self.empty,
+            "sampling": sampling,
+            "dtype": engine.dtype,
+            "shapes": [scene.values.shape for scene in scenes],
+            **self._traits._asdict(),
+            "pixels": engine.digest(),
+            "version": __version__,
+        }
+
+    # -- input and output --------------------------------------------------------------------
+
+    def _read(self, X: Any, *, reset: bool) -> list[Scene]:
+        """Return the pixels of `X`; with `reset` store its bands, otherwise compare them."""
+        if is_scenes(X):
+            scenes, traits = read_scenes(X)
+        else:
+            scene, traits = self._read_table(X, reset)
+            scenes = [scene]
+        n_bands = scenes[0].values.shape[0]
+        if reset:
+            self._store_bands(n_bands, traits)
+        else:
+            self._check_bands(n_bands, traits)
+        return scenes
+
+    def _read_table(self, X: Any, reset: bool) -> tuple[Scene, Traits]:
+        table, nodata, traits = read_table(X)
+        if not isinstance(X, xr.DataArray):
+            if traits.bands is None and hasattr(self, "feature_names_in_") and not reset:
+                traits = traits._replace(bands=self._traits.bands)  # scikit-learn warns of it
+            if not hasattr(table, "dask") and array_module(table) is np:
+                # NaN and infinite values are refused where those of scenes are.
+                table = validate_data(self, table, reset=reset, ensure_all_finite=False)
+        require_real(table, "X")
+        return Scene(table.T, nodata, complete=True), traits
+
+    def _store_bands(self, n_bands: int, traits: Traits) -> None:
+        self.n_features_in_, self._traits = n_bands, traits
+        if traits.bands is not None and all(isinstance(name, str) for name in traits.bands):
+            self.feature_names_in_ = np.asarray(traits.bands, object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _check_bands(self, n_bands: int, traits: Traits) -> None:
+        if n_bands != self.n_features_in_:
+            raise ValueError(
+                f"X must have the {self.n_features_in_} bands that the model was fitted on, got "
+                f"{n_bands}: X has {n_bands} features, but InterImageKMeans is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        traits.require(self._traits, "X", "the pixels of fit")
+        traits.warn_if_unknown(self._traits)
+
+    def _as_given(self, labels: list, X: Any) -> Any:
+        return as_maps(labels, X) if is_scenes(X) else as_lazy_as(labels[0], X).astype(np.int32)
+
+    # -- checks ------------------------------------------------------------------------------
+
+    def _check_pixels(self, extent: Extent, n_fitted: int) -> None:
+        """Raise ValueError if there are too few pixels, or if squared differences underflow."""
+        widest = float((extent.high - extent.low).max())
+        if 0 < widest < LEAST_RANGE:
+            raise ValueError(
+                f"pixels must differ by at least {LEAST_RANGE:g} somewhere, got a range of "
+                f"{widest:g}: squares of such numbers vanish in float64; multiply the pixels first"
+            )
+        if n_fitted < self.n_clusters:
+            drawn = "" if self.sample is None else f", {n_fitted} of them drawn"
+            raise ValueError(
+                f"X must have at least n_clusters={self.n_clusters} valid pixels, got "
+                f"n_samples={extent.n_pixels}{drawn}"
+            )
 
     def _warn_of_clusters(self) -> None:
         """Warn of clusters without pixels, and of scenes whose pixels all have one label."""
@@ -290,216 +406,14 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=4,
             )
-        narrow = np.flatnonzero((self.counts_ > 0).sum(axis=1) == 1)
-        if self.n_clusters > 1 and len(self.counts_) > 1 and narrow.size:
+        single = np.flatnonzero((self.counts_ > 0).sum(axis=1) == 1)
+        if self.n_clusters > 1 and len(self.counts_) > 1 and single.size:
             warnings.warn(
-                f"scenes {narrow.tolist()} lie in one cluster each: check that all scenes hold the "
+                f"scenes {single.tolist()} lie in one cluster each: check that all scenes hold the "
                 "same bands in the same units",
                 UserWarning,
                 stacklevel=4,
             )
-
-    # -- iterations -------------------------------------------------------------------------
-
-    def _check_range(self, extent: Extent) -> None:
-        """Raise ValueError if differences of pixels are so small that their squares vanish."""
-        widest = float((extent.high - extent.low).max())
-        if 0 < widest < SMALLEST:
-            raise ValueError(
-                f"pixels must differ by at least {SMALLEST:g} somewhere, got a range of {widest:g}:"
-                " squares of such numbers vanish in float64; multiply the pixels first"
-            )
-
-    def _start(
-        self, scenes: list[Scene], blocks, extent: Extent, fixed_point: FixedPoint,
-        random: np.random.RandomState,
-    ) -> np.ndarray:  # fmt: skip
-        k, (low, high, n) = self.n_clusters, extent
-        seed = random.randint(2**31)
-        if self._draws_start() or (fixed_point.unit != 1).any():
-            share = min(1.0, max(START_SAMPLE, 64 * k) / n)
-            drawn = Sampling(share, stratified=True, seed=seed)
-            pixels = (self._blocks(scenes, drawn) if share < 1 else blocks).pixels()
-            fixed_point.require_resolved(pixels)
-        if not isinstance(self.init, str):
-            centers = np.array(as_real_array(self.init, "init"), np.float64)
-            if centers.shape != (k, len(low)) or not np.isfinite(centers).all():
-                raise ValueError(
-                    f"init must be {k} centers of {len(low)} finite numbers each, got an array "
-                    f"of shape {centers.shape}"
-                )
-            if not (np.abs(centers) <= LARGEST).all():
-                raise ValueError(f"init must hold numbers of at most {LARGEST:g} in size")
-            return centers
-        if self.init == "midpoint":
-            return midpoint_centers(low, high, k)
-        return best_of_several(pixels, k, self.n_init, random)
-
-    def _iterate(
-        self, blocks, n: int, fixed_point: FixedPoint, start: np.ndarray, extent: Extent,
-        problem: dict[str, Any] | None,
-    ) -> checkpoints.State:  # fmt: skip
-        state = self._resume(start, problem)
-        if self._done(state):
-            return state
-        sums = counts = 0
-        if state.steps:  # the labels of the last iteration
-            scores = Scores.of(state.labeled_by, blocks.dtype)
-            _, sums, counts = blocks.assign(fixed_point, scores)
-        diagonal = float(np.linalg.norm(extent.high - extent.low))
-        for changed, sizes, before, centers in lloyd_steps(
-            blocks, fixed_point, state.centers, sums, counts
-        ):
-            moved = self.empty == "farthest" and self._fill_empty(
-                blocks, fixed_point, sizes, centers
-            )
-            shift = float(np.linalg.norm(centers - before, axis=1).max())
-            step = checkpoints.Step(changed / n, shift / (diagonal or 1.0), bool(moved))
-            state = checkpoints.State(centers, before, [*state.steps, step])
-            if problem is not None:
-                checkpoints.save(self.checkpoint, state, problem)
-            if self._done(state):
-                return state
-
-    def _resume(self, start: np.ndarray, problem: dict[str, Any] | None) -> checkpoints.State:
-        """Return the state to go on from: that of the checkpoint, if there is one."""
-        stored = None if problem is None else checkpoints.load(self.checkpoint, problem)
-        if stored is None:
-            return checkpoints.State(start, start, [])
-        # A fit that went on for longer has other centers than this one would find.
-        for number, step in enumerate(stored.steps[:-1], start=1):
-            if self._ends(number, step):
-                raise ValueError(
-                    "checkpoint must be no farther than this fit, which ends after iteration "
-                    f"{number} by its max_iter, tol and criterion, got {self.checkpoint} after "
-                    f"iteration {len(stored.steps)}: raise max_iter, lower tol, remove the file, "
-                    "or name another"
-                )
-        return stored
-
-    def _done(self, state: checkpoints.State) -> bool:
-        return bool(state.steps) and self._ends(len(state.steps), state.steps[-1])
-
-    def _ends(self, number: int, step: checkpoints.Step) -> bool:
-        """Return whether the iteration of this number, from 1, is the last one."""
-        value = step.changed if self.criterion == "changed" else step.shift
-        settled = (value < self.tol or step.changed == 0) and not step.moved
-        return settled or number >= self.max_iter
-
-    def _problem(
-        self, scenes: list[Scene], blocks, start: np.ndarray, sampling: Sampling | None
-    ) -> dict[str, Any]:
-        """Return all that decides what each iteration finds: a checkpoint of others is refused."""
-        return {
-            "start": start,
-            "empty": self.empty,
-            "sampling": sampling,
-            "dtype": blocks.dtype,
-            "shapes": [scene.values.shape for scene in scenes],
-            **self._traits._asdict(),
-            "pixels": blocks.digest(),
-            "version": __version__,
-        }
-
-    def _draws_start(self) -> bool:
-        return isinstance(self.init, str) and self.init == "k-means++"
-
-    def _check_repeatable(self) -> None:
-        drawn = self.sample is not None or self._draws_start()
-        if self.checkpoint is not None and self.random_state is None and drawn:
-            raise ValueError(
-                "random_state must be an integer where a checkpoint is kept and `init` or `sample` "
-                "draws at random, got None: another fit could not go on from the checkpoint"
-            )
-
-    def _fill_empty(self, blocks, fixed_point, counts: np.ndarray, centers: np.ndarray) -> bool:
-        """Move the first center without pixels to the farthest pixel; return whether one moved."""
-        empty = np.flatnonzero(counts == 0)
-        if not empty.size:
-            return False
-        _, squared, pixel = blocks.measure(fixed_point, centers)
-        if squared > 0:
-            centers[empty[0]] = pixel
-        return squared > 0
-
-    # -- input and output -------------------------------------------------------------------
-
-    def _read(self, X: Any, *, reset: bool) -> list[Scene]:
-        if is_scenes(X):
-            scenes, traits = read_scenes(X)
-            self._check_bands(scenes[0].values.shape[0], traits, reset)
-            return scenes
-        return [self._read_table(X, reset)]
-
-    def _check_bands(self, n_bands: int, traits: Traits, reset: bool) -> None:
-        """Hold what the bands are in `fit`, and compare with it in `predict`."""
-        if reset:
-            self.n_features_in_, self._traits = n_bands, traits
-            if traits.bands is not None and all(isinstance(name, str) for name in traits.bands):
-                self.feature_names_in_ = np.asarray(traits.bands, object)
-            elif hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-            return
-        if n_bands != self.n_features_in_:
-            raise ValueError(
-                f"X must have the {self.n_features_in_} bands that the model was fitted on, got "
-                f"{n_bands}: X has {n_bands} features, but InterImageKMeans is expecting "
-                f"{self.n_features_in_} features as input"
-            )
-        traits.require(self._traits, "X", "the pixels of fit")
-        traits.warn_if_less(self._traits)
-
-    def _read_table(self, X: Any, reset: bool) -> Scene:
-        traits, nodata = Traits(None, ()), ()
-        if isinstance(X, xr.DataArray):
-            require_dims(X, X.dims, "X")
-            nodata = nodata_values(X)
-            X = X.transpose(..., "band") if "band" in X.dims else X
-            traits = Traits.of(X)
-            X = X.data
-        else:
-            X = as_table(X)
-            if hasattr(X, "columns"):
-                traits = Traits(tuple(X.columns), ())
-            elif hasattr(self, "feature_names_in_") and not reset:
-                traits = traits._replace(bands=self._traits.bands)  # scikit-learn warns of it
-            if not hasattr(X, "dask") and array_module(X) is np:
-                # Missing and infinite values are refused where those of scenes are looked for.
-                X = validate_data(self, X, reset=reset, ensure_all_finite=False)
-        require_real(X, "X")
-        self._check_bands(X.shape[1], traits, reset)
-        return Scene(X.T, nodata, complete=True)
-
-    def _as_given(self, labels: list, X: Any) -> Any:
-        return as_maps(labels, X) if is_scenes(X) else as_lazy_as(labels[0], X).astype(np.int32)
-
-    def _blocks(self, scenes: list[Scene], sampling: Sampling | None = None):
-        lazy = any(hasattr(scene.values, "dask") for scene in scenes)
-        if self.engine == "dask" or (lazy and self.engine == "auto"):
-            from cookbook_utils.interimage.dask_engine import DaskBlocks
-
-            return DaskBlocks(scenes, sampling)
-        n = sum(scene.values[0].size for scene in scenes)
-        if self._on_gpu(scenes, n):
-            from cookbook_utils.interimage.cupy_engine import CupyBlocks
-
-            return CupyBlocks(scenes, sampling)
-        small = self.engine == "numpy" or (self.engine == "auto" and n < SMALL)
-        return LocalBlocks(scenes, numpy_engine if small else numba_engine, sampling)
-
-    def _on_gpu(self, scenes: list[Scene], n: int) -> bool:
-        if self.engine == "cupy":
-            return True
-        there = any(array_module(scene.values) is not np for scene in scenes)
-        if there and self.engine != "auto":
-            raise ValueError(
-                f"engine must be 'cupy' or 'auto' for CuPy arrays, got {self.engine!r}"
-            )
-        if there or self.engine != "auto" or n < LARGE:
-            return there
-        from cookbook_utils.interimage import cupy_engine
-
-        return cupy_engine.missing() is None
 
     def _check_parameters(self) -> None:
         require_integer(self.n_clusters, "n_clusters", least=1, most=255)
@@ -508,9 +422,6 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         require_number(self.tol, "tol", least=0)
         if self.sample is not None:
             require_number(self.sample, "sample", above=0, most=1)
-        if not (self.random_state is None or self.random_state is np.random):
-            if not isinstance(self.random_state, np.random.RandomState):
-                require_random_state(self.random_state)
         require_choice(self.criterion, "criterion", ("changed", "shift"))
         require_choice(self.engine, "engine", ("auto", "numpy", "numba", "cupy", "dask"))
         require_choice(self.sampling, "sampling", ("stratified", "random"))
@@ -519,3 +430,9 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             require_choice(self.init, "init", ("k-means++", "midpoint"))
         if not (self.random_state is None or isinstance(self.random_state, np.random.RandomState)):
             require_random_state(self.random_state)
+        drawn = self.sample is not None or self._draws_start()
+        if self.checkpoint is not None and self.random_state is None and drawn:
+            raise ValueError(
+                "random_state must be an integer where a checkpoint is kept and `init` or `sample` "
+                "draws at random, got None: another fit could not resume from the checkpoint"
+            )

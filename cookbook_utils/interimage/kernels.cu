@@ -1,14 +1,14 @@
-// Inter-image k-means on a GPU: the two passes over the pixels, for cupy_engine.py.
+// Inter-image k-means on a GPU: the two passes over the pixels, launched by cupy_kernels.py.
 //
 // Pixels lie band after band, values[band * stride + pixel], so that neighboring threads read
-// neighboring addresses, whatever the number of bands. Given by the compiler's -D options:
-//   PIXEL      type of the pixels, one of the names below
-//   WORK       type in which they are shifted: float64 for float64, else float32
-//   WHOLE      1 if they are integers, which are summed as they are, else 0
-//   FARTHEST   pixels whose coordinates add up to more get all their distances in float64
-//   BANDS      number of bands: loops over them are unrolled, and pixels stay in registers
-//   PER_TURN   pixels that a thread works on at a time
-//   IN_SHARED  1 if the sums of all clusters fit in the memory that the threads of a block share
+// neighboring addresses, whatever the number of bands. The compiler's -D options define:
+//   PIXEL              type of the pixels, one of the names below
+//   WORK               type in which pixels are shifted: float64 for float64, else float32
+//   INTEGER_PIXELS     1 if pixels are integers, which are summed as they are, else 0
+//   FARTHEST           pixels whose absolute coordinates add up to more get distances in float64
+//   BANDS              number of bands: loops over them are unrolled, and pixels stay in registers
+//   PIXELS_PER_THREAD  pixels that a thread works on at a time
+//   IN_SHARED          1 if the sums of all clusters fit in the shared memory of a thread block
 
 typedef unsigned char uint8;
 typedef unsigned short uint16;
@@ -18,20 +18,21 @@ typedef double float64;
 typedef long long int64;
 typedef unsigned long long uint64;
 
-// A row of sums has the bands of a cluster and its count. A row of the table has -c of a center in
-// each band, then what its scores begin with, and the bound of their error: b and a.
-const int MISSING = 255, WIDTH = BANDS + 1, ROW = BANDS + 3;
+// The sums of a cluster are those of its bands and its number of pixels. The coefficients of a
+// center are -c in each band, then 1/2 |c|^2 - a, and the error coefficients b and a.
+const int NODATA_LABEL = 255, N_SUMS = BANDS + 1, N_COEFFICIENTS = BANDS + 3;
 
-// The functions with _rn round each step, as NumPy does; of a * b + c the compiler would make one.
-__device__ float centered(float value, float offset, float gain) {
-    return __fmul_rn(__fsub_rn(value, offset), gain);
+// Functions with _rn round after each step, as NumPy does. The compiler could otherwise fuse
+// a * b + c into one instruction that rounds once.
+__device__ float centered(float value, float offset, float scale) {
+    return __fmul_rn(__fsub_rn(value, offset), scale);
 }
-__device__ float centered(double value, double offset, double gain) {
-    return (float)__dmul_rn(__dsub_rn(value, offset), gain);
+__device__ float centered(double value, double offset, double scale) {
+    return (float)__dmul_rn(__dsub_rn(value, offset), scale);
 }
 
-// Find the nearest center as the reference defines it: the least distance in float64 and, of equal
-// ones, the first.
+// Return the nearest center by definition: the least distance in float64 and, of equally near
+// centers, the first.
 __device__ int nearest_in_float64(const PIXEL *values, int64 stride, int64 at,
                                   const double *centers, int k) {
     double least = __longlong_as_double(0x7ff0000000000000);  // infinity
@@ -39,17 +40,17 @@ __device__ int nearest_in_float64(const PIXEL *values, int64 stride, int64 at,
     for (int i = 0; i < k; i++) {
         double squared = 0;
         for (int b = 0; b < BANDS; b++) {
-            double away = __dsub_rn(values[b * stride + at], centers[i * BANDS + b]);
-            squared = __dadd_rn(squared, __dmul_rn(away, away));
+            double difference = __dsub_rn(values[b * stride + at], centers[i * BANDS + b]);
+            squared = __dadd_rn(squared, __dmul_rn(difference, difference));
         }
         if (squared < least) least = squared, nearest = i;
     }
     return nearest;
 }
 
-// Add to a 64-bit sum in shared memory in two halves, and carry what leaves the lower one: there an
-// atomic addition of 32 bits is one instruction, and of 64 a loop of attempts. Integers give the
-// same sum in any order of adding, which floats do not.
+// Add to a 64-bit sum in shared memory in two halves, with a carry. An atomic addition of 32 bits
+// to shared memory is one instruction; one of 64 bits is a loop of compare-and-swap. Integers have
+// the same sum in any order of addition, which floats have not.
 __device__ void add(unsigned *low, unsigned *high, int64 value) {
     unsigned lower = (unsigned)value;
     unsigned carry = atomicAdd(low, lower) > ~lower;
@@ -57,89 +58,92 @@ __device__ void add(unsigned *low, unsigned *high, int64 value) {
     if (upper != 0) atomicAdd(high, upper);
 }
 
-// Label all pixels, and add up what that changed: totals[cluster * WIDTH + band] in fixed point,
-// the number of pixels at band = BANDS, and last of all the number of labels that changed.
+// Label all pixels and add up the changes: totals[cluster * N_SUMS + band] in fixed point, the
+// number of pixels at band = BANDS, and in the last element the number of labels that changed.
 extern "C" __global__ void __launch_bounds__(256, 3)  // three blocks at a time: 80 registers each
 assign(const PIXEL *__restrict__ values, uint8 *labels, int64 stride, int64 n,
-       const double *__restrict__ offset, double gain, const float *__restrict__ rows,
-       const double *__restrict__ centers, int k, const double *__restrict__ origin,
-       const double *__restrict__ unit, int first, int copies, uint64 *totals) {
-    const int size = k * WIDTH;
+       const double *__restrict__ offset, double scale, const float *__restrict__ all_coefficients,
+       const double *__restrict__ centers, int k, const double *__restrict__ fixed_offset,
+       const double *__restrict__ steps_per_unit, int first, int copies, uint64 *totals) {
+    const int size = k * N_SUMS;
 #if IN_SHARED
-    // Each lane of a warp adds to a copy of its own: no two of them wait for one address.
+    // Each lane of a warp adds to its own copy of the sums, so that no two lanes contend for one
+    // address.
     extern __shared__ uint64 memory[];
     unsigned *low = (unsigned *)memory, *high = low + (size + 1) * copies;
-    float *table = (float *)(high + (size + 1) * copies);
+    float *coefficients = (float *)(high + (size + 1) * copies);
     for (int i = threadIdx.x; i < 2 * (size + 1) * copies; i += blockDim.x) low[i] = 0;
-    for (int i = threadIdx.x; i < k * ROW; i += blockDim.x) table[i] = rows[i];
+    for (int i = threadIdx.x; i < k * N_COEFFICIENTS; i += blockDim.x)
+        coefficients[i] = all_coefficients[i];
     __syncthreads();
     const int copy = threadIdx.x & (copies - 1);
 #define ADD(at, value) add(low + (at) * copies + copy, high + (at) * copies + copy, value)
 #else
-    const float *table = rows;
+    const float *coefficients = all_coefficients;
 #define ADD(at, value) atomicAdd(totals + (at), (uint64)(value))
 #endif
     WORK shift[BANDS];
     for (int b = 0; b < BANDS; b++) shift[b] = (WORK)offset[b];
 
     int changed = 0;
-    const int64 turn = (int64)blockDim.x * PER_TURN;
+    const int64 turn = (int64)blockDim.x * PIXELS_PER_THREAD;
     for (int64 start = blockIdx.x * turn + threadIdx.x; start < n; start += gridDim.x * turn) {
-        // Several pixels at a time: they are under way from memory together, and each number of
-        // the table that is fetched serves them all.
+        // Several pixels at a time: their loads from memory overlap, and each coefficient that is
+        // loaded serves all of them.
         const float infinity = __int_as_float(0x7f800000);
-        float x[PER_TURN][BANDS], reach[PER_TURN], least[PER_TURN], second[PER_TURN];
-        int nearest[PER_TURN], old[PER_TURN];
+        float x[PIXELS_PER_THREAD][BANDS], reach[PIXELS_PER_THREAD];
+        float least[PIXELS_PER_THREAD], second[PIXELS_PER_THREAD];
+        int nearest[PIXELS_PER_THREAD], old[PIXELS_PER_THREAD];
 #pragma unroll
-        for (int j = 0; j < PER_TURN; j++) {
+        for (int j = 0; j < PIXELS_PER_THREAD; j++) {
             int64 at = start + j * (int)blockDim.x;
-            old[j] = at < n ? labels[at] : MISSING;
-            at = min(at, n - 1);  // past the end: read, not used
+            old[j] = at < n ? labels[at] : NODATA_LABEL;
+            at = min(at, n - 1);  // past the end: loaded, not used
             reach[j] = 0;
 #pragma unroll
             for (int b = 0; b < BANDS; b++) {
-                x[j][b] = centered((WORK)values[b * stride + at], shift[b], (WORK)gain);
+                x[j][b] = centered((WORK)values[b * stride + at], shift[b], (WORK)scale);
                 reach[j] += fabsf(x[j][b]);
             }
             least[j] = second[j] = infinity;
             nearest[j] = 0;
         }
-        // The nearest center has the least 1/2 |c|^2 - x.c. Each score is lowered by the bound of
-        // its error, a + b reach, so that no true one can be less.
+        // The nearest center has the least score 1/2 |c|^2 - x.c. Each score is lowered by the
+        // bound of its error, a + b reach, so that the exact score cannot be less.
         for (int i = 0; i < k; i++) {
-            const float *row = table + i * ROW;
+            const float *of_center = coefficients + i * N_COEFFICIENTS;
 #pragma unroll
-            for (int j = 0; j < PER_TURN; j++) {
-                float score = __fmaf_rn(-row[BANDS + 1], reach[j], row[BANDS]);
+            for (int j = 0; j < PIXELS_PER_THREAD; j++) {
+                float score = __fmaf_rn(-of_center[BANDS + 1], reach[j], of_center[BANDS]);
 #pragma unroll
-                for (int b = 0; b < BANDS; b++) score = __fmaf_rn(row[b], x[j][b], score);
+                for (int b = 0; b < BANDS; b++) score = __fmaf_rn(of_center[b], x[j][b], score);
                 second[j] = fminf(second[j], fmaxf(least[j], score));
                 if (score < least[j]) least[j] = score, nearest[j] = i;
             }
         }
 #pragma unroll
-        for (int j = 0; j < PER_TURN; j++) {
-            if (old[j] == MISSING) continue;
+        for (int j = 0; j < PIXELS_PER_THREAD; j++) {
+            if (old[j] == NODATA_LABEL) continue;
             int64 at = start + j * (int)blockDim.x;
-            // The first center is the nearest for certain if the second is farther by more than the
-            // error of both. No comparison with NaN is true, and so float64 decides there too.
-            const float *row = table + nearest[j] * ROW;
-            float error = __fmaf_rn(row[BANDS + 1], reach[j], row[BANDS + 2]);
+            // The first center is the nearest for certain if its gap to the second exceeds the
+            // errors of both. A comparison with NaN is false: there float64 decides, too.
+            const float *of_center = coefficients + nearest[j] * N_COEFFICIENTS;
+            float error = __fmaf_rn(of_center[BANDS + 1], reach[j], of_center[BANDS + 2]);
             if (!(second[j] - least[j] > 2 * error && reach[j] <= (float)FARTHEST))
                 nearest[j] = nearest_in_float64(values, stride, at, centers, k);
-            // Pixels that keep their label end here: after some iterations, nearly all.
+            // Pixels that keep their label end here: after some iterations, nearly all do.
             if (!first && old[j] == nearest[j]) continue;
             labels[at] = nearest[j];
             changed++;
 #pragma unroll
             for (int b = 0; b <= BANDS; b++) {
-                int64 value = 1;  // past the last band: one pixel
-                if (b < BANDS && WHOLE) value = (int64)values[b * stride + at];
-                if (b < BANDS && !WHOLE)
-                    value = __double2ll_rn(
-                        __dmul_rn(__dsub_rn(values[b * stride + at], origin[b]), unit[b]));
-                ADD(nearest[j] * WIDTH + b, value);
-                if (!first) ADD(old[j] * WIDTH + b, -value);
+                int64 value = 1;  // past the last band: the number of pixels
+                if (b < BANDS && INTEGER_PIXELS) value = (int64)values[b * stride + at];
+                if (b < BANDS && !INTEGER_PIXELS)
+                    value = __double2ll_rn(__dmul_rn(
+                        __dsub_rn(values[b * stride + at], fixed_offset[b]), steps_per_unit[b]));
+                ADD(nearest[j] * N_SUMS + b, value);
+                if (!first) ADD(old[j] * N_SUMS + b, -value);
             }
         }
     }
@@ -155,56 +159,62 @@ assign(const PIXEL *__restrict__ values, uint8 *labels, int64 stride, int64 n,
 #endif
 }
 
-// Whether a pixel is farther from its center than another; of equally far ones, whether it comes
-// first in order of the first band, then the second and so on: the same one however work is cut.
+// Return whether a pixel is farther from its center than another one. Of equally far pixels, the
+// one with the smaller value in the first band that differs counts as farther, so that the result
+// does not depend on the order in which pixels are compared.
 __device__ bool farther(const PIXEL *values, int64 stride, double squared, int64 at,
-                        double other, int64 than) {
-    if (squared != other || squared < 0) return squared > other;
+                        double other_squared, int64 other) {
+    if (squared != other_squared || squared < 0) return squared > other_squared;
     for (int b = 0; b < BANDS; b++) {
-        PIXEL one = values[b * stride + at], two = values[b * stride + than];
+        PIXEL one = values[b * stride + at], two = values[b * stride + other];
         if (one != two) return one < two;
     }
     return false;
 }
 
-// Add up the squared distances of all pixels to the centers of their labels, in coarse steps and
-// what these leave in fine ones, and find each block's farthest pixel.
+// Sum the squared distances of all pixels to the centers of their labels, in coarse steps, with
+// their remainders in fine steps, and find the farthest pixel of each thread block.
 extern "C" __global__ void __launch_bounds__(256, 3)
-measure(const PIXEL *__restrict__ values, const uint8 *__restrict__ labels, int64 stride, int64 n,
-        const double *__restrict__ centers, double square, double fraction, uint64 *totals,
-        double *farthest, int64 *place) {
+sum_squared_distances(const PIXEL *__restrict__ values, const uint8 *__restrict__ labels,
+                      int64 stride, int64 n, const double *__restrict__ centers,
+                      double steps_per_squared_unit, double fine_steps_per_coarse, uint64 *totals,
+                      double *block_largest, int64 *block_farthest) {
     double largest = -1;
-    int64 where = 0, coarse = 0, fine = 0;
+    int64 farthest = 0, coarse = 0, fine = 0;
     const int64 turn = (int64)gridDim.x * blockDim.x;
     for (int64 at = (int64)blockIdx.x * blockDim.x + threadIdx.x; at < n; at += turn) {
-        if (labels[at] == MISSING) continue;
+        if (labels[at] == NODATA_LABEL) continue;
         double squared = 0;
         for (int b = 0; b < BANDS; b++) {
-            double away = __dsub_rn(values[b * stride + at], centers[labels[at] * BANDS + b]);
-            squared = __dadd_rn(squared, __dmul_rn(away, away));
+            double difference = __dsub_rn(values[b * stride + at], centers[labels[at] * BANDS + b]);
+            squared = __dadd_rn(squared, __dmul_rn(difference, difference));
         }
-        double exact = __dmul_rn(squared, square), steps = rint(exact);
+        double exact = __dmul_rn(squared, steps_per_squared_unit), steps = rint(exact);
         coarse += __double2ll_rn(steps);
-        fine += __double2ll_rn(__dmul_rn(__dsub_rn(exact, steps), fraction));
-        if (farther(values, stride, squared, at, largest, where)) largest = squared, where = at;
+        fine += __double2ll_rn(__dmul_rn(__dsub_rn(exact, steps), fine_steps_per_coarse));
+        if (farther(values, stride, squared, at, largest, farthest))
+            largest = squared, farthest = at;
     }
 
-    // A tree: half of the threads take over what the other half found, until one is left.
+    // Tree reduction: half of the threads take over the results of the other half, until one thread
+    // is left.
     extern __shared__ uint64 memory[];
-    int64 *whole = (int64 *)memory, *rest = whole + blockDim.x, *places = rest + blockDim.x;
-    double *distances = (double *)(places + blockDim.x);
+    int64 *coarse_sums = (int64 *)memory, *fine_sums = coarse_sums + blockDim.x;
+    int64 *positions = fine_sums + blockDim.x;
+    double *distances = (double *)(positions + blockDim.x);
     const int me = threadIdx.x;
-    whole[me] = coarse, rest[me] = fine, places[me] = where, distances[me] = largest;
+    coarse_sums[me] = coarse, fine_sums[me] = fine;
+    positions[me] = farthest, distances[me] = largest;
     for (int half = blockDim.x / 2; half > 0; half /= 2) {
         __syncthreads();
         int you = me + half;
         if (me >= half) continue;
-        whole[me] += whole[you], rest[me] += rest[you];
-        if (farther(values, stride, distances[you], places[you], distances[me], places[me]))
-            distances[me] = distances[you], places[me] = places[you];
+        coarse_sums[me] += coarse_sums[you], fine_sums[me] += fine_sums[you];
+        if (farther(values, stride, distances[you], positions[you], distances[me], positions[me]))
+            distances[me] = distances[you], positions[me] = positions[you];
     }
     if (me == 0) {
-        atomicAdd(totals, (uint64)whole[0]), atomicAdd(totals + 1, (uint64)rest[0]);
-        farthest[blockIdx.x] = distances[0], place[blockIdx.x] = places[0];
+        atomicAdd(totals, (uint64)coarse_sums[0]), atomicAdd(totals + 1, (uint64)fine_sums[0]);
+        block_largest[blockIdx.x] = distances[0], block_farthest[blockIdx.x] = positions[0];
     }
 }

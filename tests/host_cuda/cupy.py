@@ -1,8 +1,8 @@
-"""Stand-in for CuPy on a machine without a GPU: as much as the project uses, on NumPy.
+"""Stand-in for CuPy on a machine without a GPU: the part that the project uses, on top of NumPy.
 
-It is as strict as CuPy, or stricter: arrays are never converted to or from NumPy in silence,
-kernels check the types of their arguments, new memory holds garbage, and what a stream is told to
-do happens only when that stream is waited for, or when something else is done in it.
+It is as strict as CuPy, or stricter: arrays are never converted to or from NumPy implicitly,
+kernels check the types of their arguments, new memory holds garbage, and work in a stream is done
+only when the stream is synchronized or other work is queued in it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ndarray:
             raise ValueError(f"Unsupported dtype {_host.dtype}")
         self._host = _host
 
-    # -- what it is -----------------------------------------------------------------------------
+    # -- attributes -----------------------------------------------------------------------------
 
     dtype = property(lambda self: self._host.dtype)
     shape = property(lambda self: self._host.shape)
@@ -101,7 +101,7 @@ class ndarray:
         if any(isinstance(part, ndarray) for part in parts):
             return _new(np.asarray(_read(self)[_index(at)]))
         rest = () if ... in parts else (...,)
-        return _new(self._host[(*_index(parts), *rest)])  # a view: nothing is done yet
+        return _new(self._host[(*_index(parts), *rest)])  # a view, without work in a stream
 
     def __setitem__(self, at, value):
         if isinstance(value, np.ndarray) and value.ndim:
@@ -203,7 +203,7 @@ for _name in ("min", "max", "sum", "any", "all", "argmin", "mean"):
 
 
 def _function(function):
-    """Return a NumPy function for arrays of the device alone."""
+    """Return a NumPy function that accepts only arrays in device memory."""
 
     @functools.wraps(function)
     def on_device(*args, **kwargs):
@@ -277,7 +277,7 @@ class CUDARuntimeError(RuntimeError):
 
 
 class Stream:
-    """What it is told to do waits until it is synchronized, or something is read in it."""
+    """Queue of work that is done when it is synchronized, or when an array is read in it."""
 
     _current = threading.local()
 
@@ -289,7 +289,7 @@ class Stream:
             self._waiting.append(action)
 
     def _flush(self):
-        with self._lock:  # who waits for what another thread has begun, waits for its end
+        with self._lock:  # a thread that waits for work of another thread waits until it is done
             while self._waiting:
                 self._waiting.pop(0)()
 

@@ -1,8 +1,9 @@
-// As much of CUDA as kernels.cu uses, for a C++17 compiler without a GPU.
+// The part of CUDA that kernels.cu uses, for a C++17 compiler without a GPU.
 //
-// Blocks run one after the other, backward. The threads of a block are fibers: each runs until it
-// comes to a barrier, then the next one, in alternating order, so that a barrier that is not there
-// is felt. With HOST_CUDA_THREADS they are threads of the system, for a sanitizer to watch.
+// Thread blocks run one after the other, in reverse order. The threads of a block are fibers: each
+// runs to the next barrier before another one starts, in alternating order, so that a missing
+// barrier changes the result. With HOST_CUDA_THREADS they are operating-system threads, which a
+// sanitizer can check.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -56,8 +57,8 @@ namespace host {
 typedef void Kernel(void **args);
 
 #ifdef HOST_CUDA_THREADS
-// Two in turn: with one alone, a thread that wakes late seems to have waited for all that the others
-// did until they came to it again, and the sanitizer misses races between them.
+// Two barriers in turn. With a single one, a thread that wakes late would be synchronized with what
+// the others did before they reached it again, and the sanitizer would miss races between them.
 static pthread_barrier_t barriers[2];
 static thread_local unsigned passed;
 
@@ -108,13 +109,13 @@ static bool run_block(unsigned turn, Kernel *kernel, void **args) {
         }
         finished = 0;
         for (unsigned i = 0; i < n; i++) finished += done[i];
-        if (finished != 0 && finished != n) return false;  // some wait for those that have ended
+        if (finished != 0 && finished != n) return false;  // some threads wait for threads that have ended
     }
     return true;
 }
 #endif
 
-// Return what was wrong with a launch, or nullptr.
+// Return the error of a launch, or nullptr.
 static const char *launch(unsigned grid, unsigned block, unsigned shared, Kernel *kernel,
                           void **args) {
     if (block < 1 || block > 1024 || grid < 1 || shared > SHARED_MEMORY) return "invalid launch";
@@ -138,7 +139,7 @@ template <class... A> void call(void (*kernel)(A...), void **args) {
     call(kernel, args, std::index_sequence_for<A...>{});
 }
 
-// Types as NumPy writes them, "f4"; pointers with a star.
+// Return a type as NumPy writes it, such as "f4"; a pointer has a star.
 template <class T> std::string type() {
     if constexpr (std::is_pointer_v<T>)
         return "*" + type<std::remove_cv_t<std::remove_pointer_t<T>>>();

@@ -1,9 +1,9 @@
-// Both kernels on threads of the system and memory of exact size, for a sanitizer to watch.
+// Run both kernels on operating-system threads, with arrays of exact size, under a sanitizer.
 #include <cstdio>
 #include <cstdlib>
 
 HOST_KERNEL(assign)
-HOST_KERNEL(measure)
+HOST_KERNEL(sum_squared_distances)
 
 template <class T> static T *array(long n) { return (T *)calloc(n, sizeof(T)); }
 
@@ -13,37 +13,39 @@ int main() {
     int64 n = 1100, stride = n;
     PIXEL *values = array<PIXEL>(BANDS * n);
     uint8 *labels = array<uint8>(n);
-    double *offset = array<double>(BANDS), *unit = array<double>(BANDS);
+    double *offset = array<double>(BANDS), *steps_per_unit = array<double>(BANDS);
     double *centers = array<double>(k * BANDS), *farthest = array<double>(grid);
-    float *rows = array<float>(k * ROW);
-    uint64 *totals = array<uint64>(k * WIDTH + 1), *steps = array<uint64>(2);
+    float *coefficients = array<float>(k * N_COEFFICIENTS);
+    uint64 *totals = array<uint64>(k * N_SUMS + 1), *steps = array<uint64>(2);
     int64 *place = array<int64>(grid);
     for (int64 i = 0; i < BANDS * n; i++) values[i] = (PIXEL)(i * 7919 % 251);
-    for (int64 i = 0; i < n; i += 10) labels[i] = MISSING;
-    for (int b = 0; b < BANDS; b++) offset[b] = 125, unit[b] = 1;
+    for (int64 i = 0; i < n; i += 10) labels[i] = NODATA_LABEL;
+    for (int b = 0; b < BANDS; b++) offset[b] = 125, steps_per_unit[b] = 1;
     for (int i = 0; i < k * BANDS; i++) centers[i] = 125 + i * 31 % 67 - 33;
-    double gain = 1, square = 1, fraction = 1;
+    double scale = 1, steps_per_squared_unit = 1, fine_steps_per_coarse = 1;
     int clusters = k, kept = copies;
     for (int first = 1; first >= 0; first--) {
         for (int i = 0; i < k; i++) {
-            float *row = rows + i * ROW;
+            float *of_center = coefficients + i * N_COEFFICIENTS;
             centers[i * BANDS] += i;
-            row[BANDS] = row[BANDS + 1] = 0, row[BANDS + 2] = 50;  // some pixels are settled
+            of_center[BANDS] = of_center[BANDS + 1] = 0;
+            of_center[BANDS + 2] = 50;  // float32 decides for some pixels
             for (int b = 0; b < BANDS; b++) {
-                row[b] = 125 - centers[i * BANDS + b];
-                row[BANDS] += row[b] * row[b] / 2;
+                of_center[b] = 125 - centers[i * BANDS + b];
+                of_center[BANDS] += of_center[b] * of_center[b] / 2;
             }
         }
-        void *args[] = {&values, &labels, &stride, &n, &offset, &gain, &rows,
-                        &centers, &clusters, &offset, &unit, &first, &kept, &totals};
-        int bytes = 4 * k * ROW + copies * 8 * (k * WIDTH + 1);
+        void *args[] = {&values, &labels, &stride, &n, &offset, &scale, &coefficients,
+                        &centers, &clusters, &offset, &steps_per_unit, &first, &kept, &totals};
+        int bytes = 4 * k * N_COEFFICIENTS + copies * 8 * (k * N_SUMS + 1);
         if (const char *error = launch_assign(grid, threads, bytes, args)) return puts(error), 1;
     }
-    void *args[] = {&values, &labels, &stride, &n, &centers, &square, &fraction,
-                    &steps, &farthest, &place};
-    if (const char *error = launch_measure(grid, threads, threads * 32, args)) return puts(error), 1;
+    void *args[] = {&values, &labels, &stride, &n, &centers, &steps_per_squared_unit,
+                    &fine_steps_per_coarse, &steps, &farthest, &place};
+    if (const char *error = launch_sum_squared_distances(grid, threads, threads * 32, args))
+        return puts(error), 1;
     long long pixels = 0;
-    for (int i = 0; i < k; i++) pixels += (long long)totals[i * WIDTH + BANDS];
+    for (int i = 0; i < k; i++) pixels += (long long)totals[i * N_SUMS + BANDS];
     printf("%lld pixels, farthest %g\n", pixels, farthest[0]);
     return 0;
 }
