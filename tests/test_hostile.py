@@ -39,6 +39,7 @@ from cookbook_utils.reservoir import ReservoirEmbedding, embed_shards
 from cookbook_utils.scaling import standardize
 from cookbook_utils.shards import PointShards, ShardWriter
 from cookbook_utils.simulate import write_site
+from cookbook_utils.spectral import NystroemSpectralClustering
 from cookbook_utils.stacking import stack_pixels
 
 from .factories import make_grid, make_labels, make_points, make_scene
@@ -471,10 +472,15 @@ def fit_kmeans(X=SCENE, **options):
     return InterImageKMeans(**({"random_state": 0, "n_clusters": 2} | options)).fit(X)
 
 
+def fit_spectral(X=SAMPLES, **options):
+    return NystroemSpectralClustering(**options).fit(X)
+
+
 SHARDS = Later(lambda folder: PointShards(folder / "shards"))
 WRITER = Later(lambda folder: ShardWriter(folder / "new", {"dynamic": ["a", "b"]}))
 APPENDED = {"points": np.arange(20), "longitude": PLACE[0], "latitude": PLACE[1]}
 MODEL = InterImageKMeans(2, random_state=0).fit(SCENE)
+SPECTRAL = NystroemSpectralClustering(2, n_components=10).fit(SAMPLES)
 EMBEDDED = {"n_features": "integer", "representation": "choice", "seed": "seed"}
 LINKS = {"k": "integer", "bandwidth": "optional number", "weights": "choice",
          "symmetric": "switch"}  # fmt: skip
@@ -538,10 +544,15 @@ TABLE = {
     "regridding.regrid": (
         {"scene": SCENE, "grid": make_grid(), "method": "nearest"},
         {"scene": "array", "grid": "grid", "method": "choice"}),
-    "spectral.spectral_clustering": (
-        {"samples": SAMPLES, "n_clusters": 2, "gamma": 0.5, "n_components": 10, "random_state": 1},
-        {"samples": "table", "n_clusters": "integer", "gamma": "optional number",
-         "n_components": "integer", "random_state": "seed"}),
+    "spectral.NystroemSpectralClustering": (
+        {"n_clusters": 2, "gamma": 0.5, "n_components": 10, "random_state": 1},
+        {"n_clusters": "integer", "gamma": "optional number", "n_components": "integer",
+         "random_state": "seed"}),
+    "spectral.NystroemSpectralClustering.fit": (
+        {"self": Later(lambda _: NystroemSpectralClustering(2, n_components=10)), "X": SAMPLES},
+        {"X": "table"}),
+    "spectral.NystroemSpectralClustering.predict": (
+        {"self": SPECTRAL, "X": SAMPLES}, {"X": "table"}),
     "labels.match_labels": (
         {"labels": LABELS, "reference": AFTER}, {"labels": "maps", "reference": "maps"}),
     "labels.water_table": (
@@ -680,7 +691,10 @@ ELSEWHERE = {  # what has no entry, and why
     "shards.Batch": "batches of PointShards makes it",
 }
 FINE = set()
-INSTEAD = {"interimage.InterImageKMeans": fit_kmeans}
+INSTEAD = {  # what is called instead of a class whose parameters are checked when it is fitted
+    "interimage.InterImageKMeans": fit_kmeans,
+    "spectral.NystroemSpectralClustering": fit_spectral,
+}
 
 
 def public_names():
@@ -701,10 +715,14 @@ def public_names():
                     yield f"{module.name}.{name}.{method}"
 
 
-def function_of(entry):
+def documented(entry):
+    """Return the class or function that a user sees."""
     module, *path = entry.split(".")
-    found = importlib.import_module(f"cookbook_utils.{module}")
-    return INSTEAD.get(entry, functools.reduce(getattr, path, found))
+    return functools.reduce(getattr, path, importlib.import_module(f"cookbook_utils.{module}"))
+
+
+def function_of(entry):
+    return INSTEAD.get(entry) or documented(entry)
 
 
 def made_in(folder, arguments):
@@ -802,12 +820,9 @@ def test_the_table_has_every_public_function_class_and_method():
 @pytest.mark.parametrize("entry", TABLE)
 def test_every_parameter_has_hostile_arguments(entry):
     arguments, kinds = TABLE[entry]
-    owner = entry.rpartition(".")[0] if entry in INSTEAD else entry
-    called = function_of(entry) if entry not in INSTEAD else InterImageKMeans
-    assert owner
     parameters = [
         name
-        for name, parameter in inspect.signature(called).parameters.items()
+        for name, parameter in inspect.signature(documented(entry)).parameters.items()
         if name not in ("self", "y") and parameter.kind is not parameter.VAR_KEYWORD
     ]
     assert set(parameters) <= set(kinds)
@@ -843,8 +858,7 @@ def test_hostile_input_gets_one_line_of_this_package(folder, entry, name, value,
 
 
 def defaults(entry):
-    called = function_of(entry) if entry not in INSTEAD else InterImageKMeans
-    parameters = inspect.signature(called).parameters.values()
+    parameters = inspect.signature(documented(entry)).parameters.values()
     return {p.name: p.default for p in parameters if p.default not in (None, p.empty)}
 
 
