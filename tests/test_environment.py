@@ -28,7 +28,7 @@ FLOORS = [
     {"_checks", "_threads"},
     {"_download", "_files", "_geotiffs"},
     {"_catalog", "_conventions"},
-    {"_palette", "_samples", "areas", "stacking", "scaling", "indices", "shards"},
+    {"_egms", "_gaps", "_palette", "_samples", "areas", "stacking", "scaling", "indices", "shards"},
     {
         "_maps",
         "datasets",
