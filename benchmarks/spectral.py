@@ -54,7 +54,10 @@ def fit_ours(samples, **options):
 PEER = "dask-ml, gamma=1"
 CALLS = {
     PEER: (fit_peer, {"gamma": 1.0}),
-    "dask-ml, gamma=1, persist_embedding=True": (fit_peer, {"gamma": 1.0, "persist_embedding": True}),
+    "dask-ml, gamma=1, persist_embedding=True": (
+        fit_peer,
+        {"gamma": 1.0, "persist_embedding": True},
+    ),
     "dask-ml, gamma=None": (fit_peer, {"gamma": None}),
     "NystroemSpectralClustering, gamma=1": (fit_ours, {"gamma": 1.0}),
     "NystroemSpectralClustering, gamma=None": (fit_ours, {"gamma": None}),
@@ -98,7 +101,7 @@ def measure(repeats: int) -> dict:
             | in_fresh_process(memory_of, name)
         )
     return header | {
-        "samples": f"{N_PIXELS} pixels, {N_BANDS} bands, {N_CLASSES} classes, random_state {RANDOM_STATE}",
+        "samples": f"{N_PIXELS} pixels, {N_BANDS} bands, {N_CLASSES} classes, seed {RANDOM_STATE}",
         "rows": rows,
     }
 

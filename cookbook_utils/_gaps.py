@@ -147,9 +147,7 @@ def _slopes(observed: _Observations, before: np.ndarray) -> np.ndarray:
     return slopes
 
 
-def _end_slope(
-    h: np.ndarray, s: np.ndarray, next_h: np.ndarray, next_s: np.ndarray
-) -> np.ndarray:
+def _end_slope(h: np.ndarray, s: np.ndarray, next_h: np.ndarray, next_s: np.ndarray) -> np.ndarray:
     """Return the slope at the end of series from lengths and slopes of the last two intervals.
 
     It is that of a parabola through three observations, limited so that the curve is monotone.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -82,6 +81,7 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "points.csv"
     ...     header = "pid,latitude,longitude,20200103,20200109"
@@ -312,7 +312,8 @@ def _regular_dates(
     n_dates = (dates[-1] - dates[0]) // interval + 1
     if n_dates > MAX_DATES:
         raise ValueError(
-            f"step must make at most {MAX_DATES} dates, got {shown(step)}, which makes {n_dates}"
+            f"step must be so long that it makes at most {MAX_DATES} dates, got {shown(step)}, "
+            f"which makes {n_dates}"
         )
     return pd.date_range(dates[0], dates[-1], freq=interval, name="time")
 

@@ -19,7 +19,7 @@ from cookbook_utils._checks import (
     require_dims,
     require_integer,
     require_number,
-    require_seed,
+    require_random_state,
 )
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._threads import one_blas_thread
@@ -247,7 +247,7 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
                 f"X must have more than n_clusters={n_clusters} pixels, got n_samples={n_pixels}"
             )
         require_integer(self.n_components, "n_components", least=n_clusters, most=n_pixels - 1)
-        require_seed(self.random_state, "random_state")
+        require_random_state(self.random_state)
         return 1 / n_bands if self.gamma is None else require_number(self.gamma, "gamma", above=0)
 
     def _embed(self, pixels: da.Array) -> np.ndarray:
@@ -306,9 +306,7 @@ def _check_finite(pixels: da.Array, bands: list) -> tuple[np.ndarray, np.ndarray
         )
     largest = max(np.abs(low).max(), np.abs(high).max())
     if largest > LARGEST:
-        raise ValueError(
-            f"X must lie within ±{LARGEST:g}, got {largest:g}: scaling.standardize it"
-        )
+        raise ValueError(f"X must lie within ±{LARGEST:g}, got {largest:g}: scaling.standardize it")
     return low, high
 
 

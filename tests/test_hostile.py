@@ -472,6 +472,10 @@ def fit_kmeans(X=SCENE, **options):
     return InterImageKMeans(**({"random_state": 0, "n_clusters": 2} | options)).fit(X)
 
 
+def fit_embedding(X=SERIES.displacement.values, **options):
+    return ReservoirEmbedding(**options).fit(X)
+
+
 def fit_spectral(X=SAMPLES, **options):
     return NystroemSpectralClustering(**options).fit(X)
 
@@ -481,7 +485,7 @@ WRITER = Later(lambda folder: ShardWriter(folder / "new", {"dynamic": ["a", "b"]
 APPENDED = {"points": np.arange(20), "longitude": PLACE[0], "latitude": PLACE[1]}
 MODEL = InterImageKMeans(2, random_state=0).fit(SCENE)
 SPECTRAL = NystroemSpectralClustering(2, n_components=10).fit(SAMPLES)
-EMBEDDED = {"n_features": "integer", "representation": "choice", "seed": "seed"}
+EMBEDDED = {"n_features": "integer", "representation": "choice", "random_state": "seed"}
 LINKS = {"k": "integer", "bandwidth": "optional number", "weights": "choice",
          "symmetric": "switch"}  # fmt: skip
 SMOOTHING = {"alpha": "number", "hops": "integer", "normalize": "switch"}
@@ -569,15 +573,15 @@ TABLE = {
         {"points": SERIES, "step": "6D"},
         {"points": "points", "method": "choice", "step": "step"}),
     "reservoir.embed_series": (
-        {"displacement": SERIES.displacement, "n_features": 4, "seed": 1},
+        {"displacement": SERIES.displacement, "n_features": 4, "random_state": 1},
         {"displacement": "displacement"} | EMBEDDED),
     "reservoir.ReservoirEmbedding": ({"n_features": 4}, EMBEDDED),
     "reservoir.ReservoirEmbedding.fit": (
-        {"self": Later(lambda _: ReservoirEmbedding(4)), "series": SERIES.displacement.values},
-        {"series": "series"}),
+        {"self": Later(lambda _: ReservoirEmbedding(4)), "X": SERIES.displacement.values},
+        {"X": "series"}),
     "reservoir.ReservoirEmbedding.transform": (
-        {"self": Later(lambda _: _embedding()), "series": SERIES.displacement.values},
-        {"series": "series"}),
+        {"self": Later(lambda _: _embedding()), "X": SERIES.displacement.values},
+        {"X": "series"}),
     "reservoir.ReservoirEmbedding.save": (
         {"self": Later(lambda _: _embedding()), "path": path_to("new.npz")}, {"path": "path"}),
     "reservoir.ReservoirEmbedding.load": ({"path": path_to("embedding.npz")}, {"path": "path"}),
@@ -693,6 +697,7 @@ ELSEWHERE = {  # what has no entry, and why
 FINE = set()
 INSTEAD = {  # what is called instead of a class whose parameters are checked when it is fitted
     "interimage.InterImageKMeans": fit_kmeans,
+    "reservoir.ReservoirEmbedding": fit_embedding,
     "spectral.NystroemSpectralClustering": fit_spectral,
 }
 
@@ -763,7 +768,7 @@ def contents(folder):
 
 SHOWN = (
     "centers cluster_centers_ labels_ components_ mean_ counts n_points features "
-    "n_features representation seed"
+    "n_features representation random_state"
 ).split()
 
 

@@ -465,8 +465,8 @@ def test_shards_without_series_are_refused(tmp_path):
     [
         (["1500-01-01", "2020-01-09"], "displacement must be a date from 1978-06-27"),
         (["2020-01-03", "9999-12-31"], "today, got 9999-12-31"),
-        (["2020-01-09", "2020-01-03"], "dates in ascending order, each once"),
-        (["2020-01-09", "2020-01-09T00:00"], "dates in ascending order, each once"),
+        (["2020-01-09", "2020-01-03"], "must be strictly increasing dates"),
+        (["2020-01-09", "2020-01-09T00:00"], "must be strictly increasing dates"),
         (["first", "second"], "dates such as 2020-01-03, got 'first'"),
         (["2020-01-03T00:00Z", "2020-01-09T00:00Z"], "without a time zone"),
     ],

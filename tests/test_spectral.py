@@ -140,9 +140,7 @@ def test_progress_bar_shows_the_work(samples):
 
 def test_random_state_decides(samples, labels):
     overlapping, _ = make_classes(2000, 3, 3, spread=3)
-    one, again, other = (
-        cluster(overlapping, 3, random_state=seed) for seed in (1, 1, 2)
-    )
+    one, again, other = (cluster(overlapping, 3, random_state=seed) for seed in (1, 1, 2))
     assert_array_equal(one, again)
     assert (one != other).any()
 

@@ -60,7 +60,7 @@ def dates_of(names: Sequence[str], what: str) -> np.ndarray:
         require_seen(when.date(), what)
     times = pd.DatetimeIndex([datetime.fromisoformat(name) for name in names])
     if not (times.is_monotonic_increasing and times.is_unique):
-        raise ValueError(f"{what} must be dates in ascending order, each once")
+        raise ValueError(f"{what} must be strictly increasing dates")
     return times.to_numpy("datetime64[ns]")
 
 
