@@ -1,8 +1,8 @@
-"""Series per second of `ReservoirEmbedding` and `embed_shards`, beside the package it builds on.
+"""Series per second of `ReservoirEmbedding`, `embed_shards` and the package reservoir-computing.
 
 The peer is `RC_model` of reservoir-computing with the same reservoir, the same number of principal
 components and the same readout, on the same series. All use one thread for linear algebra. From
-the project's root:
+the root of the project:
 
     python -m benchmarks.reservoir
 """
@@ -19,32 +19,38 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks._result import about, write
 from benchmarks._timing import in_turn, timed
-from cookbook_utils import reservoir as module
 from cookbook_utils.insar import fill_gaps
-from cookbook_utils.reservoir import ReservoirEmbedding, embed_shards
+from cookbook_utils.reservoir import (
+    INPUT_SCALING,
+    RIDGE,
+    SPECTRAL_RADIUS,
+    ReservoirEmbedding,
+    embed_shards,
+)
+from cookbook_utils.reservoir.estimator import CONNECTIVITY, N_UNITS
 from cookbook_utils.simulate import simulate_site, write_site
 
 SITE = "insar_lyngen"
 
 
-def package(representation: str, n_features: int, series: np.ndarray, scale: float):
+def fit_peer(representation: str, n_features: int, series: np.ndarray, scale: float):
     from reservoir_computing.modules import RC_model
     from reservoir_computing.reservoir import Reservoir
 
     np.random.seed(0)  # noqa: NPY002  the package draws from the global generator
     reservoir = Reservoir(
-        module.N_UNITS,
-        spectral_radius=module.SPECTRAL_RADIUS,
-        connectivity=module.CONNECTIVITY,
-        input_scaling=module.INPUT_SCALING,
+        N_UNITS,
+        spectral_radius=SPECTRAL_RADIUS,
+        connectivity=CONNECTIVITY,
+        input_scaling=INPUT_SCALING,
     )
     readout = representation == "readout"
     model = RC_model(
         reservoir=reservoir,
         dimred_method="pca",
-        n_dim=n_features - readout,
+        n_dim=n_features - 1 if readout else n_features,
         mts_rep="output" if readout else "last",
-        w_ridge_embedding=module.RIDGE,
+        w_ridge_embedding=RIDGE,
         readout_type=None,
     )
     centered = series - series.mean(axis=1, keepdims=True)
@@ -64,7 +70,7 @@ def measure(n: int, repeats: int) -> dict:
             embedding.fit(filled[:512])
             calls = {
                 "ReservoirEmbedding.transform": lambda e=embedding: e.transform(filled),
-                "reservoir-computing, RC_model.fit": lambda e=embedding: package(
+                "reservoir-computing, RC_model.fit": lambda e=embedding: fit_peer(
                     e.representation, e.n_features, filled, e.scale_
                 ),
             }
@@ -78,7 +84,7 @@ def measure(n: int, repeats: int) -> dict:
         seconds, _ = timed(lambda: embed_shards(raw, f"{folder}/features"))
     rows.append(row("embed_shards, from fit to disk", n, [seconds], representation="readout"))
     return header | {
-        "samples": f"{n} series of {filled.shape[1]} dates of {SITE}, {module.N_UNITS} units",
+        "samples": f"{n} series of {filled.shape[1]} dates of {SITE}, {N_UNITS} units",
         "calls": rows,
     }
 

@@ -1,4 +1,4 @@
-"""One thread for products of small matrices, whoever else computes at the same time."""
+"""A limit of one BLAS thread that several threads of the process can set at the same time."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from contextlib import contextmanager
 from typing import Any
 
 _lock = threading.Lock()
-_open: dict[str, Any] = {"blocks": 0, "limit": None}
+_active: dict[str, Any] = {"blocks": 0, "limit": None}  # blocks that run, and their common limit
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Let BLAS and OpenMP use one thread while the block runs, in any thread of this process.
+    """Limit BLAS and OpenMP to one thread while the block runs.
 
-    The limit of threadpoolctl is one of the whole process. If two blocks in two threads set it by
-    themselves, the one that ends last restores what it found: the limit of the other, for good. So
-    the first block that opens sets it, and the last one that ends restores it.
+    Use it for products of small matrices, which more threads make slower, and where a sum must not
+    depend on the number of cores. The limit of threadpoolctl holds for the whole process: if blocks
+    in two threads each set and restored it, the last to end would restore the limit of the other
+    one. Here the first block to start sets it, and the last block to end restores it.
     """
     from threadpoolctl import threadpool_limits
 
     with _lock:
-        if _open["blocks"] == 0:
-            _open["limit"] = threadpool_limits(1)
-        _open["blocks"] += 1
+        if _active["blocks"] == 0:
+            _active["limit"] = threadpool_limits(1)
+        _active["blocks"] += 1
     try:
         yield
     finally:
         with _lock:
-            _open["blocks"] -= 1
-            if _open["blocks"] == 0:
-                _open["limit"].restore_original_limits()
+            _active["blocks"] -= 1
+            if _active["blocks"] == 0:
+                _active["limit"].restore_original_limits()

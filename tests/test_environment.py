@@ -28,7 +28,7 @@ FLOORS = [
     {"_checks", "_command", "_hashing", "_threads"},
     {"_files"},
     {"_conventions"},
-    {"_palette", "_samples", "areas", "stacking", "scaling", "indices", "shards"},
+    {"_egms", "_gaps", "_palette", "_samples", "areas", "stacking", "scaling", "indices", "shards"},
     {
         "_maps",
         "datasets",
@@ -48,6 +48,13 @@ ON_DEMAND = [
     "IPython", "bokeh", "cartopy", "cupy", "cupyx", "dask_ml", "geoviews", "holoviews", "hvplot",
     "matplotlib", "panel", "rasterio", "requests", "rioxarray", "sklearn",
 ]  # fmt: skip
+
+
+ESTIMATORS = ("interimage", "minibatch", "reservoir", "spectral")  # modules that inherit from scikit-learn
+
+
+def is_estimator(module: str) -> bool:
+    return module.split(".")[1:2] in [[name] for name in ESTIMATORS]
 
 
 def marker_environment(python: str) -> dict[str, str]:
@@ -136,16 +143,14 @@ def test_cupy_is_optional():
 
 def test_import_loads_nothing_heavy():
     """Import all modules one after the other; estimators, which inherit from scikit-learn, last."""
-    estimators = [
-        name for name in MODULES if name.split(".")[1:2] in (["interimage"], ["minibatch"])
-    ]
-    modules = [name for name in MODULES if name not in estimators] + estimators
+    modules = sorted(MODULES, key=is_estimator)
     code = f"""
 import importlib, sys
 heavy = set({ON_DEMAND})
+estimators = {list(filter(is_estimator, MODULES))}
 for module in {modules}:
     importlib.import_module(module)
-    heavy -= {{"sklearn"}} if module in {estimators} else set()
+    heavy -= {{"sklearn"}} if module in estimators else set()
     if loaded := heavy & sys.modules.keys():
         sys.exit(f"{{module}} loads {{loaded}}")
 """

@@ -39,6 +39,7 @@ from cookbook_utils.reservoir import ReservoirEmbedding, embed_shards
 from cookbook_utils.scaling import standardize
 from cookbook_utils.shards import PointShards, ShardWriter
 from cookbook_utils.simulate import write_site
+from cookbook_utils.spectral import NystroemSpectralClustering
 from cookbook_utils.stacking import stack_pixels
 
 from .factories import contents, make_grid, make_labels, make_points, make_scene
@@ -485,11 +486,20 @@ def fit_kmeans(X=SCENE, **options):
     return InterImageKMeans(**({"random_state": 0, "n_clusters": 2} | options)).fit(X)
 
 
+def fit_embedding(X=SERIES.displacement.values, **options):
+    return ReservoirEmbedding(**options).fit(X)
+
+
+def fit_spectral(X=SAMPLES, **options):
+    return NystroemSpectralClustering(**options).fit(X)
+
+
 SHARDS = Later(lambda folder: PointShards(folder / "shards"))
 WRITER = Later(lambda folder: ShardWriter(folder / "new", {"dynamic": ["a", "b"]}))
 APPENDED = {"points": np.arange(20), "longitude": PLACE[0], "latitude": PLACE[1]}
 MODEL = InterImageKMeans(2, random_state=0).fit(SCENE)
-EMBEDDED = {"n_features": "integer", "representation": "choice", "seed": "seed"}
+SPECTRAL = NystroemSpectralClustering(2, n_components=10).fit(SAMPLES)
+EMBEDDED = {"n_features": "integer", "representation": "choice", "random_state": "seed"}
 LINKS = {"n_neighbors": "integer", "bandwidth": "optional number", "weights": "choice",
          "symmetric": "switch"}  # fmt: skip
 SMOOTHING = {"alpha": "number", "hops": "integer", "normalize": "switch"}
@@ -552,10 +562,15 @@ TABLE = {
     "regridding.regrid": (
         {"scene": SCENE, "grid": make_grid(), "method": "nearest"},
         {"scene": "array", "grid": "grid", "method": "choice"}),
-    "spectral.spectral_clustering": (
-        {"samples": SAMPLES, "n_clusters": 2, "gamma": 0.5, "n_components": 10, "random_state": 1},
-        {"samples": "table", "n_clusters": "integer", "gamma": "optional number",
-         "n_components": "integer", "random_state": "seed"}),
+    "spectral.NystroemSpectralClustering": (
+        {"n_clusters": 2, "gamma": 0.5, "n_components": 10, "random_state": 1},
+        {"n_clusters": "integer", "gamma": "optional number", "n_components": "integer",
+         "random_state": "seed"}),
+    "spectral.NystroemSpectralClustering.fit": (
+        {"self": Later(lambda _: NystroemSpectralClustering(2, n_components=10)), "X": SAMPLES},
+        {"X": "table"}),
+    "spectral.NystroemSpectralClustering.predict": (
+        {"self": SPECTRAL, "X": SAMPLES}, {"X": "table"}),
     "labels.match_labels": (
         {"labels": LABELS, "reference": AFTER}, {"labels": "maps", "reference": "maps"}),
     "labels.water_table": (
@@ -572,15 +587,15 @@ TABLE = {
         {"points": SERIES, "step": "6D"},
         {"points": "points", "method": "choice", "step": "step"}),
     "reservoir.embed_series": (
-        {"displacement": SERIES.displacement, "n_features": 4, "seed": 1},
+        {"displacement": SERIES.displacement, "n_features": 4, "random_state": 1},
         {"displacement": "displacement"} | EMBEDDED),
     "reservoir.ReservoirEmbedding": ({"n_features": 4}, EMBEDDED),
     "reservoir.ReservoirEmbedding.fit": (
-        {"self": Later(lambda _: ReservoirEmbedding(4)), "series": SERIES.displacement.values},
-        {"series": "series"}),
+        {"self": Later(lambda _: ReservoirEmbedding(4)), "X": SERIES.displacement.values},
+        {"X": "series"}),
     "reservoir.ReservoirEmbedding.transform": (
-        {"self": Later(lambda _: _embedding()), "series": SERIES.displacement.values},
-        {"series": "series"}),
+        {"self": Later(lambda _: _embedding()), "X": SERIES.displacement.values},
+        {"X": "series"}),
     "reservoir.ReservoirEmbedding.save": (
         {"self": Later(lambda _: _embedding()), "path": path_to("new.npz")}, {"path": "path"}),
     "reservoir.ReservoirEmbedding.load": ({"path": path_to("embedding.npz")}, {"path": "path"}),
@@ -694,13 +709,11 @@ ELSEWHERE = {  # what has no entry, and why
     "shards.Batch": "batches of PointShards makes it",
 }
 FINE = set()
-INSTEAD = {
+INSTEAD = {  # what is called instead of a class whose parameters are checked when it is fitted
     "interimage.InterImageKMeans": fit_kmeans,
     "minibatch.MiniBatchShardKMeans": fit_on_shards,
-}
-ESTIMATORS = {
-    "interimage.InterImageKMeans": InterImageKMeans,
-    "minibatch.MiniBatchShardKMeans": MiniBatchShardKMeans,
+    "reservoir.ReservoirEmbedding": fit_embedding,
+    "spectral.NystroemSpectralClustering": fit_spectral,
 }
 
 
@@ -722,10 +735,14 @@ def public_names():
                     yield f"{module.name}.{name}.{method}"
 
 
-def function_of(entry):
+def documented(entry):
+    """Return the class or function that a user sees."""
     module, *path = entry.split(".")
-    found = importlib.import_module(f"cookbook_utils.{module}")
-    return INSTEAD.get(entry, functools.reduce(getattr, path, found))
+    return functools.reduce(getattr, path, importlib.import_module(f"cookbook_utils.{module}"))
+
+
+def function_of(entry):
+    return INSTEAD.get(entry) or documented(entry)
 
 
 def made_in(folder, arguments):
@@ -787,7 +804,7 @@ def times(folder):
 
 SHOWN = (
     "centers cluster_centers_ labels_ components_ mean_ counts n_points features "
-    "n_features representation seed"
+    "n_features representation random_state"
 ).split()
 
 
@@ -844,12 +861,9 @@ def test_the_table_has_every_public_function_class_and_method():
 @pytest.mark.parametrize("entry", TABLE)
 def test_every_parameter_has_hostile_arguments(entry):
     arguments, kinds = TABLE[entry]
-    owner = entry.rpartition(".")[0] if entry in INSTEAD else entry
-    called = ESTIMATORS.get(entry) or function_of(entry)
-    assert owner
     parameters = [
         name
-        for name, parameter in inspect.signature(called).parameters.items()
+        for name, parameter in inspect.signature(documented(entry)).parameters.items()
         if name not in ("self", "y") and parameter.kind is not parameter.VAR_KEYWORD
     ]
     assert set(parameters) <= set(kinds)
@@ -885,8 +899,7 @@ def test_hostile_input_gets_one_line_of_this_package(shared, entry, name, value,
 
 
 def defaults(entry):
-    called = ESTIMATORS.get(entry) or function_of(entry)
-    parameters = inspect.signature(called).parameters.values()
+    parameters = inspect.signature(documented(entry)).parameters.values()
     return {p.name: p.default for p in parameters if p.default not in (None, p.empty)}
 
 

@@ -20,7 +20,7 @@ from cookbook_utils.metrics import intersection_over_union, label_change
 from cookbook_utils.regridding import common_grid, regrid
 from cookbook_utils.scaling import rescale, standardize, to_reflectance
 from cookbook_utils.simulate import simulate_scene
-from cookbook_utils.spectral import spectral_clustering
+from cookbook_utils.spectral import NystroemSpectralClustering
 from cookbook_utils.stacking import stack_pixels, unstack_labels
 
 from .factories import make_labels, make_scene
@@ -267,7 +267,8 @@ def test_change_map_refuses_wrong_types(wrong):
 def cluster(scene, n_clusters):
     samples = stack_pixels(scene)
     features = standardize(samples, per_band=False)
-    return unstack_labels(spectral_clustering(features, n_clusters), samples, scene)
+    labels = NystroemSpectralClustering(n_clusters).fit_predict(features)
+    return unstack_labels(labels, samples, scene)
 
 
 def test_the_simulated_lake():

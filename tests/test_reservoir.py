@@ -1,4 +1,4 @@
-"""Embeddings are those of the package, the same in any block, and leave no trace behind."""
+"""Embeddings equal those of the package, for any blocks, in files and in shards."""
 
 from __future__ import annotations
 
@@ -14,17 +14,29 @@ import threadpoolctl
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
-from cookbook_utils import reservoir as module
 from cookbook_utils.insar import fill_gaps
-from cookbook_utils.reservoir import ReservoirEmbedding, embed_series, embed_shards
+from cookbook_utils.reservoir import (
+    INPUT_SCALING,
+    RIDGE,
+    SPECTRAL_RADIUS,
+    ReservoirEmbedding,
+    embed,
+    embed_series,
+    embed_shards,
+    estimator,
+    network,
+    npz,
+)
 from cookbook_utils.shards import PointShards, ShardWriter
 
 DATES = np.arange("2020-01-01", "2020-09-01", 6, dtype="datetime64[D]")
 
 
-def make_series(n, *, seed=0):
-    random = np.random.default_rng(seed)
+def make_series(n):
+    random = np.random.default_rng(0)
     velocity = random.choice([0, -0.3, 0.5], n)[:, np.newaxis]
     wave = random.choice([0, 4], n)[:, np.newaxis] * np.sin(np.arange(len(DATES)) / 4)
     return velocity * np.arange(len(DATES)) + wave + random.normal(0, 1, (n, len(DATES)))
@@ -63,23 +75,24 @@ def test_same_bits_in_any_order(embedding, series):
     )
 
 
-def package_reservoir(seed):
+def package_reservoir(random_state):
     from reservoir_computing.reservoir import Reservoir
 
-    np.random.seed(seed)  # noqa: NPY002  the package draws from the global generator
-    return Reservoir(
-        module.N_UNITS, spectral_radius=module.SPECTRAL_RADIUS, input_scaling=module.INPUT_SCALING
-    )
+    np.random.seed(random_state)  # noqa: NPY002  the package draws from the global generator
+    return Reservoir(100, spectral_radius=SPECTRAL_RADIUS, input_scaling=INPUT_SCALING)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
-def test_the_reservoir_is_the_one_that_the_package_draws(series, seed):
-    embedding = ReservoirEmbedding(4, seed=seed).fit(series[:8])
-    theirs = package_reservoir(seed)
+@pytest.mark.parametrize("random_state", [0, 1, 2**32 - 1])
+def test_the_reservoir_is_the_one_that_the_package_draws(series, random_state):
+    embedding = ReservoirEmbedding(4, random_state=random_state).fit(series[:8])
+    theirs = package_reservoir(random_state)
     states = theirs.get_states(series[:32, :, np.newaxis] / 10, bidir=False)
     np.testing.assert_array_equal(embedding.internal_weights_, theirs._internal_weights)
     np.testing.assert_array_equal(embedding.input_weights_, theirs._input_weights[:, 0])
-    np.testing.assert_array_equal(embedding._states(series[:32] / 10), states)
+    found = network.run_reservoir(
+        series[:32] / 10, embedding.internal_weights_, embedding.input_weights_
+    )
+    np.testing.assert_array_equal(found, states)
 
 
 @pytest.mark.parametrize("ours, theirs", [("readout", "output"), ("last", "last")])
@@ -92,7 +105,7 @@ def test_features_are_those_of_the_package(series, ours, theirs):
         dimred_method="pca",
         n_dim=8 - (ours == "readout"),
         mts_rep=theirs,
-        w_ridge_embedding=module.RIDGE,
+        w_ridge_embedding=RIDGE,
         readout_type=None,
     )
     scaled = series - series.mean(axis=1, keepdims=True)
@@ -103,15 +116,22 @@ def test_features_are_those_of_the_package(series, ours, theirs):
     np.testing.assert_allclose(found, model.input_repr * signs, rtol=1e-3, atol=1e-5)
 
 
-def test_seed_decides(series):
-    one, same, other = (embed(series, seed=seed) for seed in (0, 0, 1))
+def test_random_state_decides(series):
+    one, same, other = (embedded(series, random_state=number) for number in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other, atol=1e-3)
 
 
-def embed(series, **options):
+def embedded(series, **options):
     displacement = xr.DataArray(series, dims=("point", "time"))
     return embed_series(displacement, n_features=10, **options).values
+
+
+def test_it_is_an_estimator_of_scikit_learn(series):
+    embedding = clone(ReservoirEmbedding(5, representation="last", random_state=3))
+    assert embedding.get_params() == {"n_features": 5, "representation": "last", "random_state": 3}
+    expected = embedding.fit(series).transform(series)
+    np.testing.assert_array_equal(clone(embedding).fit_transform(series), expected)
 
 
 def test_global_random_numbers_are_left_alone(series):
@@ -167,7 +187,7 @@ def test_embedding_tells_motions_apart():
     truth = np.unique(np.random.default_rng(0).choice([0, -0.3, 0.5], 150), return_inverse=True)[
         1
     ]  # the first draw of make_series
-    features = embed(series)
+    features = embedded(series)
     labels = KMeans(3, n_init=5, random_state=0).fit_predict(features / features.std(axis=0))
     assert adjusted_rand_score(truth, labels) > 0.3
 
@@ -182,9 +202,9 @@ def test_saved_and_loaded(tmp_path, embedding, series):
 
 
 def test_loaded_weights_are_the_saved_ones(tmp_path, embedding, series, monkeypatch):
-    """Even where another version of NumPy would draw others."""
+    """Also if another version of NumPy draws other numbers."""
     embedding.save(tmp_path / "e.npz")
-    monkeypatch.setattr(module, "_draw_reservoir", None)
+    monkeypatch.setattr(estimator, "draw_reservoir", None)
     loaded = ReservoirEmbedding.load(tmp_path / "e.npz")
     np.testing.assert_array_equal(loaded.transform(series), embedding.transform(series))
 
@@ -221,7 +241,7 @@ def test_a_file_that_claims_to_be_packed_in_another_way_is_refused(saved, method
 
 
 def test_no_flipped_bit_gets_through(saved, series):
-    """Those that matter are refused; a few, such as in the time stamps of the zip, do not."""
+    """Every bit is covered by the checksum or, like time stamps of the zip, has no effect."""
     whole = saved.read_bytes()
     expected = ReservoirEmbedding.load(saved).transform(series)
     random, refused = np.random.default_rng(0), 0
@@ -240,7 +260,7 @@ def test_no_flipped_bit_gets_through(saved, series):
 
 
 def altered(saved, **changes):
-    """The same file with other arrays, and a whole zip."""
+    """Replace arrays of a file and keep its digest."""
     with np.load(saved) as archive:
         arrays = dict(archive) | changes
     np.savez(saved, **arrays)
@@ -250,8 +270,8 @@ def altered(saved, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scale": np.asarray(2.0)}, "checksum is that of other values"),
-        ({"seed": np.asarray(5)}, "checksum is that of other values"),
+        ({"scale": np.asarray(2.0)}, "checksum does not match its content"),
+        ({"random_state": np.asarray(5)}, "checksum does not match its content"),
         ({"mean": np.array([{}], object)}, "allow_pickle"),
         ({"mean": np.zeros(2**18)}, "2[0-9]* bytes, expected at most"),
     ],
@@ -266,17 +286,17 @@ def test_other_arrays_are_refused(saved, changes, message):
         ("n_features", np.asarray(7)),
         ("n_features", np.asarray(2.5)),
         ("representation", np.asarray("mean")),
-        ("seed", np.asarray(-1)),
+        ("random_state", np.asarray(-1)),
         ("ridge", np.asarray(1.0)),
         ("mean", np.full(100, np.nan)),
         ("components", np.zeros((3, 100))),
     ],
 )
 def test_arrays_that_fit_no_embedding_are_refused(saved, name, value):
-    """Even with the right checksum."""
+    """Also with the right checksum."""
     with np.load(saved) as archive:
-        arrays = {key: archive[key] for key in module._SHAPES} | {name: value}
-    assert_refused(altered(saved, **arrays, digest=np.asarray(module._digest(arrays))))
+        arrays = {key: archive[key] for key in estimator._SHAPES} | {name: value}
+    assert_refused(altered(saved, **arrays, digest=np.asarray(npz.digest_of(arrays))))
 
 
 def test_files_of_another_kind_are_refused(saved, tmp_path):
@@ -311,7 +331,7 @@ def test_a_save_into_no_folder_is_refused(tmp_path, series):
 
 def test_what_is_not_fitted_neither_embeds_nor_saves(tmp_path, series):
     for call in (lambda e: e.transform(series), lambda e: e.save(tmp_path / "e.npz")):
-        with pytest.raises(ValueError, match="not fitted yet: call fit"):
+        with pytest.raises(NotFittedError):
             call(ReservoirEmbedding(4))
     assert not list(tmp_path.iterdir())
 
@@ -328,7 +348,7 @@ def test_coordinates_stay(series):
 
 @pytest.mark.parametrize("n", [2049, 5000, 10**7])
 def test_fitted_on_a_sample_from_everywhere(n):
-    sample = module._sample(n)
+    sample = embed._sample(n)
     rows = np.concatenate([np.arange(n)[rows] for rows in sample])
     assert len(rows) == len(np.unique(rows)) == 2048
     assert rows[0] == 0 and n - rows[-1] < n / 20
@@ -338,24 +358,29 @@ def test_gaps_are_an_error(series):
     gappy = series.copy()
     gappy[[3, 5], 4] = np.nan
     with pytest.raises(
-        ValueError, match="displacement must have no gaps, got 2 of 130 .*insar.fill_gaps"
+        ValueError, match="displacement without gaps, got 2 of 130 .*insar.fill_gaps"
     ):
-        embed(gappy)
-    with pytest.raises(ValueError, match="must have no gaps, got 1 of 4"):
+        embedded(gappy)
+    with pytest.raises(ValueError, match="without gaps, got 1 of 4"):
         ReservoirEmbedding(4).fit(series).transform(gappy[:4])
 
 
 def test_bad_options(series):
     with pytest.raises(ValueError, match="n_features must be an integer from 2 to 100, got 101"):
-        ReservoirEmbedding(101)
+        ReservoirEmbedding(101).fit(series)
     with pytest.raises(ValueError, match="one of 'readout', 'last', got 'mean'"):
-        ReservoirEmbedding(representation="mean")
-    with pytest.raises(ValueError, match="seed must be an integer from 0 .*, got -1"):
-        ReservoirEmbedding(seed=-1)
-    for wrong in ({"n_features": 8.0}, {"n_features": True}, {"seed": 1.5}, {"seed": None}):
+        ReservoirEmbedding(representation="mean").fit(series)
+    with pytest.raises(ValueError, match="random_state must be an integer from 0 .*, got -1"):
+        ReservoirEmbedding(random_state=-1).fit(series)
+    for wrong in (
+        {"n_features": 8.0},
+        {"n_features": True},
+        {"random_state": 1.5},
+        {"random_state": None},
+    ):
         with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be an integer"):
-            ReservoirEmbedding(**wrong)
-    with pytest.raises(ValueError, match="every series is constant"):
+            ReservoirEmbedding(**wrong).fit(series)
+    with pytest.raises(ValueError, match="series that vary, got only constant ones"):
         ReservoirEmbedding(4).fit(np.ones_like(series))
     with pytest.raises(ValueError, match="at least two dates"):
         ReservoirEmbedding(4).fit(series[:, :1])
@@ -387,7 +412,7 @@ def test_series_that_are_none_are_refused(series, wrong, error, message):
 
 def test_series_far_larger_than_those_fitted_are_refused(series):
     embedding = ReservoirEmbedding(4).fit(series * 1e-9)
-    with pytest.raises(ValueError, match="the features of 1 of 2 overflow float32"):
+    with pytest.raises(ValueError, match="got 1 of 2 whose features overflow float32"):
         embedding.transform([series[0] * 1e-9, series[1] * 1e36])
 
 
@@ -413,7 +438,7 @@ def test_a_declared_nodata_value_is_a_gap_in_series(series):
     displacement = xr.DataArray(
         np.where(series > 5, -9999, series), dims=("point", "time"), attrs={"nodata": -9999}
     )
-    with pytest.raises(ValueError, match="must have no gaps"):
+    with pytest.raises(ValueError, match="without gaps"):
         embed_series(displacement)
 
 
@@ -432,7 +457,7 @@ def gappy(series):
 def test_shards_hold_the_embedding_of_the_filled_series(
     tmp_path, gappy, monkeypatch, block, shard_size
 ):
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(embed, "POINTS_PER_BLOCK", block)
     source = write_raw(tmp_path / "raw", gappy)
     target = embed_shards(
         source, tmp_path / "embedded", n_features=6, step="6D", shard_size=shard_size
@@ -454,7 +479,7 @@ def test_shards_hold_the_embedding_of_the_filled_series(
 
 
 def test_interrupted_run_goes_on(tmp_path, gappy, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 16)
+    monkeypatch.setattr(embed, "POINTS_PER_BLOCK", 16)
     source = write_raw(tmp_path / "raw", gappy)
     options = {"n_features": 6, "shard_size": 25}
 
@@ -480,13 +505,13 @@ def test_interrupted_run_goes_on(tmp_path, gappy, monkeypatch):
     embed_shards(source, tmp_path / "b", **options)
     assert (tmp_path / "b" / "manifest.json").stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="other attrs"):
-        embed_shards(source, tmp_path / "b", **options, seed=1)
+        embed_shards(source, tmp_path / "b", **options, random_state=1)
 
 
 def test_only_raw_series_are_embedded(tmp_path, gappy):
     source = write_raw(tmp_path / "raw", gappy)
     target = embed_shards(source, tmp_path / "embedded", n_features=4)
-    with pytest.raises(ValueError, match="has no features displacement; it has: dynamic, static"):
+    with pytest.raises(ValueError, match="has no features displacement; it has dynamic, static"):
         embed_shards(target, tmp_path / "again")
 
 
@@ -502,8 +527,8 @@ def stop_after(n):
 
 @pytest.fixture
 def interrupted(tmp_path, gappy, monkeypatch):
-    """A source, and a target of which 75 of 130 points are there."""
-    monkeypatch.setattr(module, "BLOCK", 16)
+    """Return a source, and a target with 75 of 130 points."""
+    monkeypatch.setattr(embed, "POINTS_PER_BLOCK", 16)
     source, target = write_raw(tmp_path / "raw", gappy), tmp_path / "embedded"
     with pytest.raises(KeyboardInterrupt):
         embed_shards(source, target, n_features=6, shard_size=25, progress=stop_after(5))
@@ -545,7 +570,7 @@ def test_options_are_looked_at_before_anything_is_written(tmp_path, gappy):
         (TypeError, {"n_features": 6.0}),
         (ValueError, {"n_features": 1}),
         (ValueError, {"representation": "mean"}),
-        (ValueError, {"seed": -1}),
+        (ValueError, {"random_state": -1}),
         (ValueError, {"method": "cubic"}),
         (ValueError, {"step": "0D"}),
         (ValueError, {"step": "1ns"}),
@@ -566,7 +591,7 @@ def test_shards_take_a_step_of_any_kind(tmp_path, gappy):
 @pytest.mark.parametrize("levels", [[0.1] * 30, np.arange(1, 31) / 10, np.logspace(-8, 8, 30)])
 def test_constant_series_whose_mean_is_rounded(levels):
     series = np.repeat(np.asarray(levels)[:, np.newaxis], 61, axis=1)
-    with pytest.raises(ValueError, match="every series is constant"):
+    with pytest.raises(ValueError, match="series that vary, got only constant ones"):
         ReservoirEmbedding(6).fit(series)
     moving = series.copy()
     moving[:, 1::2] += 1e-6 * series.max()

@@ -1,4 +1,4 @@
-"""What a point series is: dates, time steps and displacement."""
+"""What points and their displacement series are: names, dates, coordinates and units."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from cookbook_utils._checks import require_dims, shown
 from cookbook_utils._conventions.nodata import mask_and_float
 
 FIRST_DATE = date(1978, 6, 27)
-"""No series begins earlier: the launch of Seasat, the first satellite with an imaging radar."""
+"""Earliest date of a series: the launch of Seasat, the first satellite with an imaging radar."""
+
+RESERVED_NAMES = ("displacement", "filled_fraction", "point", "regime", "time")
+"""Names that no static feature may have, because points use them for other variables."""
 
 
 def require_seen(when: date, what: str) -> None:
-    """Raise ValueError unless a radar satellite can have seen the ground on a date."""
-    last = datetime.now(UTC).date() + timedelta(days=1)  # time zones are ahead of each other
+    """Raise ValueError unless a date lies between the first radar satellite and today."""
+    last = datetime.now(UTC).date() + timedelta(days=1)  # it may be tomorrow in other time zones
     if not FIRST_DATE <= when <= last:
         raise ValueError(
             f"{what} must be a date from {FIRST_DATE}, the launch of the first imaging radar "
@@ -27,24 +30,25 @@ def require_seen(when: date, what: str) -> None:
 
 
 def dates_of(names: Sequence[str], what: str) -> np.ndarray:
-    """Return the dates of a series, given as text of ISO 8601, or raise.
+    """Return the dates of a series from names in ISO 8601, or raise.
 
     Parameters
     ----------
-    names
-        Of displacements in shards, such as ``["2020-01-03", "2020-01-09"]``.
-    what
-        Name for them in error messages.
+    names : sequence of str
+        Names of displacements in shards, such as ``["2020-01-03", "2020-01-09"]``.
+    what : str
+        Name of these in error messages.
 
     Returns
     -------
-    numpy.ndarray
-        datetime64[ns] (time,).
+    numpy.ndarray of datetime64[ns] (time,)
+        The dates.
 
     Raises
     ------
     ValueError
-        If a name is no date, the dates do not rise, or no radar satellite can have seen one.
+        If a name is not a date, the dates are not strictly ascending, or a date is one that
+        `require_seen` refuses.
     """
     for name in names:
         try:
@@ -56,12 +60,12 @@ def dates_of(names: Sequence[str], what: str) -> np.ndarray:
         require_seen(when.date(), what)
     times = pd.DatetimeIndex([datetime.fromisoformat(name) for name in names])
     if not (times.is_monotonic_increasing and times.is_unique):
-        raise ValueError(f"{what} must be dates that rise, each once")
+        raise ValueError(f"{what} must be strictly increasing dates")
     return times.to_numpy("datetime64[ns]")
 
 
 def require_places(longitude: np.ndarray, latitude: np.ndarray) -> None:
-    """Raise ValueError unless coordinates of points are finite degrees on the Earth."""
+    """Raise ValueError unless coordinates of points are finite and in the range of degrees."""
     missing = np.count_nonzero(~(np.isfinite(longitude) & np.isfinite(latitude)))
     if missing:
         raise ValueError(
@@ -79,38 +83,38 @@ def require_places(longitude: np.ndarray, latitude: np.ndarray) -> None:
 
 
 def step_of(step: str | pd.Timedelta | None) -> pd.Timedelta | None:
-    """Return the time between regular dates as `fill_gaps` takes it, or raise.
+    """Return the interval of regular dates, the `step` of `insar.fill_gaps`, or raise.
 
     Raises
     ------
     TypeError
-        If it is neither text nor a span of time; a number would be one of nanoseconds.
+        If `step` is neither text nor a timedelta; pandas would take a number for nanoseconds.
     ValueError
-        If the text is no span of time, or it is not longer than 0.
+        If the text is not a timedelta, or the interval is not longer than 0.
     """
     if step is None:
         return None
-    wanted = "step must be a span of time such as '6D'"
+    wanted = "step must be a timedelta such as '6D'"
     if not isinstance(step, str | timedelta | np.timedelta64):
         raise TypeError(f"{wanted}, got {shown(step)}")
     try:
-        every = pd.Timedelta(step)
+        interval = pd.Timedelta(step)
     except ValueError:
         raise ValueError(f"{wanted}, got {shown(step)}") from None
-    if not every > pd.Timedelta(0):  # nor NaT
+    if not interval > pd.Timedelta(0):  # false for NaT
         raise ValueError(f"{wanted} and longer than 0, got {shown(step)}")
-    return every
+    return interval
 
 
 def displacement_of(points: xr.Dataset) -> xr.DataArray:
-    """Return ``displacement`` (point, time) of points, NaN where it is missing, or raise.
+    """Return ``displacement`` (point, time) of points in floats, NaN where it is missing, or raise.
 
     Raises
     ------
     TypeError
-        If `points` is not a Dataset, or its displacements are no real numbers.
+        If `points` is not a Dataset, or its displacements are not real numbers.
     ValueError
-        If it has no displacement, or one of other dimensions.
+        If `points` has no displacement, or displacement with other dimensions.
     """
     if not isinstance(points, xr.Dataset):
         raise TypeError(f"points must be an xarray.Dataset, got {type(points).__name__}")
