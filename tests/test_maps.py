@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from cookbook_utils._conventions.labels import meanings_of
 from cookbook_utils._palette import label_color
 from cookbook_utils.plotting import (
-    CHANGE_COLORS,
+    CLASS_COLORS,
     LABEL_COLORS,
-    MISSING_COLOR,
+    NODATA_COLOR,
     plot_labels,
     plot_points,
     plot_rgb,
@@ -68,10 +68,10 @@ def test_seen_difference_knows_the_classic_confusion():
     ("colors", "least"),
     [
         # A just noticeable difference is about 2.3; these are at least six times that.
-        ([*LABEL_COLORS[:8], MISSING_COLOR], 16),
-        ([*LABEL_COLORS, MISSING_COLOR], 16),
+        ([*LABEL_COLORS[:8], NODATA_COLOR], 16),
+        ([*LABEL_COLORS, NODATA_COLOR], 16),
         (LABEL_COLORS[:3], 30),
-        ([*CHANGE_COLORS.values(), MISSING_COLOR], 22),
+        ([*CLASS_COLORS.values(), NODATA_COLOR], 22),
     ],
     ids=["first-eight", "all", "first-three", "change"],
 )
@@ -83,13 +83,13 @@ def test_colors_differ_for_every_vision(colors, least):
 def test_every_label_has_a_color_of_its_own():
     colors = [label_color(number) for number in range(255)]
     assert colors[:12] == list(LABEL_COLORS)
-    assert len({*colors, MISSING_COLOR, "#FFFFFF"}) == 257
+    assert len({*colors, NODATA_COLOR, "#FFFFFF"}) == 257
 
 
 @pytest.mark.parametrize(("count", "least"), [(20, 13), (30, 11), (60, 7)])
 def test_further_colors_are_as_different_as_can_be(count, least):
     """The eye tells some 30 apart side by side; twice as many only where they touch."""
-    colors = [*(label_color(number) for number in range(count)), MISSING_COLOR]
+    colors = [*(label_color(number) for number in range(count)), NODATA_COLOR]
     closest = min(itertools.combinations(colors, 2), key=lambda pair: seen_difference(*pair))
     assert seen_difference(*closest) >= least, closest
 

@@ -17,9 +17,9 @@ from cookbook_utils import plotting
 from cookbook_utils._palette import label_color
 from cookbook_utils.metrics import cluster_profiles
 from cookbook_utils.plotting import (
-    CHANGE_COLORS,
+    CLASS_COLORS,
     LABEL_COLORS,
-    MISSING_COLOR,
+    NODATA_COLOR,
     plot_change,
     plot_labels,
     plot_points,
@@ -239,10 +239,10 @@ def test_coordinates_of_any_dtype(labels, dtype):
 @settings(deadline=None, max_examples=20)
 def test_every_pixel_has_the_color_of_its_number(values):
     ax = plot_labels(on_grid(values, crs=None), ax=new_axes())
-    colors = {n: label_color(n) for n in range(255)} | {255: MISSING_COLOR}
+    colors = {n: label_color(n) for n in range(255)} | {255: NODATA_COLOR}
     expected = [[rgba8(colors[number]) for number in row] for row in values.tolist()]
     np.testing.assert_array_equal(ax.images[0].get_array(), expected)
-    names = {n: "missing" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
+    names = {n: "nodata" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
     assert legend_of(ax) == {name: to_rgba(colors[n]) for n, name in names.items()}
 
 
@@ -251,7 +251,7 @@ def test_label_names_come_from_names_then_flags(labels):
         flag_values=np.array([0, 1, 2, 3]), flag_meanings="clear_water muddy_water shrub crops"
     )
     ax = plot_labels(flagged, names={2: "bushes"}, ax=new_axes())
-    assert list(legend_of(ax)) == ["clear water", "muddy water", "bushes", "crops", "missing"]
+    assert list(legend_of(ax)) == ["clear water", "muddy water", "bushes", "crops", "nodata"]
     assert legend_of(ax)["muddy water"] == to_rgba(LABEL_COLORS[1])
 
 
@@ -288,9 +288,9 @@ def test_masks_are_colored_by_meaning(labels):
     mask = labels.where(labels < 2, 255).astype("uint8")
     mask.attrs = {"flag_values": [0, 1], "flag_meanings": "land water"}
     assert legend_of(plot_labels(mask, ax=new_axes())) == {
-        "land": to_rgba(CHANGE_COLORS["land"]),
-        "water": to_rgba(CHANGE_COLORS["water"]),
-        "missing": to_rgba(MISSING_COLOR),
+        "land": to_rgba(CLASS_COLORS["land"]),
+        "water": to_rgba(CLASS_COLORS["water"]),
+        "nodata": to_rgba(NODATA_COLOR),
     }
 
 
@@ -324,9 +324,9 @@ def test_change_lists_every_class_with_its_area(change):
         "water 0.7 km²",
         "lost 0.7 km²",
         "gained 0.0 km²",
-        "missing",
+        "nodata",
     ]
-    assert list(legend.values())[:4] == [to_rgba(color) for color in CHANGE_COLORS.values()]
+    assert list(legend.values())[:4] == [to_rgba(color) for color in CLASS_COLORS.values()]
 
 
 def test_change_refuses_other_maps(labels, change):
@@ -437,10 +437,10 @@ def places_of(points):
 def test_every_point_has_the_color_of_its_number(values):
     points = make_points()
     ax = plot_points(points, values, ax=new_axes())
-    colors = {n: label_color(n) for n in range(255)} | {255: MISSING_COLOR}
+    colors = {n: label_color(n) for n in range(255)} | {255: NODATA_COLOR}
     expected = [to_rgba(colors[number]) for number in values.tolist()]
     assert drawn_points(ax) == dict(zip(places_of(points), expected, strict=True))
-    names = {n: "missing" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
+    names = {n: "nodata" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
     assert legend_of(ax) == {name: to_rgba(colors[n]) for n, name in names.items()}
 
 
@@ -459,7 +459,7 @@ def test_missing_points_lie_below_the_others(points):
     labels = np.tile(np.uint8([4, 255]), 25)
     for values in (labels, np.where(labels == 255, np.nan, 0.5)):
         colors = plot_points(points, values, ax=new_axes()).collections[0].get_facecolors()
-        gray = (colors == to_rgba(MISSING_COLOR)).all(axis=1)
+        gray = (colors == to_rgba(NODATA_COLOR)).all(axis=1)
         assert gray[:25].all() and not gray[25:].any()
 
 
@@ -512,7 +512,7 @@ def test_outliers_and_missing_points_leave_the_color_bar_alone():
     bar = color_bar(ax)
     assert bar.get_ylabel() == "Height\ngray: missing"
     np.testing.assert_allclose(bar.get_ylim(), (2, 98), atol=0.3)
-    assert drawn_points(ax)[places_of(points)[500]] == to_rgba(MISSING_COLOR)
+    assert drawn_points(ax)[places_of(points)[500]] == to_rgba(NODATA_COLOR)
 
 
 def test_nodata_of_points_is_missing(points):
@@ -520,8 +520,8 @@ def test_nodata_of_points_is_missing(points):
     velocity[7] = -9999
     marked = xr.DataArray(velocity, dims="point", attrs={"_FillValue": -9999.0})
     colors = drawn_points(plot_points(points, marked, ax=new_axes()))
-    assert colors[places_of(points)[7]] == to_rgba(MISSING_COLOR)
-    assert (np.array(list(colors.values())) == to_rgba(MISSING_COLOR)).all(axis=1).sum() == 1
+    assert colors[places_of(points)[7]] == to_rgba(NODATA_COLOR)
+    assert (np.array(list(colors.values())) == to_rgba(NODATA_COLOR)).all(axis=1).sum() == 1
 
 
 def test_values_of_other_points_are_refused(points):

@@ -11,7 +11,7 @@ import xarray as xr
 
 from cookbook_utils import views
 from cookbook_utils._palette import label_color
-from cookbook_utils.plotting import CHANGE_COLORS, LABEL_COLORS, MISSING_COLOR
+from cookbook_utils.plotting import CLASS_COLORS, LABEL_COLORS, NODATA_COLOR
 from cookbook_utils.views import view_labels, view_points, view_rgb, view_transitions
 
 from .factories import make_labels, make_points, make_scene
@@ -86,12 +86,12 @@ def test_view_labels_keeps_values_and_names(labels, capfd):
     np.testing.assert_array_equal(shown, labels.values[::-1])
     mapper = image.glyph.color_mapper
     assert mapper.palette == list(LABEL_COLORS[:4])
-    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, MISSING_COLOR)
+    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, NODATA_COLOR)
     tooltips, formatters = hover_of(figure)
     assert list(tooltips) == ["Easting (m)", "Northing (m)", "class"]
     assert r"O'Neill's \"water\"" in formatters["@image"].code
     assert list(bokeh_legend(figure)) == [
-        "cluster 0", "O'Neill's \"water\"", "cluster 2", "cluster 3", "missing",
+        "cluster 0", "O'Neill's \"water\"", "cluster 2", "cluster 3", "nodata",
     ]  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def test_a_series_of_maps_has_a_slider_and_one_legend(labels, capfd):
         np.testing.assert_array_equal(image.data_source.data["image"][0], shown.values[::-1])
         assert image.glyph.color_mapper.palette[5] == LABEL_COLORS[5]
         assert list(bokeh_legend(plot.state)) == [
-            *(f"cluster {number}" for number in range(4)), "sand", "missing",
+            *(f"cluster {number}" for number in range(4)), "sand", "nodata",
         ]  # fmt: skip
     assert capfd.readouterr().err == ""
 
@@ -222,7 +222,7 @@ def test_many_clusters_have_a_quick_legend(capfd):
 
 
 def test_view_of_a_change_map_has_the_static_colors(change, capfd):
-    colors = CHANGE_COLORS | {"missing": MISSING_COLOR}
+    colors = CLASS_COLORS | {"nodata": NODATA_COLOR}
     assert bokeh_legend(render(view_labels(change), capfd)) == colors
 
 
@@ -368,14 +368,14 @@ def test_view_points_keeps_places_colors_and_names(tiles, capfd):
     for name in ("longitude", "latitude"):
         np.testing.assert_allclose(columns[name], points[name][order], atol=1e-5)
     assert mapper.palette == list(LABEL_COLORS[:4])
-    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, MISSING_COLOR)
+    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, NODATA_COLOR)
     tooltips, formatters = hover_of(figure)
     assert list(tooltips) == ["Longitude (°)", "Latitude (°)", "class"]
     assert [tooltips[name].split("}")[0] for name in tooltips] == [
         "@{longitude", "@{latitude", "@{label",
     ]  # fmt: skip
     assert '"3": "snow gaps"' in formatters["@{label}"].code
-    assert list(bokeh_legend(figure)) == ["stable", "creep", "O'Neill's", "snow gaps", "missing"]
+    assert list(bokeh_legend(figure)) == ["stable", "creep", "O'Neill's", "snow gaps", "nodata"]
     assert (figure.xaxis.axis_label, figure.yaxis.axis_label) == ("Longitude (°)", "Latitude (°)")
 
 
@@ -399,7 +399,7 @@ def test_points_of_a_single_class_have_its_color(number, capfd):
     view = view_points(make_points(), np.full(50, number))
     _, mapper = columns_of(render(view, capfd))
     if number == 255:
-        assert mapper.high < 255 and mapper.high_color == MISSING_COLOR
+        assert mapper.high < 255 and mapper.high_color == NODATA_COLOR
     else:
         assert mapper.palette[number] == LABEL_COLORS[number]
         assert (mapper.low, mapper.high) == (-0.5, number + 0.5)
