@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+
 import matplotlib
 import numpy as np
 import pytest
@@ -12,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from cookbook_utils import plotting
+from cookbook_utils import _figures
 from cookbook_utils._palette import label_color
 from cookbook_utils.metrics import cluster_profiles
 from cookbook_utils.plotting import (
@@ -26,6 +30,7 @@ from cookbook_utils.plotting import (
     plot_profiles,
     plot_rgb,
     plot_series,
+    style,
 )
 
 from .factories import make_points
@@ -119,6 +124,55 @@ def rgba8(color):
     return np.round(255 * np.array(to_rgba(color))).astype("uint8")
 
 
+# -- style ------------------------------------------------------------------------------------
+
+
+def test_style_makes_figures_for_the_page(scene, labels):
+    """Text has 9 points or more in a figure 7 inches wide, whose PNG has 150 pixels per inch."""
+    import matplotlib.pyplot as plt
+
+    with matplotlib.rc_context():
+        assert style() is None
+        figure, axes = plt.subplots(1, 2)
+        plot_rgb(scene, ax=axes[0], title="A scene")
+        plot_labels(labels, ax=axes[1], title="Clusters")
+        lines = plot_rgb(scene)
+        try:
+            file = io.BytesIO()
+            figure.savefig(file)
+            texts = [text for text in figure.findobj(Text) if text.get_text()]
+            colors = [line["color"] for line in matplotlib.rcParams["axes.prop_cycle"]]
+            assert tuple(figure.get_size_inches())[0] == lines.figure.get_size_inches()[0] == 7
+        finally:
+            plt.close(figure)
+            plt.close(lines.figure)
+    assert plt.imread(io.BytesIO(file.getvalue())).shape[1] == 1050
+    assert len(texts) > 12
+    assert min(text.get_fontsize() for text in texts) >= 9
+    assert set(colors) < set(LABEL_COLORS)
+
+
+def test_figures_in_the_style_have_room_for_text(labels):
+    """The legend lies inside the figure, and no text lies upon another."""
+    import matplotlib.pyplot as plt
+
+    with matplotlib.rc_context():
+        style()
+        ax = plot_labels(labels, names={0: "clear water"}, title="A rather long title of a map")
+        try:
+            ax.figure.canvas.draw()
+            texts = [t for t in ax.findobj(Text) if t.get_text() and t.get_visible()]
+            boxes = [text.get_window_extent() for text in texts]
+            assert all(ax.figure.bbox.x0 <= b.x0 and b.x1 <= ax.figure.bbox.x1 for b in boxes)
+            pairs = itertools.combinations(boxes, 2)
+            assert not any(a.overlaps(b) for a, b in pairs)
+        finally:
+            plt.close(ax.figure)
+
+
+# -- maps -------------------------------------------------------------------------------------
+
+
 def test_rgb_has_one_stretch_for_its_bands(scene):
     scene.loc[{"band": "blue"}] *= 0.3  # bands that differ in level stay so
     ax = plot_rgb(scene, ax=new_axes(), title="A scene")
@@ -165,7 +219,7 @@ def test_rgb_of_floats_leaves_out_nodata_and_infinite_values(scene):
     wrong = wrong.assign_attrs(nodata=-9999)
     holes = scene.copy()
     holes[:, 5, 5], holes[:, 6, 6] = np.nan, np.nan
-    found, expected = (plot_rgb(one, BANDS[:3], ax=new_axes()) for one in (wrong, holes))
+    found, expected = (plot_rgb(one, bands=BANDS[:3], ax=new_axes()) for one in (wrong, holes))
     np.testing.assert_array_equal(found.images[0].get_array(), expected.images[0].get_array())
 
 
@@ -252,7 +306,8 @@ def test_label_names_come_from_names_then_flags(labels):
     )
     ax = plot_labels(flagged, names={2: "bushes"}, ax=new_axes())
     assert list(legend_of(ax)) == ["clear water", "muddy water", "bushes", "crops", "nodata"]
-    assert legend_of(ax)["muddy water"] == to_rgba(LABEL_COLORS[1])
+    assert legend_of(ax)["muddy water"] == to_rgba(CLASS_COLORS["muddy_water"])
+    assert legend_of(ax)["bushes"] == to_rgba(CLASS_COLORS["shrub"])  # the class is the same
 
 
 def test_names_are_plain_text(labels, profiles):
@@ -282,6 +337,15 @@ def test_long_legends_fit_beside_the_map(count, columns):
         assert figure.y0 <= box.y0
     finally:
         plt.close(ax.figure)
+
+
+def test_clusters_of_one_class_share_color_and_entry(labels):
+    names = {0: "sea", 1: "sea", 2: "sea 2", 3: "ship"}
+    legend = legend_of(plot_labels(labels, names=names, ax=new_axes()))
+    sea = to_rgba(CLASS_COLORS["sea"])
+    assert list(legend) == ["sea", "sea 2", "ship", "nodata"]
+    assert legend["sea"] == legend["sea 2"] == sea
+    assert legend["ship"] == to_rgba(LABEL_COLORS[3])
 
 
 def test_masks_are_colored_by_meaning(labels):
@@ -326,7 +390,8 @@ def test_change_lists_every_class_with_its_area(change):
         "gained 0.0 km²",
         "nodata",
     ]
-    assert list(legend.values())[:4] == [to_rgba(color) for color in CLASS_COLORS.values()]
+    classes = ("land", "water", "lost", "gained")
+    assert list(legend.values())[:4] == [to_rgba(CLASS_COLORS[name]) for name in classes]
 
 
 def test_change_refuses_other_maps(labels, change):
@@ -354,7 +419,7 @@ def test_profiles_draw_mean_and_spread(profiles):
 
 
 def test_every_color_has_its_own_marker():
-    assert len(set(plotting._MARKERS)) == len(plotting._MARKERS) == len(LABEL_COLORS)
+    assert len(set(_figures.MARKERS)) == len(_figures.MARKERS) == len(LABEL_COLORS)
 
 
 def test_profiles_of_many_clusters_differ_in_marker_or_line(profiles):
@@ -410,7 +475,7 @@ def test_profile_errors(profiles):
         plot_profiles(profiles.assign(std=profiles["std"].isel(cluster=0)))
     with pytest.raises(ValueError, match="wavelength of the profiles must be finite, .*nan"):
         plot_profiles(profiles.assign_coords(wavelength=("band", [0.48, np.nan, 0.66, 0.83])))
-    with pytest.raises(ValueError, match="a value that is not missing, got none"):
+    with pytest.raises(ValueError, match="must hold a finite value, got none"):
         plot_profiles(profiles.assign(mean=profiles["mean"].where(False)))
     with pytest.raises(ValueError, match=r"lacks \['band'\]"):
         plot_profiles(profiles.isel(band=0))
@@ -510,7 +575,7 @@ def test_outliers_and_missing_points_leave_the_color_bar_alone():
     height[[0, 500, 999]] = -4000, np.nan, 1e6
     ax = plot_points(points, xr.DataArray(height, dims="point", name="height"), ax=new_axes())
     bar = color_bar(ax)
-    assert bar.get_ylabel() == "Height\ngray: missing"
+    assert bar.get_ylabel() == "Height\ngray: nodata"
     np.testing.assert_allclose(bar.get_ylim(), (2, 98), atol=0.3)
     assert drawn_points(ax)[places_of(points)[500]] == to_rgba(NODATA_COLOR)
 
@@ -548,9 +613,9 @@ def test_a_color_bar_says_what_the_attributes_say(points):
 
 
 def test_point_values_errors(points):
-    with pytest.raises(ValueError, match="one that is not missing, got 50 missing"):
+    with pytest.raises(ValueError, match="must hold a finite value, got 50 that are nodata"):
         plot_points(points, np.full(50, np.nan))
-    with pytest.raises(ValueError, match="one that is not missing, got 50 missing"):
+    with pytest.raises(ValueError, match="must hold a finite value, got 50 that are nodata"):
         plot_points(points, np.full(50, np.inf))
     with pytest.raises(ValueError, match="numbers from -1e307 to 1e307"):
         plot_points(points, np.where(np.arange(50) % 2, 1e308, -1e308))
@@ -564,8 +629,8 @@ def test_point_values_errors(points):
 def test_series_break_at_winters(series):
     ax = plot_series(series, names={3: "creep"}, ax=new_axes(), title="Series")
     assert len(ax.lines) == len(ax.collections) == 4  # two clusters, two summers
-    for number in (0, 3):
-        lines = [line for line in ax.lines if line.get_color() == LABEL_COLORS[number]]
+    for number, color in {0: LABEL_COLORS[0], 3: CLASS_COLORS["creep"]}.items():
+        lines = [line for line in ax.lines if line.get_color() == color]
         dates = [line.get_xdata() for line in lines]
         assert all(np.diff(d).max() <= np.timedelta64(60, "D") for d in dates)
         np.testing.assert_array_equal(np.concatenate(dates), series.time)
@@ -634,7 +699,7 @@ def test_series_errors(series):
     with pytest.raises(ValueError, match="each date once, got 2019-06-06 .* twice"):
         plot_series(series.assign_coords(time=dates))
     dates[4] = np.datetime64("NaT")
-    with pytest.raises(ValueError, match="each date once, got a missing one"):
+    with pytest.raises(ValueError, match="each date once, got NaT"):
         plot_series(series.assign_coords(time=dates))
     with pytest.raises(ValueError, match="years 1678 to 2261, got 1500"):
         plot_series(series.assign_coords(time=series.time.values.astype("M8[s]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from cookbook_utils import views
+from cookbook_utils import _bokeh
 from cookbook_utils._palette import label_color
 from cookbook_utils.plotting import CLASS_COLORS, LABEL_COLORS, NODATA_COLOR
 from cookbook_utils.views import view_labels, view_points, view_rgb, view_transitions
@@ -88,11 +89,44 @@ def test_view_labels_keeps_values_and_names(labels, capfd):
     assert mapper.palette == list(LABEL_COLORS[:4])
     assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, NODATA_COLOR)
     tooltips, formatters = hover_of(figure)
-    assert list(tooltips) == ["Easting (m)", "Northing (m)", "class"]
+    assert list(tooltips) == ["Easting (km)", "Northing (km)", "class"]
     assert r"O'Neill's \"water\"" in formatters["@image"].code
     assert list(bokeh_legend(figure)) == [
         "cluster 0", "O'Neill's \"water\"", "cluster 2", "cluster 3", "nodata",
     ]  # fmt: skip
+
+
+def hover_in_javascript(formatter, value):
+    """Return what the script of a coordinate writes: ``return (value * scale).toFixed(digits)``."""
+    scale, digits = re.fullmatch(
+        r"return \(value \* ([\d.e-]+)\)\.toFixed\((\d+)\)", formatter.code
+    ).groups()
+    return f"{value * float(scale):.{digits}f}"
+
+
+@pytest.mark.parametrize(
+    ("crs", "titles", "value", "text"),
+    [
+        (UTM, ["Easting (km)", "Northing (km)"], 4_284_227.4, "4284.227"),
+        ("EPSG:2225", ["Easting (km)", "Northing (km)"], 3937, "1.200"),  # US survey foot
+        ("EPSG:4326", ["Longitude (°)", "Latitude (°)"], 38.694231, "38.6942"),
+        ("EPSG:4807", ["Longitude (°)", "Latitude (°)"], 50.0, "45.0000"),  # grads
+        (None, ["x", "y"], 12.345, "12.35"),
+    ],
+)
+def test_cursor_and_axes_have_the_same_units(crs, titles, value, text, capfd):
+    labels = make_labels([[0, 1], [1, 2]], left=40, top=50, step=0.1, crs=crs)
+    scene = make_scene(ny=2, nx=2, left=40, top=50, step=0.1, crs=crs)
+    for view in (view_labels(labels), view_rgb(scene)):
+        figure = render(view, capfd)
+        tooltips, formatters = hover_of(figure)
+        assert [figure.xaxis.axis_label, figure.yaxis.axis_label] == list(tooltips)[:2] == titles
+        for title, field in zip(titles, ("$x", "$y"), strict=True):
+            assert tooltips[title] == field + "{custom}"
+            assert float(hover_in_javascript(formatters[field], value)) == pytest.approx(
+                float(text), abs=0.01
+            )
+            assert len(hover_in_javascript(formatters[field], value)) == len(text)
 
 
 def test_view_draws_twice(labels, scene, capfd):
@@ -115,7 +149,7 @@ def test_a_series_of_maps_has_a_slider_and_one_legend(labels, capfd):
         plot.update(step)
         (image,) = (r for r in plot.state.renderers if type(r.glyph).__name__ == "Image")
         np.testing.assert_array_equal(image.data_source.data["image"][0], shown.values[::-1])
-        assert image.glyph.color_mapper.palette[5] == LABEL_COLORS[5]
+        assert image.glyph.color_mapper.palette[5] == CLASS_COLORS["sand"]
         assert list(bokeh_legend(plot.state)) == [
             *(f"cluster {number}" for number in range(4)), "sand", "nodata",
         ]  # fmt: skip
@@ -133,9 +167,9 @@ def test_the_slider_of_dates_says_the_day(labels):
     ("steps", "message"),
     [
         (np.array(["2025-04-03", "2025-04-03"], "datetime64[ns]"), "got 2025-04-03 .* twice"),
-        (np.array(["2025-04-03", "NaT"], "datetime64[ns]"), "got a missing one"),
+        (np.array(["2025-04-03", "NaT"], "datetime64[ns]"), "got NaN or NaT"),
         ([1, 1], "got 1 twice"),
-        ([1.0, np.nan], "got a missing one"),
+        ([1.0, np.nan], "got NaN or NaT"),
     ],
 )
 def test_a_slider_shows_every_map(labels, steps, message):
@@ -157,7 +191,9 @@ def test_a_slider_needs_one_value_a_map(labels):
     levels = pd.MultiIndex.from_product([[1], [1, 2]], names=["path", "row"])
     coords = xr.Coordinates.from_pandas_multiindex(levels, "scene")
     series = xr.concat([labels, labels], "scene").assign_coords(coords)
-    with pytest.raises(TypeError, match=r"one value a map, got the levels \['path', 'row'\]"):
+    with pytest.raises(
+        TypeError, match=r"one value for each map, got the levels \['path', 'row'\]"
+    ):
         view_labels(series)
 
 
@@ -181,7 +217,7 @@ def test_view_transitions_shows_what_changed(labels, capfd):
         mapper = drawn.glyph.fill_color.transform
         color = dict(zip(mapper.factors, mapper.palette, strict=True))
         for name in drawn.data_source.data[field]:
-            assert color[name] == LABEL_COLORS[{"sea": 0, "sand": 2}[name.strip()]]
+            assert color[name] == CLASS_COLORS[name.strip()]
 
 
 def test_view_transitions_refuses_what_cannot_be_compared(labels):
@@ -222,8 +258,9 @@ def test_many_clusters_have_a_quick_legend(capfd):
 
 
 def test_view_of_a_change_map_has_the_static_colors(change, capfd):
-    colors = CLASS_COLORS | {"nodata": NODATA_COLOR}
-    assert bokeh_legend(render(view_labels(change), capfd)) == colors
+    colors = {name: CLASS_COLORS[name] for name in ("land", "water", "lost", "gained")}
+    found = bokeh_legend(render(view_labels(change), capfd))
+    assert found == colors | {"nodata": NODATA_COLOR}
 
 
 def test_view_over_tiles_keeps_label_values(capfd):
@@ -303,12 +340,12 @@ def test_points_at_one_place_are_shown_over_tiles(capfd):
 
 def test_view_rgb_names_numbered_bands_and_spans_any_range(scene, capfd):
     numbered = scene.assign_coords(band=[1, 2, 3, 4]).astype("float32") * 3e38
-    tooltips, _ = hover_of(render(view_rgb(numbered, (3, 2, 1)), capfd))
+    tooltips, _ = hover_of(render(view_rgb(numbered, bands=(3, 2, 1)), capfd))
     assert list(tooltips)[2:] == ["3", "2", "1"]
 
 
 def test_view_rgb_shows_values_under_the_cursor(scene, capfd):
-    figure = render(view_rgb(scene, ("nir", "red", "green"), title="False color"), capfd)
+    figure = render(view_rgb(scene, bands=("nir", "red", "green"), title="False color"), capfd)
     picture, values = (renderer.data_source.data for renderer in figure.renderers)
     assert picture["image"][0].shape == (12, 10)
     tooltips, formatters = hover_of(figure)
@@ -338,7 +375,7 @@ def test_views_are_light(capfd):
 
     labels = make_labels(np.zeros((1500, 1000)))
     image = view_labels(labels)
-    assert max(image.dimension_values("label", flat=False).shape) <= views.VIEW_PIXELS
+    assert max(image.dimension_values("label", flat=False).shape) <= _bokeh.VIEW_PIXELS
     assert len(serialize_json(json_item(render(image, capfd)))) < 250_000
 
 
@@ -367,7 +404,9 @@ def test_view_points_keeps_places_colors_and_names(tiles, capfd):
     np.testing.assert_array_equal(columns["label"], regime[order])
     for name in ("longitude", "latitude"):
         np.testing.assert_allclose(columns[name], points[name][order], atol=1e-5)
-    assert mapper.palette == list(LABEL_COLORS[:4])
+    assert mapper.palette == [
+        CLASS_COLORS[name] for name in ("stable", "creep", "noise", "snow_gaps")
+    ]
     assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, NODATA_COLOR)
     tooltips, formatters = hover_of(figure)
     assert list(tooltips) == ["Longitude (°)", "Latitude (°)", "class"]
@@ -424,10 +463,10 @@ def test_many_points_are_thinned_evenly_and_lightly(count, capfd):
     labels[-1] = 3  # in the legend, drawn or not
     view = view_points(points, labels)
     shown = view.dimension_values("longitude")
-    assert len(shown) == min(count, views.VIEW_POINTS)
+    assert len(shown) == min(count, _bokeh.VIEW_POINTS)
     at = longitude.searchsorted(shown)
     np.testing.assert_array_equal(longitude[at], shown)
-    assert np.diff(at, prepend=-1).max() <= max(1, -(-count // views.VIEW_POINTS))
+    assert np.diff(at, prepend=-1).max() <= max(1, -(-count // _bokeh.VIEW_POINTS))
     figure = render(view, capfd)
     assert "cluster 3" in bokeh_legend(figure)
     assert len(serialize_json(json_item(figure))) < 100_000
@@ -462,7 +501,7 @@ def test_names_are_not_blank(labels):
 
 def test_too_many_kinds_of_change_are_no_diagram():
     before = make_labels(np.repeat(np.arange(30), 30).reshape(30, 30))
-    with pytest.raises(ValueError, match="at most 500 kinds of change to be drawn, got 870"):
+    with pytest.raises(ValueError, match="at most 500 different transitions, got 870"):
         view_transitions(before, before.copy(data=before.values.T))
 
 
