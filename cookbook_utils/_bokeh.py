@@ -32,6 +32,9 @@ VIEW_POINTS = 5000
 MAX_TILE_LATITUDE = 85.06
 """Northern and southern limit of Web Mercator (EPSG:3857), in degrees."""
 
+N_TICKS = 4
+"""Number of ticks to aim at along each axis."""
+
 TILE_AXES = MapAxes("Longitude", "Latitude", " (°)", decimals=None)
 """Axes of a view over map tiles, whose coordinates GeoViews converts to degrees."""
 
@@ -56,7 +59,6 @@ def map_options(axes: MapAxes, title: str | None) -> dict[str, Any]:
         "data_aspect": axes.aspect,
         "xlabel": axes.x_label,
         "ylabel": axes.y_label,
-        "xticks": 4,
         "title": escape_title(title),
     }
 
@@ -127,16 +129,16 @@ def hover_hook(rows: Mapping[str, tuple[str, str]]) -> Callable:
 
 
 def axis_hook(axes: MapAxes) -> Callable:
-    """Return the hook that writes ticks in the unit of the axes."""
+    """Return the hook that writes a few ticks in the unit of the axes."""
 
     def hook(plot, element):
         from bokeh.models import CustomJSTickFormatter
 
-        if axes.scale == 1:
-            return
         code = f"return +(tick * {axes.scale}).toPrecision(6)"
         for axis in plot.state.axis:
-            axis.formatter = CustomJSTickFormatter(code=code)
+            axis.ticker.desired_num_ticks = N_TICKS  # GeoViews replaces the ticker of HoloViews
+            if axes.scale != 1:
+                axis.formatter = CustomJSTickFormatter(code=code)
 
     return hook
 

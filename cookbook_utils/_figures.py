@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -214,6 +215,7 @@ def add_color_bar(ax: Axes, scale: ScalarMappable, values: xr.DataArray, has_nod
     units = units_of(values)
     if units not in (None, "1"):
         label += f" ({units})"
+    label = textwrap.fill(label, 34)  # no longer than the map is high
     if has_nodata:
         label += "\ngray: nodata"
     # An inset is as high as the map, whatever the shape of the map.

@@ -37,7 +37,7 @@ CLASS_COLORS = {
     "sea": "#0072B2", "mangrove": "#225522", "cropland": "#009E73", "built_up": "#D55E00",
     "bare_soil": "#E69F00", "sand": "#F0E442",
     # deformation regimes of the simulated InSAR points
-    "stable": "#009E73", "creep": "#F0E442", "accelerating": "#D55E00", "seasonal": "#CC79A7",
+    "stable": "#009E73", "creep": "#E69F00", "accelerating": "#D55E00", "seasonal": "#AA3377",
     "snow_gaps": "#56B4E9", "noise": "#000000",
 }  # fmt: skip
 """Color of each class of the cookbook by its name; water is blue in every map.

@@ -396,7 +396,7 @@ def view_points(
         clipping_colors={"max": NODATA_COLOR},
         **_bokeh.class_options(classes),
         **_bokeh.hover_options(rows),
-        hooks=[_bokeh.hover_hook(rows), _bokeh.legend_hook(classes)],
+        hooks=[_bokeh.hover_hook(rows), _bokeh.legend_hook(classes), _bokeh.axis_hook(axes)],
         backend="bokeh",
     )
     view = shown if tiles is None else background * shown
