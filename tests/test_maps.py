@@ -1,4 +1,4 @@
-"""What figures and views share: colors that everyone can tell apart, and refusals of bad input."""
+"""Colors, and errors that static figures and interactive views have in common."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def seen(color):
 
 
 def seen_difference(a, b):
-    """Return the CIELAB difference (CIE 1976) of two colors for the vision that sees it least."""
+    """Return the smallest CIELAB difference (CIE 1976) of two colors over the kinds of vision."""
     return np.linalg.norm(seen(a) - seen(b), axis=1).min()
 
 
@@ -101,15 +101,15 @@ def test_ciede2000_gives_the_published_differences(lab_1, lab_2, expected):
     assert ciede2000(lab_1, lab_2) == pytest.approx(expected, abs=1e-4)
 
 
-def test_seen_difference_knows_the_classic_confusion():
+def test_red_and_green_are_similar_to_deuteranopes():
     assert seen_difference("white", "black") == pytest.approx(100, abs=0.1)
-    assert seen_difference("#2CA02C", "#D62728") < 8  # a green and a red, alike to deuteranopes
+    assert seen_difference("#2CA02C", "#D62728") < 8
 
 
 @pytest.mark.parametrize(
     ("colors", "least"),
     [
-        # A just noticeable difference is about 2.3; these are at least six times that.
+        # A just noticeable difference is about 2.3.
         ([*LABEL_COLORS[:8], NODATA_COLOR], 16),
         ([*LABEL_COLORS, NODATA_COLOR], 16),
         (LABEL_COLORS[:3], 30),
@@ -163,7 +163,7 @@ def test_other_names_have_no_color():
 @given(st.dictionaries(st.integers(0, 254), st.sampled_from([*CLASS_COLORS, "dune"]), max_size=12))
 @settings(deadline=None, max_examples=50)
 def test_no_cluster_looks_like_a_known_class(names):
-    """A class has the color of its name, and no two of the other numbers have the same."""
+    """Known classes have their colors, and all other numbers have distinct ones."""
     colors = colors_of(range(255), names)
     known = {n: name for n, name in names.items() if name != "dune"}
     assert {n: colors[n] for n in known} == {n: CLASS_COLORS[name] for n, name in known.items()}
@@ -186,8 +186,8 @@ def test_every_label_has_a_color_of_its_own():
 
 
 @pytest.mark.parametrize(("count", "least"), [(20, 13), (30, 11), (60, 7)])
-def test_further_colors_are_as_different_as_can_be(count, least):
-    """The eye tells some 30 apart side by side; twice as many only where they touch."""
+def test_further_colors_differ(count, least):
+    """About 30 colors can be told apart at a distance; 60 only if they are adjacent."""
     colors = [*(label_color(number) for number in range(count)), NODATA_COLOR]
     closest = min(itertools.combinations(colors, 2), key=lambda pair: seen_difference(*pair))
     assert seen_difference(*closest) >= least, closest
@@ -280,7 +280,7 @@ MAPS = [plot_labels, view_labels, plot_rgb, view_rgb]
 
 
 @pytest.mark.parametrize("draw", MAPS)
-def test_a_map_needs_coordinates_that_say_where_its_pixels_lie(draw, scene, labels):
+def test_coordinates_must_be_finite_and_evenly_spaced(draw, scene, labels):
     array = scene if draw in (plot_rgb, view_rgb) else labels
     for change, error, message in [
         ({1: np.nan}, ValueError, "x of .* must be finite, got 1 values"),
@@ -328,7 +328,7 @@ def test_bands_are_a_list(draw, scene, bands):
         draw(scene, bands=bands)
 
 
-def test_a_band_may_be_shown_twice_but_not_be_there_twice(scene):
+def test_a_band_may_be_drawn_twice_but_not_duplicated_in_the_scene(scene):
     picture = (
         plot_rgb(scene, bands=("red", "red", "nir"), ax=Figure().subplots()).images[0].get_array()
     )
@@ -344,7 +344,7 @@ def test_axes_are_axes(scene, labels):
     for draw, array in ((plot_rgb, scene), (plot_labels, labels), (plot_points, make_points(3))):
         with pytest.raises(TypeError, match="ax must be matplotlib Axes or None, got Figure"):
             draw(array, ax=Figure())
-    assert not plt.get_fignums()  # no refusal leaves an empty figure behind
+    assert not plt.get_fignums()  # an error leaves no empty figure behind
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_flags_are_read_however_they_are_written(labels, values, meanings):
 
 @pytest.mark.parametrize("draw", [plot_labels, view_labels])
 def test_a_nodata_value_that_the_dtype_cannot_hold(labels, draw):
-    """rioxarray raises for it, at the first time that it is asked."""
+    """A nodata value outside the range of the dtype is ignored; text is an error."""
     draw((labels > 1).assign_attrs(_FillValue=255))
     with pytest.raises(ValueError, match="nodata value .* must be a number .* got 'none'"):
         draw(labels.assign_attrs(_FillValue="none"))

@@ -1,4 +1,4 @@
-"""Figures show the right pixels, in the colors of their classes, with units and names."""
+"""Static figures: pixels, colors, legends, axes with units, and errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def on_grid(values, dims=("y", "x"), *, crs=UTM, corner=(350_000.0, 4_300_000.0)
 @pytest.fixture
 def scene():
     values = np.random.default_rng(0).random((4, 12, 10)).astype("float32")
-    values[2, 3, 4] = np.nan  # one band is enough to make the pixel missing
+    values[2, 3, 4] = np.nan  # nodata in one band
     return on_grid(values, ("band", "y", "x")).assign_coords(band=BANDS)
 
 
@@ -95,7 +95,7 @@ def points():
 
 @pytest.fixture
 def series():
-    """Two summers of dates with a winter between them; cluster 3 creeps."""
+    """Return profiles of two clusters in two summers; cluster 3 subsides."""
     time = np.concatenate([
         np.arange("2019-05-01", "2019-11-01", 12, dtype="datetime64[D]"),
         np.arange("2020-05-01", "2020-11-01", 12, dtype="datetime64[D]"),
@@ -128,7 +128,7 @@ def rgba8(color):
 
 
 def test_style_makes_figures_for_the_page(scene, labels):
-    """Text has 9 points or more in a figure 7 inches wide, whose PNG has 150 pixels per inch."""
+    """A figure is 7 inches wide, has text of at least 9 points and 150 pixels per inch."""
     import matplotlib.pyplot as plt
 
     with matplotlib.rc_context():
@@ -153,7 +153,7 @@ def test_style_makes_figures_for_the_page(scene, labels):
 
 
 def test_figures_in_the_style_have_room_for_text(labels):
-    """The legend lies inside the figure, and no text lies upon another."""
+    """The legend lies inside the figure, and no two texts overlap."""
     import matplotlib.pyplot as plt
 
     with matplotlib.rc_context():
@@ -174,7 +174,7 @@ def test_figures_in_the_style_have_room_for_text(labels):
 
 
 def test_rgb_has_one_stretch_for_its_bands(scene):
-    scene.loc[{"band": "blue"}] *= 0.3  # bands that differ in level stay so
+    scene.loc[{"band": "blue"}] *= 0.3  # levels differ between bands, and must after the stretch
     ax = plot_rgb(scene, ax=new_axes(), title="A scene")
     picture = ax.images[0].get_array()
     valid = scene.notnull().all("band").values
@@ -186,7 +186,7 @@ def test_rgb_has_one_stretch_for_its_bands(scene):
 
 
 def test_rgb_starts_at_zero_whatever_the_scale(scene):
-    """A factor on all bands changes no color; a value below 0 is black."""
+    """Scaling all bands does not change the image; negative values are black."""
     expected = plot_rgb(scene, ax=new_axes()).images[0].get_array()
     found = plot_rgb(10_000 * scene, ax=new_axes()).images[0].get_array()
     np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
@@ -195,7 +195,7 @@ def test_rgb_starts_at_zero_whatever_the_scale(scene):
     assert not plot_rgb(-1 - scene, ax=new_axes()).images[0].get_array()[..., :3].any()
 
 
-def test_rgb_does_not_mind_order_chunks_or_direction(scene):
+def test_rgb_is_independent_of_dimension_order_and_chunks(scene):
     expected = plot_rgb(scene, ax=new_axes()).images[0]
     turned = scene.chunk(y=5).transpose("x", "band", "y").isel(y=slice(None, None, -1))
     found = plot_rgb(turned, ax=new_axes()).images[0]
@@ -203,7 +203,7 @@ def test_rgb_does_not_mind_order_chunks_or_direction(scene):
     assert found.get_extent() == expected.get_extent()
 
 
-def test_rgb_of_integers_leaves_out_their_fill_value():
+def test_nodata_of_integers_is_transparent():
     values = np.arange(36, dtype="uint16").reshape(3, 3, 4)
     values[:, 0, 0] = 0
     scene = on_grid(values, ("band", "y", "x")).assign_coords(band=BANDS[:3])
@@ -212,8 +212,8 @@ def test_rgb_of_integers_leaves_out_their_fill_value():
     assert (picture[..., 3] == 255).sum() == 11
 
 
-def test_rgb_of_floats_leaves_out_nodata_and_infinite_values(scene):
-    """What a file in floats marks as missing is not a color, and does not darken the others."""
+def test_nodata_and_infinite_values_of_floats_are_transparent(scene):
+    """The nodata value of a file in floats is transparent and does not affect the stretch."""
     wrong = scene.copy()
     wrong[0, 5, 5], wrong[2, 6, 6] = -9999, np.inf
     wrong = wrong.assign_attrs(nodata=-9999)
@@ -255,14 +255,14 @@ def test_axes_have_units(labels):
     assert ax.get_aspect() == pytest.approx(2)  # 1 / cos 60°
 
 
-def test_degrees_may_have_another_unit(labels):
-    """EPSG:4807 counts in grads, of which 100 make 90 degrees."""
+def test_grads_are_converted_to_degrees(labels):
+    """The unit of EPSG:4807 is the grad: 100 grads are 90 degrees."""
     grads = on_grid(labels.values, crs="EPSG:4807", corner=(40.0, 50.06), step=0.01)
     left, right, bottom, top = plot_labels(grads, ax=new_axes()).images[0].get_extent()
     np.testing.assert_allclose((left, right, top), (36, 36.09, 45.054))
 
 
-def test_coordinates_in_a_crs_that_is_not_theirs(labels):
+def test_coordinates_must_fit_the_crs(labels):
     with pytest.raises(ValueError, match="y of a map in WGS 84 must lie from -90 to 90 degrees"):
         plot_labels(labels.drop_vars("spatial_ref").rio.write_crs("EPSG:4326"))
     broken = labels.assign_coords(spatial_ref=((), 0, {"crs_wkt": "nonsense"}))
@@ -283,7 +283,7 @@ def test_the_order_of_coordinates_does_not_matter(rows, columns):
 
 @pytest.mark.parametrize("dtype", ["float32", "int64", "uint32"])
 def test_coordinates_of_any_dtype(labels, dtype):
-    """float32 rounds northings to half a meter, and unsigned integers have no negative step."""
+    """Northings in float32 are rounded to 0.5 m; differences of unsigned integers wrap around."""
     rounded = labels.assign_coords(x=labels.x.astype(dtype), y=labels.y.astype(dtype))
     extents = [plot_labels(one, ax=new_axes()).images[0].get_extent() for one in (rounded, labels)]
     np.testing.assert_allclose(*extents, atol=0.001)
@@ -311,7 +311,7 @@ def test_label_names_come_from_names_then_flags(labels):
 
 
 def test_names_are_plain_text(labels, profiles):
-    """A dollar sign is a dollar sign, and a name may start with an underscore."""
+    """Names may contain dollar signs and start with an underscore."""
     names = {0: r"$\frac$", 2: "_hidden"}
     for ax in (
         plot_labels(labels, names=names, title="$x", ax=new_axes()),
@@ -439,7 +439,7 @@ def test_profiles_are_drawn_by_wavelength_in_its_unit(profiles):
         np.testing.assert_array_equal(found.get_ydata(), expected.get_ydata())
 
 
-def test_infinite_means_are_missing(profiles):
+def test_infinite_means_leave_a_gap(profiles):
     profiles["mean"][1, 2] = np.inf
     ax = plot_profiles(profiles, ax=new_axes())
     assert np.isnan(ax.lines[1].get_ydata()).tolist() == [False, False, True, False]
@@ -485,7 +485,7 @@ def test_profile_errors(profiles):
 
 
 def drawn_points(ax):
-    """Return the colors of the points by their place."""
+    """Return the color of each point by its longitude and latitude."""
     (collection,) = ax.collections
     places = np.asarray(collection.get_offsets()).tolist()
     colors = collection.get_facecolors()
@@ -520,7 +520,7 @@ def test_points_are_named_by_their_flags_and_lie_in_degrees(points):
     assert ax.collections[0].get_rasterized()
 
 
-def test_missing_points_lie_below_the_others(points):
+def test_points_without_data_lie_below_the_others(points):
     labels = np.tile(np.uint8([4, 255]), 25)
     for values in (labels, np.where(labels == 255, np.nan, 0.5)):
         colors = plot_points(points, values, ax=new_axes()).collections[0].get_facecolors()
@@ -569,7 +569,7 @@ def test_a_quantity_has_a_color_bar(points, low, high, name, limits):
     assert ax.get_legend() is None
 
 
-def test_outliers_and_missing_points_leave_the_color_bar_alone():
+def test_outliers_and_nodata_do_not_affect_the_color_bar():
     points = make_points(1000)
     height = np.linspace(0, 100, 1000, dtype="float32")
     height[[0, 500, 999]] = -4000, np.nan, 1e6
@@ -580,7 +580,7 @@ def test_outliers_and_missing_points_leave_the_color_bar_alone():
     assert drawn_points(ax)[places_of(points)[500]] == to_rgba(NODATA_COLOR)
 
 
-def test_nodata_of_points_is_missing(points):
+def test_nodata_of_points_is_gray(points):
     velocity = np.linspace(-3, 5, 50)
     velocity[7] = -9999
     marked = xr.DataArray(velocity, dims="point", attrs={"_FillValue": -9999.0})
@@ -604,7 +604,7 @@ def test_points_at_a_pole_have_a_finite_aspect(points):
     assert plot_points(pole, ax=new_axes()).get_aspect() < 60
 
 
-def test_a_color_bar_says_what_the_attributes_say(points):
+def test_attributes_of_any_type_label_the_color_bar(points):
     attrs = {"long_name": ("velocity", "LOS"), "units": 1}  # as rasterio and GDAL keep them
     values = xr.DataArray(np.arange(50.0), dims="point", attrs=attrs)
     assert color_bar(plot_points(points, values, ax=new_axes())).get_ylabel() == (
@@ -626,7 +626,7 @@ def test_point_values_errors(points):
 # -- series -----------------------------------------------------------------------------------
 
 
-def test_series_break_at_winters(series):
+def test_lines_are_interrupted_in_winter(series):
     ax = plot_series(series, names={3: "creep"}, ax=new_axes(), title="Series")
     assert len(ax.lines) == len(ax.collections) == 4  # two clusters, two summers
     for number, color in {0: LABEL_COLORS[0], 3: CLASS_COLORS["creep"]}.items():
@@ -644,7 +644,7 @@ def test_series_break_at_winters(series):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Date", "Displacement (mm)")
 
 
-def test_series_cross_a_short_gap_but_no_long_one(series):
+def test_lines_connect_dates_across_short_gaps_only(series):
     series["mean"][0, 3] = np.nan  # one date: the line goes on
     series["mean"][1, 2:10] = np.nan  # 108 days
     ax = plot_series(series, ax=new_axes())
@@ -653,7 +653,7 @@ def test_series_cross_a_short_gap_but_no_long_one(series):
     assert not any(np.isnan(line.get_ydata()).any() for line in ax.lines)
 
 
-def test_series_do_not_mind_the_order_of_dates(series):
+def test_series_are_sorted_by_date(series):
     expected = plot_series(series, ax=new_axes()).lines
     turned = series.isel(time=slice(None, None, -1)).transpose("time", "cluster")
     for found, line in zip(plot_series(turned, ax=new_axes()).lines, expected, strict=True):
@@ -661,7 +661,7 @@ def test_series_do_not_mind_the_order_of_dates(series):
 
 
 def test_series_of_cluster_profiles(series):
-    """The mean and deviation of displacements are drawn as `metrics` finds them."""
+    """The profiles of `metrics.cluster_profiles` can be drawn."""
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
     samples = xr.DataArray(
@@ -680,7 +680,7 @@ def test_series_of_cluster_profiles(series):
     assert texts == ["stable, 20 points", "snow gaps, 20 points"]
 
 
-def test_series_without_units_claim_none(series):
+def test_series_without_units_have_no_unit_on_the_axis(series):
     series["mean"].attrs = {}
     assert plot_series(series, ax=new_axes()).get_ylabel() == "Displacement"
 
@@ -709,7 +709,7 @@ def test_series_errors(series):
             plot_series(series.assign(count=("cluster", [1500, count])))
 
 
-def test_points_of_all_float32_values():
+def test_the_range_of_float32_does_not_overflow():
     values = np.linspace(-3e38, 3e38, 50).astype("float32")
     ax = plot_points(make_points(50), values, ax=Figure().subplots())
     assert len({tuple(color) for color in ax.collections[0].get_facecolors()}) > 40

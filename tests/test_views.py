@@ -1,4 +1,4 @@
-"""Interactive views show the right pixels, names and values, and need no server."""
+"""Interactive views: pixels, names, values under the cursor, map tiles, and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UTM = "EPSG:32611"
 @pytest.fixture
 def scene():
     scene = make_scene(bands=("blue", "green", "red", "nir"), ny=12, nx=10)
-    scene[2, 3, 4] = np.nan  # one band is enough to make the pixel missing
+    scene[2, 3, 4] = np.nan  # nodata in one band
     return scene
 
 
@@ -41,7 +41,7 @@ def change(labels):
 
 
 def render(view, capfd):
-    """Return the Bokeh figure of `view`; any warning, also one that is only printed, fails.
+    """Return the Bokeh figure of `view`; any warning, raised or printed, is an error.
 
     No extension is loaded first: that is the notebook's part.
     """
@@ -62,7 +62,7 @@ def hover_of(figure):
 
     (hover,) = figure.select(HoverTool)
     for _, field in hover.tooltips:
-        if field.endswith("{custom}"):  # a field without its script would show nonsense
+        if field.endswith("{custom}"):  # a field without its script shows its raw value
             assert field.removesuffix("{custom}") in hover.formatters
     return dict(hover.tooltips), hover.formatters
 
@@ -136,7 +136,7 @@ def test_view_draws_twice(labels, scene, capfd):
 
 
 def test_a_series_of_maps_has_a_slider_and_one_legend(labels, capfd):
-    """Every step of the slider redraws the same figure, with its own map and the same classes."""
+    """Each step of the slider shows its map with the same colors and one legend."""
     import holoviews as hv
 
     later = labels.where(labels != 3, 5).astype("uint8").assign_attrs(labels.attrs)
@@ -156,7 +156,7 @@ def test_a_series_of_maps_has_a_slider_and_one_legend(labels, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_the_slider_of_dates_says_the_day(labels):
+def test_the_slider_shows_dates(labels):
     times = np.array(["2025-04-03", "2025-04-11"], "datetime64[ns]")
     series = xr.concat([labels, labels], "time").assign_coords(time=times)
     (time,) = view_labels(series).kdims
@@ -172,13 +172,13 @@ def test_the_slider_of_dates_says_the_day(labels):
         ([1.0, np.nan], "got NaN or NaT"),
     ],
 )
-def test_a_slider_shows_every_map(labels, steps, message):
+def test_steps_of_a_slider_are_valid_and_distinct(labels, steps, message):
     series = xr.concat([labels, labels], "time").assign_coords(time=steps)
     with pytest.raises(ValueError, match=f"time of labels must hold each value once.*{message}"):
         view_labels(series)
 
 
-def test_two_maps_of_a_day_are_told_apart(labels):
+def test_the_slider_shows_times_of_maps_of_one_day(labels):
     times = np.array(["2025-04-03T10:00", "2025-04-03T22:00"], "datetime64[ns]")
     view = view_labels(xr.concat([labels, labels], "time").assign_coords(time=times))
     (time,) = view.kdims
@@ -187,7 +187,7 @@ def test_two_maps_of_a_day_are_told_apart(labels):
     ]  # fmt: skip
 
 
-def test_a_slider_needs_one_value_a_map(labels):
+def test_a_slider_does_not_take_a_multiindex(labels):
     levels = pd.MultiIndex.from_product([[1], [1, 2]], names=["path", "row"])
     coords = xr.Coordinates.from_pandas_multiindex(levels, "scene")
     series = xr.concat([labels, labels], "scene").assign_coords(coords)
@@ -206,7 +206,7 @@ def test_a_series_has_one_further_dimension(labels):
 
 def test_view_transitions_shows_what_changed(labels, capfd):
     after = labels.copy()
-    after[:3], after[11, 9] = 2, 255  # clusters 0 and a part of 3 go
+    after[:3], after[11, 9] = 2, 255  # all pixels of cluster 0 and one of cluster 3 change
     view = view_transitions(labels, after, names={0: "sea", 2: "sand"}, title="1985 to 2020")
     flows = {tuple(flow[:2]): int(flow[2]) for flow in view.array().tolist()}
     assert flows == {("sea", "sand "): 29}
@@ -232,7 +232,7 @@ def test_view_transitions_refuses_what_cannot_be_compared(labels):
 
 
 def test_classes_of_transitions_are_those_of_their_own_map(labels):
-    """A number may be called otherwise in each map."""
+    """A number may have different names in the two maps."""
     one = labels.assign_attrs(flag_values=range(4), flag_meanings="sea sand crops town")
     two = labels.copy(data=np.where(labels == 255, 255, (labels + 1) % 4).astype("uint8"))
     two = two.assign_attrs(flag_values=range(4), flag_meanings="a b c d")
@@ -254,7 +254,7 @@ def test_many_clusters_have_a_quick_legend(capfd):
     legend = bokeh_legend(figure)
     assert legend == {f"cluster {n}": label_color(n) for n in range(255)}
     assert figure.legend[0].ncols == 13
-    assert len(figure.renderers) < 5  # one glyph a class makes a page that opens in half a minute
+    assert len(figure.renderers) < 5  # one glyph per class would take half a minute to open
 
 
 def test_view_of_a_change_map_has_the_static_colors(change, capfd):
@@ -279,7 +279,9 @@ def test_view_over_tiles_keeps_label_values(capfd):
     inside = (abs(easting - 353_000) < 2700) & (abs(northing - 4_296_400) < 3300)
     nearest = labels.sel(at, method="nearest").values
     assert inside.sum() > 1000
-    assert (shown == nearest)[inside].mean() > 0.98  # GDAL is an eighth of a pixel off at most
+    assert (shown == nearest)[
+        inside
+    ].mean() > 0.98  # GDAL approximates coordinates to an eighth of a pixel
     assert set(np.unique(shown)) <= {*np.unique(blocks), 255}
 
     figure = render(view, capfd)
@@ -298,7 +300,7 @@ def test_view_over_tiles_errors(labels):
         view_labels(labels.drop_vars("spatial_ref"), tiles="OSM")
 
 
-def test_maps_that_no_tiles_show(labels):
+def test_maps_that_cannot_be_shown_over_tiles(labels):
     def geographic(left, top):
         values = np.zeros((5, 6))
         return make_labels(values, step=0.1, left=left, top=top, crs="EPSG:4326")
@@ -380,7 +382,7 @@ def test_views_are_light(capfd):
 
 
 def columns_of(figure):
-    """Return the columns of the points of a figure, and what colors them."""
+    """Return the columns of the points of a figure, and their color mapper."""
     (drawn,) = (r for r in figure.renderers
                 if hasattr(r, "data_source") and "label" in r.data_source.data)  # fmt: skip
     color = drawn.glyph.fill_color
@@ -400,7 +402,7 @@ def test_view_points_keeps_places_colors_and_names(tiles, capfd):
     figure = render(view, capfd)
     assert figure.title.text == "Regimes"
     columns, mapper = columns_of(figure)
-    order = [7, *range(7), *range(8, 60)]  # missing points are drawn first, below the others
+    order = [7, *range(7), *range(8, 60)]  # nodata is drawn first, below the others
     np.testing.assert_array_equal(columns["label"], regime[order])
     for name in ("longitude", "latitude"):
         np.testing.assert_allclose(columns[name], points[name][order], atol=1e-5)
@@ -481,7 +483,7 @@ def test_views_of_points_draw_twice_and_move_together(capfd):
     assert first.x_range is second.x_range
 
 
-# -- titles, names, many classes, odd pixels and values -----------------------------------------
+# -- titles, names and edge cases ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("title", ["{b}", "{label} of {dimensions}", "a {0}", "{", "}}"])
@@ -499,7 +501,7 @@ def test_names_are_not_blank(labels):
             view(labels, names={0: "sea", 2: " "})
 
 
-def test_too_many_kinds_of_change_are_no_diagram():
+def test_transitions_are_limited_in_number():
     before = make_labels(np.repeat(np.arange(30), 30).reshape(30, 30))
     with pytest.raises(ValueError, match="at most 500 different transitions, got 870"):
         view_transitions(before, before.copy(data=before.values.T))
