@@ -50,38 +50,42 @@ def check_labels(labels: xr.DataArray, *further: Hashable, what: str = "labels")
 
 
 def degrees_of(points: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the longitude and latitude of one point or more, in memory, or raise."""
+    """Return the longitude and latitude of points in memory, or raise."""
     if not isinstance(points, xr.Dataset | xr.DataArray):
         raise TypeError(
             "points must be an xarray.Dataset with the coordinates longitude and latitude, got "
             f"{type(points).__name__}"
         )
     found = {str(name): coord.dims for name, coord in points.coords.items()}
-    place = []
-    for name, limit in (("longitude", 180), ("latitude", 90)):
+    for name in ("longitude", "latitude"):
         if found.get(name) != ("point",):
             raise ValueError(
-                f"points must have the coordinates longitude (point) and latitude (point), got "
+                "points must have the coordinates longitude (point) and latitude (point), got "
                 f"{found}"
             )
-        require_real(points[name].variable, f"{name} of the points")
-        degrees = points[name].compute().astype("float64")
-        if not degrees.size:
-            raise ValueError("points must be one or more, got 0")
-        bad = int((~(abs(degrees) <= limit)).sum())
-        if bad:
-            east = name == "longitude" and bool(((degrees > limit) & (degrees <= 360)).any())
-            cure = ": (longitude + 180) % 360 - 180 brings 0 to 360 there" if east else ""
-            raise ValueError(
-                f"{name} of the points must be from {-limit} to {limit} degrees, got {bad} of "
-                f"{degrees.size} that are not{cure}"
-            )
-        place.append(degrees)
-    return place[0], place[1]
+    return _degrees(points["longitude"], 180), _degrees(points["latitude"], 90)
+
+
+def _degrees(coordinate: xr.DataArray, limit: float) -> xr.DataArray:
+    """Return a coordinate of points in memory, or raise unless it is from -limit to limit."""
+    name = coordinate.name
+    require_real(coordinate.variable, f"{name} of the points")
+    degrees = coordinate.compute().astype("float64")
+    if not degrees.size:
+        raise ValueError("points must be one or more, got 0")
+    n_wrong = int((~(abs(degrees) <= limit)).sum())
+    if n_wrong:
+        is_east = name == "longitude" and bool(((degrees > limit) & (degrees <= 360)).any())
+        cure = ": convert 0 to 360 by (longitude + 180) % 360 - 180" if is_east else ""
+        raise ValueError(
+            f"{name} of the points must be from {-limit} to {limit} degrees, got {n_wrong} of "
+            f"{degrees.size} that are not{cure}"
+        )
+    return degrees
 
 
 def match_points(values: Any, points: xr.Dataset, what: str) -> xr.DataArray:
-    """Return `values`, one real number for each of `points`, in memory, or raise."""
+    """Return `values`, one real number per point, in memory, or raise."""
     if not isinstance(values, xr.DataArray):
         values = as_real_array(values, what)
         values = xr.DataArray(values, dims=("point", *range(1, values.ndim))[: values.ndim])
@@ -103,19 +107,8 @@ def match_points(values: Any, points: xr.Dataset, what: str) -> xr.DataArray:
 def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.DataArray:
     """Return three bands in memory, north up, as floats that are NaN where any band is nodata."""
     require_dims(scene, ["band", "y", "x"], "scene")
-    listed = isinstance(bands, Sequence | pd.Index) or (
-        isinstance(bands, np.ndarray) and bands.ndim
-    )
-    if isinstance(bands, str | bytes) or not listed:
-        raise TypeError(f"bands must be a list of three band names, got {type(bands).__name__}")
-    known, wanted = scene.indexes.get("band", pd.Index([])).tolist(), list(bands)
-    if len(wanted) != 3 or any(np.ndim(band) or band not in known for band in wanted):
-        raise ValueError(
-            f"bands must be three out of {known}, got {shown(wanted)}: name the bands of a "
-            "scene with scene.assign_coords(band=[...])"
-        )
-    if twice := [band for band in wanted if known.count(band) > 1]:
-        raise ValueError(f"scene must have each band once, got {twice[0]!r} more than once")
+    known = scene.indexes.get("band", pd.Index([])).tolist()
+    wanted = _three_bands(bands, known)
     scene = scene.isel(band=[known.index(band) for band in wanted])
     picture = thin(north_up(scene, "scene"), limit).compute()
     picture = mask_and_float(picture).where(valid_pixels(picture))
@@ -123,6 +116,22 @@ def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.Data
     if not valid.any():
         raise ValueError(f"scene must have a pixel that is valid in all of {wanted}, got none")
     return picture.where(valid).transpose("band", "y", "x")
+
+
+def _three_bands(bands: Any, known: list) -> list:
+    """Return three names of bands as a list, or raise unless each is `known` once."""
+    is_listed = isinstance(bands, Sequence | pd.Index | np.ndarray) and np.ndim(bands) > 0
+    if isinstance(bands, str | bytes) or not is_listed:
+        raise TypeError(f"bands must be a list of three band names, got {type(bands).__name__}")
+    wanted = list(bands)
+    if len(wanted) != 3 or any(np.ndim(band) or band not in known for band in wanted):
+        raise ValueError(
+            f"bands must be three out of {known}, got {shown(wanted)}: name the bands of a "
+            "scene with scene.assign_coords(band=[...])"
+        )
+    if duplicates := [band for band in wanted if known.count(band) > 1]:
+        raise ValueError(f"scene must have each band once, got {duplicates[0]!r} more than once")
+    return wanted
 
 
 def north_up(array: xr.DataArray, what: str) -> xr.DataArray:

@@ -272,7 +272,7 @@ def test_point_errors(draw):
         draw(points.to_dataframe(), labels)
     with pytest.raises(TypeError, match="latitude of the points must hold real numbers"):
         draw(points.assign_coords(latitude=points.latitude.astype(str)), labels)
-    with pytest.raises(ValueError, match=r"\(longitude \+ 180\) % 360 - 180 brings"):
+    with pytest.raises(ValueError, match=r"by \(longitude \+ 180\) % 360 - 180"):
         draw(points.assign_coords(longitude=points.longitude + 200), labels)
 
 
