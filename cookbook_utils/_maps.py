@@ -120,8 +120,9 @@ def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.Data
 
 def _three_bands(bands: Any, known: list) -> list:
     """Return three names of bands as a list, or raise unless each is `known` once."""
-    is_listed = isinstance(bands, Sequence | pd.Index | np.ndarray) and np.ndim(bands) > 0
-    if isinstance(bands, str | bytes) or not is_listed:
+    is_array = isinstance(bands, np.ndarray) and bands.ndim > 0
+    is_list = isinstance(bands, Sequence | pd.Index) and not isinstance(bands, str | bytes)
+    if not (is_array or is_list):
         raise TypeError(f"bands must be a list of three band names, got {type(bands).__name__}")
     wanted = list(bands)
     if len(wanted) != 3 or any(np.ndim(band) or band not in known for band in wanted):
