@@ -163,7 +163,9 @@ def draw_points(
     ax = new_axes(entries) if ax is None else ax
     order = np.argsort(is_present, kind="stable")
     longitude, latitude = (degrees.values[order] for degrees in place)
-    size = np.clip(40_000 / longitude.size, 0.5, 40)
+    box = ax.get_window_extent()
+    area = box.width * box.height / ax.figure.dpi**2  # square inches
+    size = np.clip(2000 * area / longitude.size, 0.5, 40)  # square points
     ax.scatter(longitude, latitude, s=size, c=colors[order], linewidth=0, rasterized=True)
     axes = degree_axes(place[1])
     ax.set_aspect(axes.aspect)

@@ -274,7 +274,7 @@ def plot_points(
     Integers are labels and have the colors of `plot_labels` and a legend. Floats are a quantity and
     have a color bar from the 2nd to the 98th percentile, centered on 0 if these differ in sign.
     Floats with ``flag_meanings``, or read from a file of uint8, are labels. Points without data are
-    gray and lie below the others. Points shrink as their number grows.
+    gray and lie below the others. Many points, and points in small Axes, are drawn smaller.
 
     Parameters
     ----------

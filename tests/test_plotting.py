@@ -541,6 +541,8 @@ def test_many_points_are_drawn_smaller():
         for n in (3, 8000, 100_000)
     )
     assert few > more > many > 0
+    panel = Figure().subplots(2, 3)[0, 0]
+    assert plot_points(make_points(8000), ax=panel).collections[0].get_sizes()[0] < more
 
 
 def color_bar(ax):
