@@ -27,9 +27,7 @@ LEFT_OUT = {
 CODES = set(ERROR_MSGS) - set(LEFT_OUT)
 
 # Modules whose docstrings do not conform yet, and modules that are still too long.
-EXEMPT_DOCSTRINGS = {
-    f"cookbook_utils.{name}" for name in ("insar interimage reservoir").split()
-}
+EXEMPT_DOCSTRINGS = {f"cookbook_utils.{name}" for name in ("insar interimage reservoir").split()}
 EXEMPT_LENGTHS = {
     f"cookbook_utils/{name}.py" for name in ("insar interimage/estimator reservoir").split()
 }
