@@ -1,4 +1,4 @@
-"""What static figures and interactive views share: pixels, points, class names, axes."""
+"""Checks, pixels, class names and axes that static figures and interactive views share."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from cookbook_utils._checks import (
 from cookbook_utils._conventions.grids import crs_of
 from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, meanings_of
 from cookbook_utils._conventions.nodata import mask_and_float, valid_pixels
-from cookbook_utils._palette import CHANGE_COLORS, MISSING_COLOR, label_color
+from cookbook_utils._palette import NODATA_COLOR, class_color, colors_of
 
 MAX_UNEVEN = 0.1
-"""Fraction of a pixel by which a coordinate may lie off an even grid: float32 rounds as much."""
+"""Fraction of a pixel by which a coordinate may deviate from an even grid: float32 is rounded."""
+
+LEGEND_ROWS = 20
+"""Number of entries that a column of a legend beside a map holds."""
 
 
 def check_text(title: Any, names: Any = None) -> None:
@@ -42,76 +45,70 @@ def check_text(title: Any, names: Any = None) -> None:
 
 
 def check_labels(labels: xr.DataArray, *further: Hashable, what: str = "labels") -> xr.DataArray:
-    """Return a label map, or a series of them along a `further` dimension, in memory, north up."""
+    """Return a label map, or a series along a `further` dimension, in memory and north up."""
     return north_up(as_labels(labels, what, [*further, "y", "x"]), what).compute()
 
 
 def degrees_of(points: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the longitude and latitude of one point or more, in memory, or raise."""
+    """Return the longitude and latitude of points in memory, or raise."""
     if not isinstance(points, xr.Dataset | xr.DataArray):
         raise TypeError(
             "points must be an xarray.Dataset with the coordinates longitude and latitude, got "
             f"{type(points).__name__}"
         )
     found = {str(name): coord.dims for name, coord in points.coords.items()}
-    place = []
-    for name, limit in (("longitude", 180), ("latitude", 90)):
+    for name in ("longitude", "latitude"):
         if found.get(name) != ("point",):
             raise ValueError(
-                f"points must have the coordinates longitude (point) and latitude (point), got "
+                "points must have the coordinates longitude (point) and latitude (point), got "
                 f"{found}"
             )
-        require_real(points[name].variable, f"{name} of the points")
-        degrees = points[name].compute().astype("float64")
-        if not degrees.size:
-            raise ValueError("points must be one or more, got 0")
-        bad = int((~(abs(degrees) <= limit)).sum())
-        if bad:
-            east = name == "longitude" and bool(((degrees > limit) & (degrees <= 360)).any())
-            cure = ": (longitude + 180) % 360 - 180 brings 0 to 360 there" * east
-            raise ValueError(
-                f"{name} of the points must be from {-limit} to {limit} degrees, got "
-                f"{degrees.size} points, {bad} of them without{cure}"
-            )
-        place.append(degrees)
-    return place[0], place[1]
+    return _degrees(points["longitude"], 180), _degrees(points["latitude"], 90)
+
+
+def _degrees(coordinate: xr.DataArray, limit: float) -> xr.DataArray:
+    """Return a coordinate of points in memory, or raise unless it is from -limit to limit."""
+    name = coordinate.name
+    require_real(coordinate.variable, f"{name} of the points")
+    degrees = coordinate.compute().astype("float64")
+    if not degrees.size:
+        raise ValueError("points must be one or more, got 0")
+    n_wrong = int((~(abs(degrees) <= limit)).sum())
+    if n_wrong:
+        is_east = name == "longitude" and bool(((degrees > limit) & (degrees <= 360)).any())
+        cure = ": convert 0 to 360 by (longitude + 180) % 360 - 180" if is_east else ""
+        raise ValueError(
+            f"{name} of the points must be from {-limit} to {limit} degrees, got {n_wrong} of "
+            f"{degrees.size} that are not{cure}"
+        )
+    return degrees
 
 
 def match_points(values: Any, points: xr.Dataset, what: str) -> xr.DataArray:
-    """Return `values`, one real number for each of `points`, in memory, or raise."""
+    """Return `values`, one real number per point, in memory, or raise."""
     if not isinstance(values, xr.DataArray):
         values = as_real_array(values, what)
         values = xr.DataArray(values, dims=("point", *range(1, values.ndim))[: values.ndim])
     require_dims(values, ["point"], what)
     if values.size != points.sizes["point"]:
         raise ValueError(
-            f"{what} must be one for each of {points.sizes['point']} points, got {values.size}"
+            f"{what} must hold one value for each of {points.sizes['point']} points, got "
+            f"{values.size}"
         )
     indexes = [array.indexes.get("point") for array in (values, points)]
     if all(index is not None for index in indexes) and not indexes[0].equals(indexes[1]):
         raise ValueError(
-            f"{what} must have the coordinate point of the points, in its order, got another: "
+            f"{what} must have the coordinate point of the points in the same order, got another: "
             f"select them with {what}.sel(point=points.point)"
         )
     return values.compute()
 
 
 def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.DataArray:
-    """Return three bands in memory, north up, in floats with NaN where one of them is missing."""
+    """Return three bands in memory, north up, as floats that are NaN where any band is nodata."""
     require_dims(scene, ["band", "y", "x"], "scene")
-    listed = isinstance(bands, Sequence | pd.Index) or (
-        isinstance(bands, np.ndarray) and bands.ndim
-    )
-    if isinstance(bands, str | bytes) or not listed:
-        raise TypeError(f"bands must be a list of three band names, got {type(bands).__name__}")
-    known, wanted = scene.indexes.get("band", pd.Index([])).tolist(), list(bands)
-    if len(wanted) != 3 or any(np.ndim(band) or band not in known for band in wanted):
-        raise ValueError(
-            f"bands must be three out of {known}, got {shown(wanted)}: name the bands of a "
-            "scene with scene.assign_coords(band=[...])"
-        )
-    if twice := [band for band in wanted if known.count(band) > 1]:
-        raise ValueError(f"scene must have each band once, got {twice[0]!r} more than once")
+    known = scene.indexes.get("band", pd.Index([])).tolist()
+    wanted = _three_bands(bands, known)
     scene = scene.isel(band=[known.index(band) for band in wanted])
     picture = thin(north_up(scene, "scene"), limit).compute()
     picture = mask_and_float(picture).where(valid_pixels(picture))
@@ -121,11 +118,28 @@ def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.Data
     return picture.where(valid).transpose("band", "y", "x")
 
 
+def _three_bands(bands: Any, known: list) -> list:
+    """Return three names of bands as a list, or raise unless each is `known` once."""
+    is_array = isinstance(bands, np.ndarray) and bands.ndim > 0
+    is_list = isinstance(bands, Sequence | pd.Index) and not isinstance(bands, str | bytes)
+    if not (is_array or is_list):
+        raise TypeError(f"bands must be a list of three band names, got {type(bands).__name__}")
+    wanted = list(bands)
+    if len(wanted) != 3 or any(np.ndim(band) or band not in known for band in wanted):
+        raise ValueError(
+            f"bands must be three out of {known}, got {shown(wanted)}: name the bands of a "
+            "scene with scene.assign_coords(band=[...])"
+        )
+    if duplicates := [band for band in wanted if known.count(band) > 1]:
+        raise ValueError(f"scene must have each band once, got {duplicates[0]!r} more than once")
+    return wanted
+
+
 def north_up(array: xr.DataArray, what: str) -> xr.DataArray:
     """Return `array` with y descending and x ascending, its last dimensions, or raise.
 
-    A picture has rows and columns of one size, so its coordinates must be evenly spaced. Their
-    order does not matter: each row and column goes where its coordinate says.
+    Images have pixels of one size, so the coordinates must be evenly spaced. They may be in any
+    order.
     """
     if min(array.sizes[dim] for dim in "yx") < 2 or not {"y", "x"} <= set(array.indexes):
         raise ValueError(
@@ -154,18 +168,18 @@ def _require_even(values: np.ndarray, dim: str, what: str) -> None:
     if not (np.abs(values - even) <= MAX_UNEVEN * (even[1] - even[0])).all() or not steps.min() > 0:
         raise ValueError(
             f"{dim} of {what} must be evenly spaced, got steps from {steps.min():.6g} to "
-            f"{steps.max():.6g}: a picture has pixels of one size, so bring it onto a regular grid "
-            "first, with cookbook_utils.regridding.regrid"
+            f"{steps.max():.6g}: bring it onto a regular grid first, with "
+            "cookbook_utils.regridding.regrid"
         )
 
 
 def _as_slice(order: np.ndarray) -> slice | np.ndarray:
-    """Return a slice in place of an `order` that is backward throughout, which copies nothing."""
+    """Return a slice, which copies nothing, for an `order` that is reversed throughout."""
     return slice(None, None, -1) if (np.diff(order) == -1).all() else order
 
 
 def thin(array: xr.DataArray, limit: int) -> xr.DataArray:
-    """Return every n-th pixel, so that at most `limit` rows and columns are left."""
+    """Return every n-th pixel such that at most `limit` rows and columns are left."""
     steps = {dim: -(-array.sizes[dim] // limit) for dim in ("y", "x")}
     return array.isel({dim: slice(step // 2, None, step) for dim, step in steps.items()})
 
@@ -180,49 +194,56 @@ def stretch(picture: xr.DataArray) -> np.ndarray:
 
 
 def classes_of(labels: xr.DataArray, names: Mapping[int, str] | None) -> dict[int, tuple[str, str]]:
-    """Return the name and color of each number that occurs in `labels`, missing last."""
+    """Return the name and color of each number that occurs in `labels`, nodata last."""
     numbers = sorted(pd.unique(labels.values.ravel()).tolist())
-    has_missing = NODATA_LABEL in numbers
     classes = name_and_color([n for n in numbers if n != NODATA_LABEL], meanings_of(labels), names)
-    return classes | ({NODATA_LABEL: ("missing", MISSING_COLOR)} if has_missing else {})
+    if NODATA_LABEL in numbers:
+        classes[NODATA_LABEL] = ("nodata", NODATA_COLOR)
+    return classes
 
 
 def name_and_color(
     numbers: Sequence[int], meanings: Mapping[int, str], names: Mapping[int, str] | None
 ) -> dict[int, tuple[str, str]]:
-    """Return the name and color of each of `numbers`, from 0 to 254."""
-    by_meaning = {}
-    if meanings and set(meanings.values()) <= set(CHANGE_COLORS):
-        by_meaning = {n: CHANGE_COLORS[name] for n, name in meanings.items()}
-    called = {n: name.replace("_", " ") for n, name in meanings.items()} | dict(names or {})
-    return {
-        n: (called.get(n, f"cluster {n}"), by_meaning.get(n) or label_color(n)) for n in numbers
-    }
+    """Return the name and color of each of `numbers`, from 0 to 254.
+
+    A class that `names` renames keeps its color, unless the new name is that of a known class.
+    """
+    names = names or {}
+    classes = {**meanings, **{n: name for n, name in names.items() if class_color(name)}}
+    colors = colors_of(numbers, classes)
+    titles = {n: meaning.replace("_", " ") for n, meaning in meanings.items()} | dict(names)
+    return {n: (titles.get(n, f"cluster {n}"), colors[n]) for n in numbers}
 
 
 class MapAxes(NamedTuple):
-    """How the coordinates of a map are called and drawn."""
+    """Names, unit and scale of the axes of a map."""
 
     x: str = "x"
     y: str = "y"
-    unit: str = ""  # along the axes
-    scale: float = 1  # turns CRS units into it
-    aspect: float = 1  # length of a unit of y on the page, in units of x
-    view_unit: str = ""  # under the cursor: that of the CRS
-    format: str = "{0.00}"  # under the cursor
+    unit: str = ""
+    scale: float = 1  # of this unit per unit of the coordinates
+    aspect: float = 1  # length of one unit of y on the page, relative to x
+    decimals: int | None = 2  # of coordinates under the cursor; None as Bokeh formats them
+
+    @property
+    def x_label(self) -> str:
+        return self.x + self.unit
+
+    @property
+    def y_label(self) -> str:
+        return self.y + self.unit
 
 
 def axes_of(array: xr.DataArray) -> MapAxes:
-    """Return the axes of a map by its CRS: km, degrees, or none without a CRS."""
+    """Return the axes of a map: km, degrees, or coordinates as they are where there is no CRS."""
     crs = crs_of(array)
     if crs is None or not (crs.is_geographic or crs.is_projected):
         return MapAxes()
-    unit = crs.axis_info[0]
-    symbol = {"metre": "m", "degree": "°"}.get(unit.unit_name, unit.unit_name)
+    factor = crs.axis_info[0].unit_conversion_factor  # m or radians per unit
     if crs.is_projected:
-        km = unit.unit_conversion_factor / 1000
-        return MapAxes("Easting", "Northing", " (km)", km, 1, f" ({symbol})", "{0,0}")
-    scale = round(np.degrees(unit.unit_conversion_factor), 12)
+        return MapAxes("Easting", "Northing", " (km)", factor / 1000, 1, 3)
+    scale = round(np.degrees(factor), 12)
     for dim, limit in (("y", 90), ("x", 360)):
         beyond = float(abs(array[dim]).max()) * scale
         if beyond > limit:
@@ -230,13 +251,13 @@ def axes_of(array: xr.DataArray) -> MapAxes:
                 f"{dim} of a map in {crs.name} must lie from {-limit} to {limit} degrees, got "
                 f"{beyond:.6g}: is this its CRS?"
             )
-    return degree_axes(array["y"] * scale)._replace(scale=scale, view_unit=f" ({symbol})")
+    return degree_axes(array["y"] * scale)._replace(scale=scale)
 
 
 def degree_axes(latitude: xr.DataArray) -> MapAxes:
-    """Return the axes of a map in degrees, to scale at its mean latitude, up to 89 degrees."""
+    """Return the axes of a map in degrees, true to scale at its mean latitude, at most 89."""
     aspect = 1 / np.cos(np.deg2rad(np.clip(latitude.mean().item(), -89, 89)))
-    return MapAxes("Longitude", "Latitude", " (°)", 1, aspect, " (°)", "{0.0000}")
+    return MapAxes("Longitude", "Latitude", " (°)", 1, aspect, 4)
 
 
 def bounds_of(array: xr.DataArray) -> tuple[float, float, float, float]:

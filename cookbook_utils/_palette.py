@@ -1,7 +1,8 @@
-"""Colors of labels and classes, which every kind of color vision tells apart."""
+"""Colors of labels and classes that differ under every kind of color vision."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 import numpy as np
@@ -12,11 +13,12 @@ LABEL_COLORS = (
     "#0072B2", "#F0E442", "#D55E00", "#CC79A7", "#000000", "#56B4E9",
     "#E69F00", "#009E73", "#663333", "#332288", "#666633", "#AA3377",
 )  # fmt: skip
-"""Color of each label number: 0 to 7 from Okabe & Ito, 8 to 11 from Tol.
+"""Color of each label number from 0 to 11: 0 to 7 from Okabe & Ito, 8 to 11 from Tol.
 
-Neighbors in number contrast, and all differ under the three kinds of dichromacy. Numbers from 12
-to 254 have colors, too: each is the one that differs most from all before it (Glasbey et al. 2007).
-The eye cannot tell so many apart reliably; use the cursor of a view, or fewer clusters.
+Consecutive numbers contrast, and all colors differ under the three kinds of dichromacy. Each number
+from 12 to 254 has the color that differs most from those of all smaller numbers (Glasbey et al.
+2007). The eye cannot tell so many colors apart reliably: read the number under the cursor of an
+interactive view, or use fewer clusters.
 
 References
 ----------
@@ -25,13 +27,29 @@ P. Tol (2021), Colour Schemes, SRON/EPS/TN/09-002 issue 3.2, https://personal.sr
 C. Glasbey et al. (2007), Colour displays for categorical images, doi:10.1002/col.20327
 """
 
-CHANGE_COLORS = {"land": "#CCBB44", "water": "#0072B2", "lost": "#882255", "gained": "#56B4E9"}
-"""Color of each class of a water mask or change map, by its name; the same sources."""
+CLASS_COLORS = {
+    # water masks and change maps
+    "land": "#CCBB44", "water": "#0072B2", "lost": "#882255", "gained": "#56B4E9",
+    # land cover of the simulated lake
+    "clear_water": "#0072B2", "muddy_water": "#56B4E9", "salt_flat": "#F0E442",
+    "alluvium": "#E69F00", "dark_rock": "#663333", "shrub": "#666633", "crops": "#009E73",
+    # land cover of the simulated coast
+    "sea": "#0072B2", "mangrove": "#225522", "cropland": "#009E73", "built_up": "#D55E00",
+    "bare_soil": "#E69F00", "sand": "#F0E442",
+    # deformation regimes of the simulated InSAR points
+    "stable": "#009E73", "creep": "#E69F00", "accelerating": "#D55E00", "seasonal": "#AA3377",
+    "snow_gaps": "#56B4E9", "noise": "#000000",
+}  # fmt: skip
+"""Color of each class of the cookbook by its name; water is blue in every map.
 
-MISSING_COLOR = "#D9D9D9"
-"""Color of a missing pixel in a label map."""
+The classes of one map differ under the three kinds of dichromacy. The sources are those of
+`LABEL_COLORS`.
+"""
 
-# Linear RGB as the normal eye, protanopes, deuteranopes and tritanopes see it: Machado, Oliveira &
+NODATA_COLOR = "#D9D9D9"
+"""Color of pixels and points without data."""
+
+# Linear RGB as seen by normal vision, protanopes, deuteranopes and tritanopes: Machado, Oliveira &
 # Fernandes (2009), doi:10.1109/TVCG.2009.113, severity 1.0.
 _VISION = np.array([
     [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
@@ -55,18 +73,42 @@ def label_color(number: int) -> str:
     return LABEL_COLORS[number] if number < len(LABEL_COLORS) else _further_colors()[number]
 
 
+def class_color(name: str) -> str | None:
+    """Return the color of a class by its name, or None if `CLASS_COLORS` has no such class.
+
+    Spaces count as underscores, and a number before or after the name is ignored: clusters called
+    "1 sea" and "2 sea" are both sea.
+    """
+    words = [word for word in name.lower().replace("_", " ").split() if not word.isdecimal()]
+    return CLASS_COLORS.get("_".join(words))
+
+
+def colors_of(numbers: Iterable[int], names: Mapping[int, str]) -> dict[int, str]:
+    """Return the color of each label number: that of its class if the class is known, else its own.
+
+    A number that would look like a known class takes the color that the number of this class does
+    not need. Colors depend on `names` only, so that a number has one color in all maps of a series.
+    """
+    known = {n: color for n, name in names.items() if (color := class_color(name))}
+    taken = set(known.values())
+    spare = [color for n in sorted(known) if (color := label_color(n)) not in taken]
+    alike = [n for n, color in enumerate(LABEL_COLORS) if color in taken and n not in known]
+    known |= dict(zip(alike, spare, strict=False))
+    return {n: known.get(n) or label_color(n) for n in numbers}
+
+
 @cache
 def _further_colors() -> tuple[str, ...]:
     """Return 255 colors: `LABEL_COLORS`, then each time the one that differs most from all before.
 
-    They are picked from a lattice of 16 steps a channel. A difference is the CIELAB distance for
-    the vision that sees it least. White and the gray of missing pixels are kept away from, too.
+    Candidates form a lattice of 16 steps per channel. The difference of two colors is the smallest
+    CIELAB distance over the kinds of vision. White and `NODATA_COLOR` count as taken.
     """
     lattice = np.stack(np.meshgrid(*[np.arange(16) * 17] * 3, indexing="ij"), axis=-1).reshape(
         -1, 3
     )
     seen = _lab(lattice)
-    taken = [*LABEL_COLORS, MISSING_COLOR, "#FFFFFF"]
+    taken = [*LABEL_COLORS, NODATA_COLOR, "#FFFFFF"]
     fixed = _lab(np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in taken]))
     nearest = np.full(len(lattice), np.inf)
     for color in fixed.swapaxes(0, 1):
@@ -90,5 +132,5 @@ def _lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def _difference(colors: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """Return how far `colors` (vision, n, 3) are from one, for the vision that sees it least."""
+    """Return the smallest distance over the kinds of vision of `colors` (vision, n, 3) from one."""
     return np.linalg.norm(colors - color[:, None], axis=-1).min(axis=0)

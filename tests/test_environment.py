@@ -40,8 +40,8 @@ FLOORS = [
         "graph",
         "interimage",
     },
-    {"insar", "labels", "minibatch", "plotting", "views"},
-    {"reservoir"},
+    {"_bokeh", "_figures", "insar", "labels", "minibatch"},
+    {"plotting", "reservoir", "views"},
 ]
 # Imported inside the function that needs them, so that a reader without them can use the rest.
 ON_DEMAND = [
@@ -50,7 +50,12 @@ ON_DEMAND = [
 ]  # fmt: skip
 
 
-ESTIMATORS = ("interimage", "minibatch", "reservoir", "spectral")  # modules that inherit from scikit-learn
+ESTIMATORS = (
+    "interimage",
+    "minibatch",
+    "reservoir",
+    "spectral",
+)  # modules that inherit from scikit-learn
 
 
 def is_estimator(module: str) -> bool:

@@ -20,6 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import holoviews as hv
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -666,6 +667,7 @@ TABLE = {
         {"self": Later(lambda _: InterImageKMeans(2, random_state=0)), "X": SCENE},
         {"X": "pixels"}),
     "interimage.InterImageKMeans.predict": ({"self": MODEL, "X": SCENE}, {"X": "pixels"}),
+    "plotting.style": ({}, {}),
     "plotting.plot_rgb": ({"scene": SCENE}, {"scene": "scene", "bands": "bands"} | FIGURE),
     "plotting.plot_labels": ({"labels": LABELS}, {"labels": "map", "names": "names"} | FIGURE),
     "plotting.plot_change": ({"change": change_map(MASK, MASK)}, {"change": "map"} | FIGURE),
@@ -788,8 +790,9 @@ def shared(copies, files):
 
 
 @pytest.fixture(autouse=True)
-def _close_figures():
-    yield
+def _leave_matplotlib_as_it_was():
+    with matplotlib.rc_context():
+        yield
     plt.close("all")
 
 

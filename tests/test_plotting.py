@@ -1,6 +1,9 @@
-"""Figures show the right pixels, in the colors of their classes, with units and names."""
+"""Static figures: pixels, colors, legends, axes with units, and errors."""
 
 from __future__ import annotations
+
+import io
+import itertools
 
 import matplotlib
 import numpy as np
@@ -12,20 +15,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from cookbook_utils import plotting
+from cookbook_utils import _figures
 from cookbook_utils._palette import label_color
 from cookbook_utils.metrics import cluster_profiles
 from cookbook_utils.plotting import (
-    CHANGE_COLORS,
+    CLASS_COLORS,
     LABEL_COLORS,
-    MISSING_COLOR,
+    NODATA_COLOR,
     plot_change,
     plot_labels,
     plot_points,
     plot_profiles,
     plot_rgb,
     plot_series,
+    style,
 )
 
 from .factories import make_points
@@ -50,7 +55,7 @@ def on_grid(values, dims=("y", "x"), *, crs=UTM, corner=(350_000.0, 4_300_000.0)
 @pytest.fixture
 def scene():
     values = np.random.default_rng(0).random((4, 12, 10)).astype("float32")
-    values[2, 3, 4] = np.nan  # one band is enough to make the pixel missing
+    values[2, 3, 4] = np.nan  # nodata in one band
     return on_grid(values, ("band", "y", "x")).assign_coords(band=BANDS)
 
 
@@ -90,7 +95,7 @@ def points():
 
 @pytest.fixture
 def series():
-    """Two summers of dates with a winter between them; cluster 3 creeps."""
+    """Return profiles of two clusters in two summers; cluster 3 subsides."""
     time = np.concatenate([
         np.arange("2019-05-01", "2019-11-01", 12, dtype="datetime64[D]"),
         np.arange("2020-05-01", "2020-11-01", 12, dtype="datetime64[D]"),
@@ -119,8 +124,57 @@ def rgba8(color):
     return np.round(255 * np.array(to_rgba(color))).astype("uint8")
 
 
+# -- style ------------------------------------------------------------------------------------
+
+
+def test_style_makes_figures_for_the_page(scene, labels):
+    """A figure is 7 inches wide, has text of at least 9 points and 150 pixels per inch."""
+    import matplotlib.pyplot as plt
+
+    with matplotlib.rc_context():
+        assert style() is None
+        figure, axes = plt.subplots(1, 2)
+        plot_rgb(scene, ax=axes[0], title="A scene")
+        plot_labels(labels, ax=axes[1], title="Clusters")
+        lines = plot_rgb(scene)
+        try:
+            file = io.BytesIO()
+            figure.savefig(file)
+            texts = [text for text in figure.findobj(Text) if text.get_text()]
+            colors = [line["color"] for line in matplotlib.rcParams["axes.prop_cycle"]]
+            assert tuple(figure.get_size_inches())[0] == lines.figure.get_size_inches()[0] == 7
+        finally:
+            plt.close(figure)
+            plt.close(lines.figure)
+    assert plt.imread(io.BytesIO(file.getvalue())).shape[1] == 1050
+    assert len(texts) > 12
+    assert min(text.get_fontsize() for text in texts) >= 9
+    assert set(colors) < set(LABEL_COLORS)
+
+
+def test_figures_in_the_style_have_room_for_text(labels):
+    """The legend lies inside the figure, and no two texts overlap."""
+    import matplotlib.pyplot as plt
+
+    with matplotlib.rc_context():
+        style()
+        ax = plot_labels(labels, names={0: "clear water"}, title="A rather long title of a map")
+        try:
+            ax.figure.canvas.draw()
+            texts = [t for t in ax.findobj(Text) if t.get_text() and t.get_visible()]
+            boxes = [text.get_window_extent() for text in texts]
+            assert all(ax.figure.bbox.x0 <= b.x0 and b.x1 <= ax.figure.bbox.x1 for b in boxes)
+            pairs = itertools.combinations(boxes, 2)
+            assert not any(a.overlaps(b) for a, b in pairs)
+        finally:
+            plt.close(ax.figure)
+
+
+# -- maps -------------------------------------------------------------------------------------
+
+
 def test_rgb_has_one_stretch_for_its_bands(scene):
-    scene.loc[{"band": "blue"}] *= 0.3  # bands that differ in level stay so
+    scene.loc[{"band": "blue"}] *= 0.3  # levels differ between bands, and must after the stretch
     ax = plot_rgb(scene, ax=new_axes(), title="A scene")
     picture = ax.images[0].get_array()
     valid = scene.notnull().all("band").values
@@ -132,7 +186,7 @@ def test_rgb_has_one_stretch_for_its_bands(scene):
 
 
 def test_rgb_starts_at_zero_whatever_the_scale(scene):
-    """A factor on all bands changes no color; a value below 0 is black."""
+    """Scaling all bands does not change the image; negative values are black."""
     expected = plot_rgb(scene, ax=new_axes()).images[0].get_array()
     found = plot_rgb(10_000 * scene, ax=new_axes()).images[0].get_array()
     np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
@@ -141,7 +195,7 @@ def test_rgb_starts_at_zero_whatever_the_scale(scene):
     assert not plot_rgb(-1 - scene, ax=new_axes()).images[0].get_array()[..., :3].any()
 
 
-def test_rgb_does_not_mind_order_chunks_or_direction(scene):
+def test_rgb_is_independent_of_dimension_order_and_chunks(scene):
     expected = plot_rgb(scene, ax=new_axes()).images[0]
     turned = scene.chunk(y=5).transpose("x", "band", "y").isel(y=slice(None, None, -1))
     found = plot_rgb(turned, ax=new_axes()).images[0]
@@ -149,7 +203,7 @@ def test_rgb_does_not_mind_order_chunks_or_direction(scene):
     assert found.get_extent() == expected.get_extent()
 
 
-def test_rgb_of_integers_leaves_out_their_fill_value():
+def test_nodata_of_integers_is_transparent():
     values = np.arange(36, dtype="uint16").reshape(3, 3, 4)
     values[:, 0, 0] = 0
     scene = on_grid(values, ("band", "y", "x")).assign_coords(band=BANDS[:3])
@@ -158,14 +212,14 @@ def test_rgb_of_integers_leaves_out_their_fill_value():
     assert (picture[..., 3] == 255).sum() == 11
 
 
-def test_rgb_of_floats_leaves_out_nodata_and_infinite_values(scene):
-    """What a file in floats marks as missing is not a color, and does not darken the others."""
+def test_nodata_and_infinite_values_of_floats_are_transparent(scene):
+    """The nodata value of a file in floats is transparent and does not affect the stretch."""
     wrong = scene.copy()
     wrong[0, 5, 5], wrong[2, 6, 6] = -9999, np.inf
     wrong = wrong.assign_attrs(nodata=-9999)
     holes = scene.copy()
     holes[:, 5, 5], holes[:, 6, 6] = np.nan, np.nan
-    found, expected = (plot_rgb(one, BANDS[:3], ax=new_axes()) for one in (wrong, holes))
+    found, expected = (plot_rgb(one, bands=BANDS[:3], ax=new_axes()) for one in (wrong, holes))
     np.testing.assert_array_equal(found.images[0].get_array(), expected.images[0].get_array())
 
 
@@ -201,14 +255,14 @@ def test_axes_have_units(labels):
     assert ax.get_aspect() == pytest.approx(2)  # 1 / cos 60°
 
 
-def test_degrees_may_have_another_unit(labels):
-    """EPSG:4807 counts in grads, of which 100 make 90 degrees."""
+def test_grads_are_converted_to_degrees(labels):
+    """The unit of EPSG:4807 is the grad: 100 grads are 90 degrees."""
     grads = on_grid(labels.values, crs="EPSG:4807", corner=(40.0, 50.06), step=0.01)
     left, right, bottom, top = plot_labels(grads, ax=new_axes()).images[0].get_extent()
     np.testing.assert_allclose((left, right, top), (36, 36.09, 45.054))
 
 
-def test_coordinates_in_a_crs_that_is_not_theirs(labels):
+def test_coordinates_must_fit_the_crs(labels):
     with pytest.raises(ValueError, match="y of a map in WGS 84 must lie from -90 to 90 degrees"):
         plot_labels(labels.drop_vars("spatial_ref").rio.write_crs("EPSG:4326"))
     broken = labels.assign_coords(spatial_ref=((), 0, {"crs_wkt": "nonsense"}))
@@ -229,7 +283,7 @@ def test_the_order_of_coordinates_does_not_matter(rows, columns):
 
 @pytest.mark.parametrize("dtype", ["float32", "int64", "uint32"])
 def test_coordinates_of_any_dtype(labels, dtype):
-    """float32 rounds northings to half a meter, and unsigned integers have no negative step."""
+    """Northings in float32 are rounded to 0.5 m; differences of unsigned integers wrap around."""
     rounded = labels.assign_coords(x=labels.x.astype(dtype), y=labels.y.astype(dtype))
     extents = [plot_labels(one, ax=new_axes()).images[0].get_extent() for one in (rounded, labels)]
     np.testing.assert_allclose(*extents, atol=0.001)
@@ -239,10 +293,10 @@ def test_coordinates_of_any_dtype(labels, dtype):
 @settings(deadline=None, max_examples=20)
 def test_every_pixel_has_the_color_of_its_number(values):
     ax = plot_labels(on_grid(values, crs=None), ax=new_axes())
-    colors = {n: label_color(n) for n in range(255)} | {255: MISSING_COLOR}
+    colors = {n: label_color(n) for n in range(255)} | {255: NODATA_COLOR}
     expected = [[rgba8(colors[number]) for number in row] for row in values.tolist()]
     np.testing.assert_array_equal(ax.images[0].get_array(), expected)
-    names = {n: "missing" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
+    names = {n: "nodata" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
     assert legend_of(ax) == {name: to_rgba(colors[n]) for n, name in names.items()}
 
 
@@ -251,12 +305,13 @@ def test_label_names_come_from_names_then_flags(labels):
         flag_values=np.array([0, 1, 2, 3]), flag_meanings="clear_water muddy_water shrub crops"
     )
     ax = plot_labels(flagged, names={2: "bushes"}, ax=new_axes())
-    assert list(legend_of(ax)) == ["clear water", "muddy water", "bushes", "crops", "missing"]
-    assert legend_of(ax)["muddy water"] == to_rgba(LABEL_COLORS[1])
+    assert list(legend_of(ax)) == ["clear water", "muddy water", "bushes", "crops", "nodata"]
+    assert legend_of(ax)["muddy water"] == to_rgba(CLASS_COLORS["muddy_water"])
+    assert legend_of(ax)["bushes"] == to_rgba(CLASS_COLORS["shrub"])  # the class is the same
 
 
 def test_names_are_plain_text(labels, profiles):
-    """A dollar sign is a dollar sign, and a name may start with an underscore."""
+    """Names may contain dollar signs and start with an underscore."""
     names = {0: r"$\frac$", 2: "_hidden"}
     for ax in (
         plot_labels(labels, names=names, title="$x", ax=new_axes()),
@@ -284,13 +339,22 @@ def test_long_legends_fit_beside_the_map(count, columns):
         plt.close(ax.figure)
 
 
+def test_clusters_of_one_class_share_color_and_entry(labels):
+    names = {0: "sea", 1: "sea", 2: "sea 2", 3: "ship"}
+    legend = legend_of(plot_labels(labels, names=names, ax=new_axes()))
+    sea = to_rgba(CLASS_COLORS["sea"])
+    assert list(legend) == ["sea", "sea 2", "ship", "nodata"]
+    assert legend["sea"] == legend["sea 2"] == sea
+    assert legend["ship"] == to_rgba(LABEL_COLORS[3])
+
+
 def test_masks_are_colored_by_meaning(labels):
     mask = labels.where(labels < 2, 255).astype("uint8")
     mask.attrs = {"flag_values": [0, 1], "flag_meanings": "land water"}
     assert legend_of(plot_labels(mask, ax=new_axes())) == {
-        "land": to_rgba(CHANGE_COLORS["land"]),
-        "water": to_rgba(CHANGE_COLORS["water"]),
-        "missing": to_rgba(MISSING_COLOR),
+        "land": to_rgba(CLASS_COLORS["land"]),
+        "water": to_rgba(CLASS_COLORS["water"]),
+        "nodata": to_rgba(NODATA_COLOR),
     }
 
 
@@ -324,9 +388,10 @@ def test_change_lists_every_class_with_its_area(change):
         "water 0.7 km²",
         "lost 0.7 km²",
         "gained 0.0 km²",
-        "missing",
+        "nodata",
     ]
-    assert list(legend.values())[:4] == [to_rgba(color) for color in CHANGE_COLORS.values()]
+    classes = ("land", "water", "lost", "gained")
+    assert list(legend.values())[:4] == [to_rgba(CLASS_COLORS[name]) for name in classes]
 
 
 def test_change_refuses_other_maps(labels, change):
@@ -354,7 +419,7 @@ def test_profiles_draw_mean_and_spread(profiles):
 
 
 def test_every_color_has_its_own_marker():
-    assert len(set(plotting._MARKERS)) == len(plotting._MARKERS) == len(LABEL_COLORS)
+    assert len(set(_figures.MARKERS)) == len(_figures.MARKERS) == len(LABEL_COLORS)
 
 
 def test_profiles_of_many_clusters_differ_in_marker_or_line(profiles):
@@ -374,7 +439,7 @@ def test_profiles_are_drawn_by_wavelength_in_its_unit(profiles):
         np.testing.assert_array_equal(found.get_ydata(), expected.get_ydata())
 
 
-def test_infinite_means_are_missing(profiles):
+def test_infinite_means_leave_a_gap(profiles):
     profiles["mean"][1, 2] = np.inf
     ax = plot_profiles(profiles, ax=new_axes())
     assert np.isnan(ax.lines[1].get_ydata()).tolist() == [False, False, True, False]
@@ -410,7 +475,7 @@ def test_profile_errors(profiles):
         plot_profiles(profiles.assign(std=profiles["std"].isel(cluster=0)))
     with pytest.raises(ValueError, match="wavelength of the profiles must be finite, .*nan"):
         plot_profiles(profiles.assign_coords(wavelength=("band", [0.48, np.nan, 0.66, 0.83])))
-    with pytest.raises(ValueError, match="a value that is not missing, got none"):
+    with pytest.raises(ValueError, match="must hold a finite value, got none"):
         plot_profiles(profiles.assign(mean=profiles["mean"].where(False)))
     with pytest.raises(ValueError, match=r"lacks \['band'\]"):
         plot_profiles(profiles.isel(band=0))
@@ -420,7 +485,7 @@ def test_profile_errors(profiles):
 
 
 def drawn_points(ax):
-    """Return the colors of the points by their place."""
+    """Return the color of each point by its longitude and latitude."""
     (collection,) = ax.collections
     places = np.asarray(collection.get_offsets()).tolist()
     colors = collection.get_facecolors()
@@ -437,10 +502,10 @@ def places_of(points):
 def test_every_point_has_the_color_of_its_number(values):
     points = make_points()
     ax = plot_points(points, values, ax=new_axes())
-    colors = {n: label_color(n) for n in range(255)} | {255: MISSING_COLOR}
+    colors = {n: label_color(n) for n in range(255)} | {255: NODATA_COLOR}
     expected = [to_rgba(colors[number]) for number in values.tolist()]
     assert drawn_points(ax) == dict(zip(places_of(points), expected, strict=True))
-    names = {n: "missing" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
+    names = {n: "nodata" if n == 255 else f"cluster {n}" for n in np.unique(values).tolist()}
     assert legend_of(ax) == {name: to_rgba(colors[n]) for n, name in names.items()}
 
 
@@ -455,11 +520,11 @@ def test_points_are_named_by_their_flags_and_lie_in_degrees(points):
     assert ax.collections[0].get_rasterized()
 
 
-def test_missing_points_lie_below_the_others(points):
+def test_points_without_data_lie_below_the_others(points):
     labels = np.tile(np.uint8([4, 255]), 25)
     for values in (labels, np.where(labels == 255, np.nan, 0.5)):
         colors = plot_points(points, values, ax=new_axes()).collections[0].get_facecolors()
-        gray = (colors == to_rgba(MISSING_COLOR)).all(axis=1)
+        gray = (colors == to_rgba(NODATA_COLOR)).all(axis=1)
         assert gray[:25].all() and not gray[25:].any()
 
 
@@ -476,6 +541,8 @@ def test_many_points_are_drawn_smaller():
         for n in (3, 8000, 100_000)
     )
     assert few > more > many > 0
+    panel = Figure().subplots(2, 3)[0, 0]
+    assert plot_points(make_points(8000), ax=panel).collections[0].get_sizes()[0] < more
 
 
 def color_bar(ax):
@@ -504,24 +571,24 @@ def test_a_quantity_has_a_color_bar(points, low, high, name, limits):
     assert ax.get_legend() is None
 
 
-def test_outliers_and_missing_points_leave_the_color_bar_alone():
+def test_outliers_and_nodata_do_not_affect_the_color_bar():
     points = make_points(1000)
     height = np.linspace(0, 100, 1000, dtype="float32")
     height[[0, 500, 999]] = -4000, np.nan, 1e6
     ax = plot_points(points, xr.DataArray(height, dims="point", name="height"), ax=new_axes())
     bar = color_bar(ax)
-    assert bar.get_ylabel() == "Height\ngray: missing"
+    assert bar.get_ylabel() == "Height\ngray: nodata"
     np.testing.assert_allclose(bar.get_ylim(), (2, 98), atol=0.3)
-    assert drawn_points(ax)[places_of(points)[500]] == to_rgba(MISSING_COLOR)
+    assert drawn_points(ax)[places_of(points)[500]] == to_rgba(NODATA_COLOR)
 
 
-def test_nodata_of_points_is_missing(points):
+def test_nodata_of_points_is_gray(points):
     velocity = np.linspace(-3, 5, 50)
     velocity[7] = -9999
     marked = xr.DataArray(velocity, dims="point", attrs={"_FillValue": -9999.0})
     colors = drawn_points(plot_points(points, marked, ax=new_axes()))
-    assert colors[places_of(points)[7]] == to_rgba(MISSING_COLOR)
-    assert (np.array(list(colors.values())) == to_rgba(MISSING_COLOR)).all(axis=1).sum() == 1
+    assert colors[places_of(points)[7]] == to_rgba(NODATA_COLOR)
+    assert (np.array(list(colors.values())) == to_rgba(NODATA_COLOR)).all(axis=1).sum() == 1
 
 
 def test_values_of_other_points_are_refused(points):
@@ -539,7 +606,7 @@ def test_points_at_a_pole_have_a_finite_aspect(points):
     assert plot_points(pole, ax=new_axes()).get_aspect() < 60
 
 
-def test_a_color_bar_says_what_the_attributes_say(points):
+def test_attributes_of_any_type_label_the_color_bar(points):
     attrs = {"long_name": ("velocity", "LOS"), "units": 1}  # as rasterio and GDAL keep them
     values = xr.DataArray(np.arange(50.0), dims="point", attrs=attrs)
     assert color_bar(plot_points(points, values, ax=new_axes())).get_ylabel() == (
@@ -548,9 +615,9 @@ def test_a_color_bar_says_what_the_attributes_say(points):
 
 
 def test_point_values_errors(points):
-    with pytest.raises(ValueError, match="one that is not missing, got 50 missing"):
+    with pytest.raises(ValueError, match="must hold a finite value, got 50 that are nodata"):
         plot_points(points, np.full(50, np.nan))
-    with pytest.raises(ValueError, match="one that is not missing, got 50 missing"):
+    with pytest.raises(ValueError, match="must hold a finite value, got 50 that are nodata"):
         plot_points(points, np.full(50, np.inf))
     with pytest.raises(ValueError, match="numbers from -1e307 to 1e307"):
         plot_points(points, np.where(np.arange(50) % 2, 1e308, -1e308))
@@ -561,11 +628,11 @@ def test_point_values_errors(points):
 # -- series -----------------------------------------------------------------------------------
 
 
-def test_series_break_at_winters(series):
+def test_lines_are_interrupted_in_winter(series):
     ax = plot_series(series, names={3: "creep"}, ax=new_axes(), title="Series")
     assert len(ax.lines) == len(ax.collections) == 4  # two clusters, two summers
-    for number in (0, 3):
-        lines = [line for line in ax.lines if line.get_color() == LABEL_COLORS[number]]
+    for number, color in {0: LABEL_COLORS[0], 3: CLASS_COLORS["creep"]}.items():
+        lines = [line for line in ax.lines if line.get_color() == color]
         dates = [line.get_xdata() for line in lines]
         assert all(np.diff(d).max() <= np.timedelta64(60, "D") for d in dates)
         np.testing.assert_array_equal(np.concatenate(dates), series.time)
@@ -579,7 +646,7 @@ def test_series_break_at_winters(series):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Date", "Displacement (mm)")
 
 
-def test_series_cross_a_short_gap_but_no_long_one(series):
+def test_lines_connect_dates_across_short_gaps_only(series):
     series["mean"][0, 3] = np.nan  # one date: the line goes on
     series["mean"][1, 2:10] = np.nan  # 108 days
     ax = plot_series(series, ax=new_axes())
@@ -588,7 +655,7 @@ def test_series_cross_a_short_gap_but_no_long_one(series):
     assert not any(np.isnan(line.get_ydata()).any() for line in ax.lines)
 
 
-def test_series_do_not_mind_the_order_of_dates(series):
+def test_series_are_sorted_by_date(series):
     expected = plot_series(series, ax=new_axes()).lines
     turned = series.isel(time=slice(None, None, -1)).transpose("time", "cluster")
     for found, line in zip(plot_series(turned, ax=new_axes()).lines, expected, strict=True):
@@ -596,7 +663,7 @@ def test_series_do_not_mind_the_order_of_dates(series):
 
 
 def test_series_of_cluster_profiles(series):
-    """The mean and deviation of displacements are drawn as `metrics` finds them."""
+    """The profiles of `metrics.cluster_profiles` can be drawn."""
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
     samples = xr.DataArray(
@@ -615,7 +682,7 @@ def test_series_of_cluster_profiles(series):
     assert texts == ["stable, 20 points", "snow gaps, 20 points"]
 
 
-def test_series_without_units_claim_none(series):
+def test_series_without_units_have_no_unit_on_the_axis(series):
     series["mean"].attrs = {}
     assert plot_series(series, ax=new_axes()).get_ylabel() == "Displacement"
 
@@ -634,7 +701,7 @@ def test_series_errors(series):
     with pytest.raises(ValueError, match="each date once, got 2019-06-06 .* twice"):
         plot_series(series.assign_coords(time=dates))
     dates[4] = np.datetime64("NaT")
-    with pytest.raises(ValueError, match="each date once, got a missing one"):
+    with pytest.raises(ValueError, match="each date once, got NaT"):
         plot_series(series.assign_coords(time=dates))
     with pytest.raises(ValueError, match="years 1678 to 2261, got 1500"):
         plot_series(series.assign_coords(time=series.time.values.astype("M8[s]")
@@ -644,7 +711,7 @@ def test_series_errors(series):
             plot_series(series.assign(count=("cluster", [1500, count])))
 
 
-def test_points_of_all_float32_values():
+def test_the_range_of_float32_does_not_overflow():
     values = np.linspace(-3e38, 3e38, 50).astype("float32")
     ax = plot_points(make_points(50), values, ax=Figure().subplots())
     assert len({tuple(color) for color in ax.collections[0].get_facecolors()}) > 40

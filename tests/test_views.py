@@ -1,7 +1,8 @@
-"""Interactive views show the right pixels, names and values, and need no server."""
+"""Interactive views: pixels, names, values under the cursor, map tiles, and errors."""
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -9,9 +10,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from cookbook_utils import views
+from cookbook_utils import _bokeh
 from cookbook_utils._palette import label_color
-from cookbook_utils.plotting import CHANGE_COLORS, LABEL_COLORS, MISSING_COLOR
+from cookbook_utils.plotting import CLASS_COLORS, LABEL_COLORS, NODATA_COLOR
 from cookbook_utils.views import view_labels, view_points, view_rgb, view_transitions
 
 from .factories import make_labels, make_points, make_scene
@@ -22,7 +23,7 @@ UTM = "EPSG:32611"
 @pytest.fixture
 def scene():
     scene = make_scene(bands=("blue", "green", "red", "nir"), ny=12, nx=10)
-    scene[2, 3, 4] = np.nan  # one band is enough to make the pixel missing
+    scene[2, 3, 4] = np.nan  # nodata in one band
     return scene
 
 
@@ -40,7 +41,7 @@ def change(labels):
 
 
 def render(view, capfd):
-    """Return the Bokeh figure of `view`; any warning, also one that is only printed, fails.
+    """Return the Bokeh figure of `view`; any warning, raised or printed, is an error.
 
     No extension is loaded first: that is the notebook's part.
     """
@@ -61,7 +62,7 @@ def hover_of(figure):
 
     (hover,) = figure.select(HoverTool)
     for _, field in hover.tooltips:
-        if field.endswith("{custom}"):  # a field without its script would show nonsense
+        if field.endswith("{custom}"):  # a field without its script shows its raw value
             assert field.removesuffix("{custom}") in hover.formatters
     return dict(hover.tooltips), hover.formatters
 
@@ -86,13 +87,46 @@ def test_view_labels_keeps_values_and_names(labels, capfd):
     np.testing.assert_array_equal(shown, labels.values[::-1])
     mapper = image.glyph.color_mapper
     assert mapper.palette == list(LABEL_COLORS[:4])
-    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, MISSING_COLOR)
+    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, NODATA_COLOR)
     tooltips, formatters = hover_of(figure)
-    assert list(tooltips) == ["Easting (m)", "Northing (m)", "class"]
+    assert list(tooltips) == ["Easting (km)", "Northing (km)", "class"]
     assert r"O'Neill's \"water\"" in formatters["@image"].code
     assert list(bokeh_legend(figure)) == [
-        "cluster 0", "O'Neill's \"water\"", "cluster 2", "cluster 3", "missing",
+        "cluster 0", "O'Neill's \"water\"", "cluster 2", "cluster 3", "nodata",
     ]  # fmt: skip
+
+
+def hover_in_javascript(formatter, value):
+    """Return what the script of a coordinate writes: ``return (value * scale).toFixed(digits)``."""
+    scale, digits = re.fullmatch(
+        r"return \(value \* ([\d.e-]+)\)\.toFixed\((\d+)\)", formatter.code
+    ).groups()
+    return f"{value * float(scale):.{digits}f}"
+
+
+@pytest.mark.parametrize(
+    ("crs", "titles", "value", "text"),
+    [
+        (UTM, ["Easting (km)", "Northing (km)"], 4_284_227.4, "4284.227"),
+        ("EPSG:2225", ["Easting (km)", "Northing (km)"], 3937, "1.200"),  # US survey foot
+        ("EPSG:4326", ["Longitude (°)", "Latitude (°)"], 38.694231, "38.6942"),
+        ("EPSG:4807", ["Longitude (°)", "Latitude (°)"], 50.0, "45.0000"),  # grads
+        (None, ["x", "y"], 12.345, "12.35"),
+    ],
+)
+def test_cursor_and_axes_have_the_same_units(crs, titles, value, text, capfd):
+    labels = make_labels([[0, 1], [1, 2]], left=40, top=50, step=0.1, crs=crs)
+    scene = make_scene(ny=2, nx=2, left=40, top=50, step=0.1, crs=crs)
+    for view in (view_labels(labels), view_rgb(scene)):
+        figure = render(view, capfd)
+        tooltips, formatters = hover_of(figure)
+        assert [figure.xaxis.axis_label, figure.yaxis.axis_label] == list(tooltips)[:2] == titles
+        for title, field in zip(titles, ("$x", "$y"), strict=True):
+            assert tooltips[title] == field + "{custom}"
+            assert float(hover_in_javascript(formatters[field], value)) == pytest.approx(
+                float(text), abs=0.01
+            )
+            assert len(hover_in_javascript(formatters[field], value)) == len(text)
 
 
 def test_view_draws_twice(labels, scene, capfd):
@@ -102,7 +136,7 @@ def test_view_draws_twice(labels, scene, capfd):
 
 
 def test_a_series_of_maps_has_a_slider_and_one_legend(labels, capfd):
-    """Every step of the slider redraws the same figure, with its own map and the same classes."""
+    """Each step of the slider shows its map with the same colors and one legend."""
     import holoviews as hv
 
     later = labels.where(labels != 3, 5).astype("uint8").assign_attrs(labels.attrs)
@@ -115,14 +149,14 @@ def test_a_series_of_maps_has_a_slider_and_one_legend(labels, capfd):
         plot.update(step)
         (image,) = (r for r in plot.state.renderers if type(r.glyph).__name__ == "Image")
         np.testing.assert_array_equal(image.data_source.data["image"][0], shown.values[::-1])
-        assert image.glyph.color_mapper.palette[5] == LABEL_COLORS[5]
+        assert image.glyph.color_mapper.palette[5] == CLASS_COLORS["sand"]
         assert list(bokeh_legend(plot.state)) == [
-            *(f"cluster {number}" for number in range(4)), "sand", "missing",
+            *(f"cluster {number}" for number in range(4)), "sand", "nodata",
         ]  # fmt: skip
     assert capfd.readouterr().err == ""
 
 
-def test_the_slider_of_dates_says_the_day(labels):
+def test_the_slider_shows_dates(labels):
     times = np.array(["2025-04-03", "2025-04-11"], "datetime64[ns]")
     series = xr.concat([labels, labels], "time").assign_coords(time=times)
     (time,) = view_labels(series).kdims
@@ -133,18 +167,18 @@ def test_the_slider_of_dates_says_the_day(labels):
     ("steps", "message"),
     [
         (np.array(["2025-04-03", "2025-04-03"], "datetime64[ns]"), "got 2025-04-03 .* twice"),
-        (np.array(["2025-04-03", "NaT"], "datetime64[ns]"), "got a missing one"),
+        (np.array(["2025-04-03", "NaT"], "datetime64[ns]"), "got NaN or NaT"),
         ([1, 1], "got 1 twice"),
-        ([1.0, np.nan], "got a missing one"),
+        ([1.0, np.nan], "got NaN or NaT"),
     ],
 )
-def test_a_slider_shows_every_map(labels, steps, message):
+def test_steps_of_a_slider_are_valid_and_distinct(labels, steps, message):
     series = xr.concat([labels, labels], "time").assign_coords(time=steps)
     with pytest.raises(ValueError, match=f"time of labels must hold each value once.*{message}"):
         view_labels(series)
 
 
-def test_two_maps_of_a_day_are_told_apart(labels):
+def test_the_slider_shows_times_of_maps_of_one_day(labels):
     times = np.array(["2025-04-03T10:00", "2025-04-03T22:00"], "datetime64[ns]")
     view = view_labels(xr.concat([labels, labels], "time").assign_coords(time=times))
     (time,) = view.kdims
@@ -153,11 +187,13 @@ def test_two_maps_of_a_day_are_told_apart(labels):
     ]  # fmt: skip
 
 
-def test_a_slider_needs_one_value_a_map(labels):
+def test_a_slider_does_not_take_a_multiindex(labels):
     levels = pd.MultiIndex.from_product([[1], [1, 2]], names=["path", "row"])
     coords = xr.Coordinates.from_pandas_multiindex(levels, "scene")
     series = xr.concat([labels, labels], "scene").assign_coords(coords)
-    with pytest.raises(TypeError, match=r"one value a map, got the levels \['path', 'row'\]"):
+    with pytest.raises(
+        TypeError, match=r"one value for each map, got the levels \['path', 'row'\]"
+    ):
         view_labels(series)
 
 
@@ -170,7 +206,7 @@ def test_a_series_has_one_further_dimension(labels):
 
 def test_view_transitions_shows_what_changed(labels, capfd):
     after = labels.copy()
-    after[:3], after[11, 9] = 2, 255  # clusters 0 and a part of 3 go
+    after[:3], after[11, 9] = 2, 255  # all pixels of cluster 0 and one of cluster 3 change
     view = view_transitions(labels, after, names={0: "sea", 2: "sand"}, title="1985 to 2020")
     flows = {tuple(flow[:2]): int(flow[2]) for flow in view.array().tolist()}
     assert flows == {("sea", "sand "): 29}
@@ -181,7 +217,7 @@ def test_view_transitions_shows_what_changed(labels, capfd):
         mapper = drawn.glyph.fill_color.transform
         color = dict(zip(mapper.factors, mapper.palette, strict=True))
         for name in drawn.data_source.data[field]:
-            assert color[name] == LABEL_COLORS[{"sea": 0, "sand": 2}[name.strip()]]
+            assert color[name] == CLASS_COLORS[name.strip()]
 
 
 def test_view_transitions_refuses_what_cannot_be_compared(labels):
@@ -196,7 +232,7 @@ def test_view_transitions_refuses_what_cannot_be_compared(labels):
 
 
 def test_classes_of_transitions_are_those_of_their_own_map(labels):
-    """A number may be called otherwise in each map."""
+    """A number may have different names in the two maps."""
     one = labels.assign_attrs(flag_values=range(4), flag_meanings="sea sand crops town")
     two = labels.copy(data=np.where(labels == 255, 255, (labels + 1) % 4).astype("uint8"))
     two = two.assign_attrs(flag_values=range(4), flag_meanings="a b c d")
@@ -218,12 +254,13 @@ def test_many_clusters_have_a_quick_legend(capfd):
     legend = bokeh_legend(figure)
     assert legend == {f"cluster {n}": label_color(n) for n in range(255)}
     assert figure.legend[0].ncols == 13
-    assert len(figure.renderers) < 5  # one glyph a class makes a page that opens in half a minute
+    assert len(figure.renderers) < 5  # one glyph per class would take half a minute to open
 
 
 def test_view_of_a_change_map_has_the_static_colors(change, capfd):
-    colors = CHANGE_COLORS | {"missing": MISSING_COLOR}
-    assert bokeh_legend(render(view_labels(change), capfd)) == colors
+    colors = {name: CLASS_COLORS[name] for name in ("land", "water", "lost", "gained")}
+    found = bokeh_legend(render(view_labels(change), capfd))
+    assert found == colors | {"nodata": NODATA_COLOR}
 
 
 def test_view_over_tiles_keeps_label_values(capfd):
@@ -242,7 +279,9 @@ def test_view_over_tiles_keeps_label_values(capfd):
     inside = (abs(easting - 353_000) < 2700) & (abs(northing - 4_296_400) < 3300)
     nearest = labels.sel(at, method="nearest").values
     assert inside.sum() > 1000
-    assert (shown == nearest)[inside].mean() > 0.98  # GDAL is an eighth of a pixel off at most
+    assert (shown == nearest)[
+        inside
+    ].mean() > 0.98  # GDAL approximates coordinates to an eighth of a pixel
     assert set(np.unique(shown)) <= {*np.unique(blocks), 255}
 
     figure = render(view, capfd)
@@ -261,7 +300,7 @@ def test_view_over_tiles_errors(labels):
         view_labels(labels.drop_vars("spatial_ref"), tiles="OSM")
 
 
-def test_maps_that_no_tiles_show(labels):
+def test_maps_that_cannot_be_shown_over_tiles(labels):
     def geographic(left, top):
         values = np.zeros((5, 6))
         return make_labels(values, step=0.1, left=left, top=top, crs="EPSG:4326")
@@ -303,12 +342,12 @@ def test_points_at_one_place_are_shown_over_tiles(capfd):
 
 def test_view_rgb_names_numbered_bands_and_spans_any_range(scene, capfd):
     numbered = scene.assign_coords(band=[1, 2, 3, 4]).astype("float32") * 3e38
-    tooltips, _ = hover_of(render(view_rgb(numbered, (3, 2, 1)), capfd))
+    tooltips, _ = hover_of(render(view_rgb(numbered, bands=(3, 2, 1)), capfd))
     assert list(tooltips)[2:] == ["3", "2", "1"]
 
 
 def test_view_rgb_shows_values_under_the_cursor(scene, capfd):
-    figure = render(view_rgb(scene, ("nir", "red", "green"), title="False color"), capfd)
+    figure = render(view_rgb(scene, bands=("nir", "red", "green"), title="False color"), capfd)
     picture, values = (renderer.data_source.data for renderer in figure.renderers)
     assert picture["image"][0].shape == (12, 10)
     tooltips, formatters = hover_of(figure)
@@ -338,12 +377,12 @@ def test_views_are_light(capfd):
 
     labels = make_labels(np.zeros((1500, 1000)))
     image = view_labels(labels)
-    assert max(image.dimension_values("label", flat=False).shape) <= views.VIEW_PIXELS
+    assert max(image.dimension_values("label", flat=False).shape) <= _bokeh.VIEW_PIXELS
     assert len(serialize_json(json_item(render(image, capfd)))) < 250_000
 
 
 def columns_of(figure):
-    """Return the columns of the points of a figure, and what colors them."""
+    """Return the columns of the points of a figure, and their color mapper."""
     (drawn,) = (r for r in figure.renderers
                 if hasattr(r, "data_source") and "label" in r.data_source.data)  # fmt: skip
     color = drawn.glyph.fill_color
@@ -363,19 +402,21 @@ def test_view_points_keeps_places_colors_and_names(tiles, capfd):
     figure = render(view, capfd)
     assert figure.title.text == "Regimes"
     columns, mapper = columns_of(figure)
-    order = [7, *range(7), *range(8, 60)]  # missing points are drawn first, below the others
+    order = [7, *range(7), *range(8, 60)]  # nodata is drawn first, below the others
     np.testing.assert_array_equal(columns["label"], regime[order])
     for name in ("longitude", "latitude"):
         np.testing.assert_allclose(columns[name], points[name][order], atol=1e-5)
-    assert mapper.palette == list(LABEL_COLORS[:4])
-    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, MISSING_COLOR)
+    assert mapper.palette == [
+        CLASS_COLORS[name] for name in ("stable", "creep", "noise", "snow_gaps")
+    ]
+    assert (mapper.low, mapper.high, mapper.high_color) == (-0.5, 3.5, NODATA_COLOR)
     tooltips, formatters = hover_of(figure)
     assert list(tooltips) == ["Longitude (°)", "Latitude (°)", "class"]
     assert [tooltips[name].split("}")[0] for name in tooltips] == [
         "@{longitude", "@{latitude", "@{label",
     ]  # fmt: skip
     assert '"3": "snow gaps"' in formatters["@{label}"].code
-    assert list(bokeh_legend(figure)) == ["stable", "creep", "O'Neill's", "snow gaps", "missing"]
+    assert list(bokeh_legend(figure)) == ["stable", "creep", "O'Neill's", "snow gaps", "nodata"]
     assert (figure.xaxis.axis_label, figure.yaxis.axis_label) == ("Longitude (°)", "Latitude (°)")
 
 
@@ -399,7 +440,7 @@ def test_points_of_a_single_class_have_its_color(number, capfd):
     view = view_points(make_points(), np.full(50, number))
     _, mapper = columns_of(render(view, capfd))
     if number == 255:
-        assert mapper.high < 255 and mapper.high_color == MISSING_COLOR
+        assert mapper.high < 255 and mapper.high_color == NODATA_COLOR
     else:
         assert mapper.palette[number] == LABEL_COLORS[number]
         assert (mapper.low, mapper.high) == (-0.5, number + 0.5)
@@ -424,10 +465,10 @@ def test_many_points_are_thinned_evenly_and_lightly(count, capfd):
     labels[-1] = 3  # in the legend, drawn or not
     view = view_points(points, labels)
     shown = view.dimension_values("longitude")
-    assert len(shown) == min(count, views.VIEW_POINTS)
+    assert len(shown) == min(count, _bokeh.VIEW_POINTS)
     at = longitude.searchsorted(shown)
     np.testing.assert_array_equal(longitude[at], shown)
-    assert np.diff(at, prepend=-1).max() <= max(1, -(-count // views.VIEW_POINTS))
+    assert np.diff(at, prepend=-1).max() <= max(1, -(-count // _bokeh.VIEW_POINTS))
     figure = render(view, capfd)
     assert "cluster 3" in bokeh_legend(figure)
     assert len(serialize_json(json_item(figure))) < 100_000
@@ -442,7 +483,7 @@ def test_views_of_points_draw_twice_and_move_together(capfd):
     assert first.x_range is second.x_range
 
 
-# -- titles, names, many classes, odd pixels and values -----------------------------------------
+# -- titles, names and edge cases ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("title", ["{b}", "{label} of {dimensions}", "a {0}", "{", "}}"])
@@ -460,9 +501,9 @@ def test_names_are_not_blank(labels):
             view(labels, names={0: "sea", 2: " "})
 
 
-def test_too_many_kinds_of_change_are_no_diagram():
+def test_transitions_are_limited_in_number():
     before = make_labels(np.repeat(np.arange(30), 30).reshape(30, 30))
-    with pytest.raises(ValueError, match="at most 500 kinds of change to be drawn, got 870"):
+    with pytest.raises(ValueError, match="at most 500 different transitions, got 870"):
         view_transitions(before, before.copy(data=before.values.T))
 
 
