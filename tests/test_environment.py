@@ -50,12 +50,8 @@ ON_DEMAND = [
 ]  # fmt: skip
 
 
-ESTIMATORS = (
-    "interimage",
-    "minibatch",
-    "reservoir",
-    "spectral",
-)  # modules that inherit from scikit-learn
+# Modules of estimators, which inherit from scikit-learn when they are imported.
+ESTIMATORS = ("interimage", "minibatch", "reservoir", "spectral")
 
 
 def is_estimator(module: str) -> bool:

@@ -564,7 +564,9 @@ def test_profiles_need_filled_series():
     values = np.ones((4, 3))
     values[1, 2] = np.nan
     points = xr.Dataset({"displacement": (("point", "time"), values)})
-    with pytest.raises(ValueError, match="got 1 of 4 labeled points have gaps.*insar.fill_gaps"):
+    with pytest.raises(
+        ValueError, match="labeled points must have no gaps, got 1 of 4 with gaps.*fill_gaps"
+    ):
         displacement_profiles(points, [0, 0, 1, 1])
     assert displacement_profiles(points, [0, 255, 1, 1])["count"].values.tolist() == [1, 2]
 

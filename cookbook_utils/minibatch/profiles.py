@@ -58,7 +58,7 @@ def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
     if counted < labeled:
         raise ValueError(
             "displacement of labeled points must have no gaps, got "
-            f"{labeled - counted} of {labeled} labeled points have gaps: fill them with "
+            f"{labeled - counted} of {labeled} with gaps: fill them with "
             "cookbook_utils.insar.fill_gaps"
         )
     return profiles.rename(band="time")
