@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cookbook_utils._checks import LARGEST
-from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.labels import N_LABELS, NODATA_LABEL
 from cookbook_utils._conventions.nodata import equals_nodata
 from cookbook_utils._hashing import GOLDEN, splitmix64
 from cookbook_utils.interimage.passes import Extent
@@ -131,7 +131,7 @@ def extent(values: Any, labels: Any) -> Extent:
 def label_counts(labels: Any) -> np.ndarray:
     """Return the number of pixels with each label from 0 to `NODATA_LABEL`, int64 (256,)."""
     xp = array_module(labels)
-    counts = np.zeros(NODATA_LABEL + 1, np.int64)
+    counts = np.zeros(N_LABELS, np.int64)
     for start in range(0, labels.size, LABELS_PER_COUNT):
         part = labels[start : start + LABELS_PER_COUNT].astype(np.int64)
         counts += to_host(xp.bincount(part, minlength=counts.size))

@@ -21,6 +21,7 @@ from cookbook_utils._checks import (
     require_random_state,
     require_real,
 )
+from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage import checkpoints
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Scene, array_module
@@ -416,7 +417,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             )
 
     def _check_parameters(self) -> None:
-        require_integer(self.n_clusters, "n_clusters", least=1, most=255)
+        require_integer(self.n_clusters, "n_clusters", least=1, most=NODATA_LABEL)
         require_integer(self.n_init, "n_init", least=1, most=1000)
         require_integer(self.max_iter, "max_iter", least=1)
         require_number(self.tol, "tol", least=0)
