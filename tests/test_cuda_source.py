@@ -123,6 +123,7 @@ def test_copies_of_the_sums_fit_in_shared_memory():
 
 
 @pytest.mark.skipif(host_cuda.NO_STAND_IN is not None, reason=str(host_cuda.NO_STAND_IN))
+@pytest.mark.skipif(host_cuda.HAS_GPU, reason="CuPy takes the place of its stand-in")
 def test_the_stand_in_compiles_a_source_once_and_a_changed_one_anew(tmp_path, monkeypatch):
     with host_cuda.stand_in() as cupy:
         monkeypatch.setattr(cupy, "LIBRARIES", tmp_path / "libraries")

@@ -163,7 +163,7 @@ class DaskEngine:
         import dask
         import dask.array as da
 
-        reshape = dask.delayed(np.reshape)
+        reshape = dask.delayed(_reshape)
         maps = []
         for indices, meta in zip(self._chunk_indices, self._metas, strict=True):
             chunks = np.empty(indices.shape, object)
@@ -240,3 +240,7 @@ def _digest(block, place: _Place) -> int:
 def _valid_pixels(block) -> np.ndarray:
     values, labels = block
     return to_host(values[:, labels != NODATA_LABEL])
+
+
+def _reshape(labels, shape):
+    return labels.reshape(shape)  # unlike `numpy.reshape`, for CuPy arrays, too
