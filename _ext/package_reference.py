@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 PACKAGE = "cookbook_utils"
 FOLDER = "reference"  # of the pages that autosummary writes, below the source folder
 
-READ_ARGUMENTS = ("year", "chunks", "chunk")
+READ_ARGUMENTS = ("year", "chunks")
 """Arguments that a user passes to ``read`` of a catalog entry; all others stand in the catalog."""
 
 LONGEST_VALUE = 200  # characters of a constant that its page shows

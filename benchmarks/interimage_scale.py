@@ -29,6 +29,7 @@ import xarray as xr
 from benchmarks._result import about, in_fresh_process, memory, write
 from benchmarks._timing import timed
 from benchmarks.interimage import BANDS, CLASSES, SEED, Broadcast, K, make_pixels, midpoints
+from cookbook_utils._conventions.labels import NODATA_LABEL
 
 SOURCE = (
     "Parallel inter-image k-means: a faster satellite imagery algorithm. Parallel and Distributed "
@@ -171,7 +172,7 @@ def downsampling(folder: str) -> list[dict]:
         seconds, _ = timed(functools.partial(model.fit, scene))
         labels = model.labels_.values
         full = labels if full is None else full
-        valid = full != 255
+        valid = full != NODATA_LABEL
         rows.append({
             "share_fitted": share or 1.0,
             "valid_pixels": int(valid.sum()),

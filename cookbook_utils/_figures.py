@@ -12,7 +12,7 @@ import xarray as xr
 
 from cookbook_utils._checks import require_dims
 from cookbook_utils._conventions.bands import units_of
-from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, meanings_of
+from cookbook_utils._conventions.labels import N_LABELS, NODATA_LABEL, as_labels, meanings_of
 from cookbook_utils._maps import (
     LEGEND_ROWS,
     MapAxes,
@@ -142,10 +142,10 @@ def draw_labels(
 
 
 def color_table(classes: Mapping[int, tuple[str, str]]) -> np.ndarray:
-    """Return the color of each label number, shape (256, RGBA), from 0 to 1."""
+    """Return the color of each label number, shape (`N_LABELS`, RGBA), from 0 to 1."""
     from matplotlib.colors import to_rgba_array
 
-    table = np.zeros((256, 4))
+    table = np.zeros((N_LABELS, 4))
     table[list(classes)] = to_rgba_array([color for _, color in classes.values()])
     return table
 

@@ -136,7 +136,7 @@ class _Column:
         return self.shards.read(self.name, key[0])[:, key[1]]
 
 
-def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dataset:
+def open_points(folder: str | os.PathLike[str], *, chunks: int = 65536) -> xr.Dataset:
     """Open displacement series in shards lazily.
 
     Parameters
@@ -144,7 +144,7 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     folder : str or os.PathLike
         Shards with the features ``displacement``, named by date, and ``static``, as
         `simulate.write_site` writes them.
-    chunk : int, default 65536
+    chunks : int, default 65536
         Number of points in a chunk.
 
     Returns
@@ -156,7 +156,7 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     Raises
     ------
     TypeError
-        If `chunk` is not an integer.
+        If `chunks` is not an integer.
     FileNotFoundError
         If there are no shards in the folder.
     ValueError
@@ -168,13 +168,13 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
     >>> import tempfile
     >>> from cookbook_utils.simulate import write_site
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     points = open_points(write_site(folder, "insar_lyngen", n_points=100), chunk=50)
+    ...     points = open_points(write_site(folder, "insar_lyngen", n_points=100), chunks=50)
     ...     points.displacement.chunks[0], dict(points.compute().sizes)
     ((50, 50), {'point': 100, 'time': 201})
     """
     import dask.array as da
 
-    chunk = require_integer(chunk, "chunk", least=1)
+    chunks = require_integer(chunks, "chunks", least=1)
     shards = PointShards(folder)
     if missing := [kind for kind in ("displacement", "static") if kind not in shards.features]:
         raise ValueError(
@@ -189,7 +189,7 @@ def open_points(folder: str | os.PathLike[str], *, chunk: int = 65536) -> xr.Dat
             "reserved for other variables of points"
         )
     lazy = {
-        kind: da.from_array(_Column(shards, kind), chunks=(chunk, -1), name=False)
+        kind: da.from_array(_Column(shards, kind), chunks=(chunks, -1), name=False)
         for kind in ("displacement", "static")
     }
     attrs = dict(shards.attrs)
@@ -350,7 +350,7 @@ class PointsReader(CheckedReader):
     imports = {"pyarrow"}
     output_instance = "xarray:Dataset"
 
-    def _read(self, *, name: str, folder: str, made_by: str, chunk: int = 65536) -> xr.Dataset:
+    def _read(self, *, name: str, folder: str, made_by: str, chunks: int = 65536) -> xr.Dataset:
         """Open points lazily with `open_points`.
 
         Parameters
@@ -361,7 +361,7 @@ class PointsReader(CheckedReader):
             The data folder.
         made_by : str
             Command that writes the shards.
-        chunk : int
+        chunks : int
             Number of points in a chunk.
 
         Returns
@@ -379,7 +379,7 @@ class PointsReader(CheckedReader):
         path = local_folder(folder) / "simulated" / name
         if not (path / "manifest.json").is_file():
             raise DataUnavailableError(f"there are no points in {path}; run `{made_by}`")
-        return open_points(path, chunk=chunk)
+        return open_points(path, chunks=chunks)
 
 
 class EGMSReader(CheckedReader):

@@ -583,7 +583,7 @@ TABLE = {
     "labels.change_map": ({"before": MASK, "after": MASK}, {"before": "map", "after": "map"}),
     "insar.read_egms": ({"path": path_to("points.csv")}, {"path": "path"}),
     "insar.open_points": (
-        {"folder": path_to("raw"), "chunk": 100}, {"folder": "path", "chunk": "integer"}),
+        {"folder": path_to("raw"), "chunks": 100}, {"folder": "path", "chunks": "integer"}),
     "insar.fill_gaps": (
         {"points": SERIES, "step": "6D"},
         {"points": "points", "method": "choice", "step": "step"}),

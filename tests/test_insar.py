@@ -441,7 +441,7 @@ def test_infinite_displacement_is_refused_on_compute_of_lazy_series():
 
 def test_points_come_back_from_shards_lazily(tmp_path):
     folder = write_site(tmp_path, "insar_nordnes", n_points=300, shard_size=128)
-    points = open_points(folder, chunk=70)
+    points = open_points(folder, chunks=70)
     expected = simulate_site("insar_nordnes", n_points=300)
     assert points.displacement.chunks[0] == (70, 70, 70, 70, 20)
     xr.testing.assert_equal(points.compute(), expected)

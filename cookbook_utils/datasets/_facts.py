@@ -182,7 +182,6 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "tags": _require_tags,
     "year": _optional(require_integer),
     "nodata": require_number,
-    "chunks": lambda value, what: None,  # checked by `open_geotiffs`, which knows the file
-    "chunk": lambda value, what: require_integer(value, what, least=1),
+    "chunks": lambda value, what: None,  # checked by what opens the files, which knows the sizes
 }
 """The check of each argument that a reader may have."""
