@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import holoviews as hv
 
 VIEW_PIXELS = 400
-"""Most rows or columns of an interactive view, whose pixels are part of the page."""
+"""Largest number of rows or columns of an interactive view, whose pixels are part of the page."""
 
 VIEW_POINTS = 5000
-"""Most points of an interactive view."""
+"""Largest number of points of an interactive view."""
 
 MAX_TILE_LATITUDE = 85.06
 """Northern and southern limit of Web Mercator (EPSG:3857), in degrees."""
@@ -129,7 +129,7 @@ def hover_hook(rows: Mapping[str, tuple[str, str]]) -> Callable:
 
 
 def axis_hook(axes: MapAxes) -> Callable:
-    """Return the hook that writes a few ticks in the unit of the axes."""
+    """Return the hook that labels about `N_TICKS` ticks in the unit of the axes."""
 
     def hook(plot, element):
         from bokeh.models import CustomJSTickFormatter
@@ -264,7 +264,7 @@ def web_mercator_image(labels: xr.DataArray) -> hv.Image:
 def web_mercator_points(
     columns: Mapping[str, np.ndarray],
 ) -> tuple[hv.Points, dict[str, tuple[float, float]]]:
-    """Return points in Web Mercator, and the limits of axes that would have no extent."""
+    """Return points in Web Mercator, and the axis limits for points without an extent."""
     import geoviews as gv
     from cartopy.crs import GOOGLE_MERCATOR
 

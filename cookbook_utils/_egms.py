@@ -26,29 +26,29 @@ import numpy as np
 
 from cookbook_utils._conventions.points import RESERVED_NAMES, require_seen
 
-COLUMNS = {  # units and long name of each column; angles and heights in the units of the format
+COLUMNS = {  # units and long name of each column; angles and heights as in the format specification
     "mp_type": ("1", "type of measurement point: 0 persistent, 1 distributed scatterer"),
     "easting": ("m", "easting, EPSG:3035"),
     "northing": ("m", "northing, EPSG:3035"),
     "height": ("m", "height above the geoid"),
     "height_ellipse": ("m", "height above the ellipsoid"),
-    "line": ("1", "line of the radar image"),
-    "pixel": ("1", "pixel of the radar image"),
+    "line": ("1", "line in the radar image"),
+    "pixel": ("1", "pixel in the radar image"),
     "rmse": ("mm", "root-mean-square error of the series"),
     "rmse_ts": ("mm", "root-mean-square error of the series"),
     "temporal_coherence": ("1", "temporal coherence"),
     "amplitude_dispersion": ("1", "amplitude dispersion"),
     "incidence_angle": ("degrees", "angle of incidence"),
     "track_angle": ("degrees", "angle of the track"),
-    "los_east": ("1", "line of sight, east"),
-    "los_north": ("1", "line of sight, north"),
-    "los_up": ("1", "line of sight, up"),
+    "los_east": ("1", "east component of the line of sight"),
+    "los_north": ("1", "north component of the line of sight"),
+    "los_up": ("1", "up component of the line of sight"),
     "mean_velocity": ("mm/yr", "mean velocity toward the satellite"),
     "mean_velocity_std": ("mm/yr", "standard deviation of the mean velocity"),
     "acceleration": ("mm/yr2", "acceleration toward the satellite"),
     "acceleration_std": ("mm/yr2", "standard deviation of the acceleration"),
-    "seasonality": ("mm", "amplitude of the yearly wave"),
-    "seasonality_std": ("mm", "standard deviation of the amplitude of the yearly wave"),
+    "seasonality": ("mm", "amplitude of the annual cycle"),
+    "seasonality_std": ("mm", "standard deviation of the amplitude of the annual cycle"),
     "gnss_velocity": ("mm/yr", "velocity of the reference network toward the satellite"),
 }
 RENAMED = {"height_ortho": "height"}  # name in deliveries of 2018-2022 and 2020-2024
@@ -56,9 +56,9 @@ RENAMED = {"height_ortho": "height"}  # name in deliveries of 2018-2022 and 2020
 EXACT = ("longitude", "latitude", "easting", "northing")  # float64; all others are float32
 REQUIRED = ("pid", "longitude", "latitude")
 LONGEST_LINE = 1 << 17  # bytes; lines of deliveries have up to 4000
-LARGEST_RATIO = 50  # of the size of a CSV to its compressed size; numbers as text reach 4
-SMALL_CSV = 1 << 26  # bytes, of any compression ratio
-BYTES_PER_BATCH = 1 << 24  # of the CSV, parsed at a time
+LARGEST_RATIO = 50  # of the size of a CSV to its compressed size; numbers in text have about 4
+SMALL_CSV = 1 << 26  # bytes up to which any compression ratio is accepted
+BYTES_PER_BATCH = 1 << 24  # bytes of the CSV that are parsed at a time
 
 
 class Table(NamedTuple):
@@ -76,14 +76,14 @@ class Table(NamedTuple):
 
 
 def read_table(path: Path) -> Table:
-    """Parse the CSV of a delivery, or raise one error that names the file and its fault.
+    """Parse the CSV of a delivery, or raise an error that names the file and its first fault.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged, or the CSV has other columns than expected, cells that are no
+        If the file is damaged, or the CSV has other columns than expected, cells that are not
         numbers, or no points.
     """
     import pyarrow as pa
@@ -98,7 +98,9 @@ def read_table(path: Path) -> Table:
     except (
         zipfile.BadZipFile, zlib.error, EOFError, OSError, UnicodeDecodeError, csv.Error
     ) as error:  # fmt: skip
-        raise ValueError(f"{path} is damaged or not what its name says: {error}") from None
+        raise ValueError(
+            f"{path} is damaged, or its content does not match its extension: {error}"
+        ) from None
     except pa.ArrowInvalid as error:
         fault = _first_fault(path, names, str(error))
         raise ValueError(f"{path}: the CSV cannot be parsed: {fault}") from None
@@ -110,7 +112,7 @@ def parse_date(name: str) -> date:
 
 
 def _parse(path: Path, names: list[str], dates: list[str]) -> Table:
-    """Parse all lines behind the header."""
+    """Parse all lines after the header."""
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
@@ -315,7 +317,7 @@ def require_displacement(
             )
 
 
-def require_places(path: Path, columns: dict[str, np.ndarray]) -> None:
+def require_plausible_places(path: Path, columns: dict[str, np.ndarray]) -> None:
     """Raise ValueError if longitude and latitude are swapped; warn if they are implausible."""
     longitude, latitude = columns["longitude"], columns["latitude"]
     if not {"easting", "northing"} <= set(columns):

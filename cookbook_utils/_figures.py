@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 FIGURE_PIXELS = 1500
-"""Most rows or columns of a static figure; larger maps are thinned out."""
+"""Largest number of rows or columns of a static figure; larger maps are thinned out."""
 
 WIDTH = 7.0
 """Width of a figure in inches: the text column of a page."""
@@ -114,7 +114,7 @@ def draw_map(
     interpolation: str,
     entries: int = 0,
 ) -> Axes:
-    """Draw `rgba` at the coordinates of `array`, leaving room for a legend of `entries`."""
+    """Draw `rgba` at the coordinates of `array`; new Axes leave room for a legend of `entries`."""
     axes = axes_of(array)
     ax = new_axes(entries) if ax is None else ax
     left, bottom, right, top = (axes.scale * edge for edge in bounds_of(array))
@@ -159,7 +159,7 @@ def draw_points(
     *,
     entries: int = 0,
 ) -> Axes:
-    """Draw points at (longitude, latitude), those that are not present below the others."""
+    """Draw points at (longitude, latitude); points without data lie below the others."""
     ax = new_axes(entries) if ax is None else ax
     order = np.argsort(is_present, kind="stable")
     longitude, latitude = (degrees.values[order] for degrees in place)
@@ -237,14 +237,14 @@ def clusters_of(
     """
     if not isinstance(profiles, xr.Dataset):
         raise TypeError(
-            "profiles must be an xarray.Dataset as returned by "
-            f"cookbook_utils.metrics.cluster_profiles, got {type(profiles).__name__}"
+            f"profiles must be an xarray.Dataset with the variables {list(wanted)}, got "
+            f"{type(profiles).__name__}"
         )
     absent = [name for name in wanted if name not in profiles]
     if absent:
         raise ValueError(
-            f"profiles must have the variables {list(wanted)}, as returned by "
-            f"cookbook_utils.metrics.cluster_profiles, got {list(profiles)} without {absent}"
+            f"profiles must have the variables {list(wanted)}, got {list(profiles)}, without "
+            f"{absent}"
         )
     for name, dims in wanted.items():
         require_dims(profiles[name], dims, f"{name} of the profiles")
@@ -310,7 +310,7 @@ def draw_band_axis(ax: Axes, mean: xr.DataArray) -> np.ndarray:
 
 
 def sorted_by_wavelength(profiles: xr.Dataset) -> xr.Dataset:
-    """Return the profiles with ascending wavelengths, as they are if there are none, or raise."""
+    """Return the profiles sorted by wavelength if they have any, or raise if one is not finite."""
     if "wavelength" not in profiles["mean"].coords:
         return profiles
     wavelength = profiles["mean"]["wavelength"]
@@ -332,7 +332,7 @@ def parts_between_gaps(time: np.ndarray) -> Iterator[slice]:
 def draw_spread(
     ax: Axes, positions: np.ndarray, number: int, cluster: xr.Dataset, color: str, **line: Any
 ) -> None:
-    """Draw the mean of one cluster as a line, with a band of one standard deviation around it."""
+    """Draw the mean of one cluster as a line, with one standard deviation shaded around it."""
     mean, std = cluster["mean"].values, cluster["std"].values
     ax.fill_between(positions, mean - std, mean + std, color=color, alpha=0.15, lw=0)
     # The line style shifts with each cycle of the markers: no two clusters share both.

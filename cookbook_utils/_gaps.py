@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-SERIES_PER_BLOCK = 4096  # filled at a time, which keeps the temporary arrays small
+SERIES_PER_BLOCK = 4096  # series that are filled at a time; bounds the temporary arrays
 
 # Shapes below: p series of a block, t dates of the observations, s dates of the result.
 
 
 def interpolate(
-    series: np.ndarray, *, before: np.ndarray, after: np.ndarray, cubic: bool
+    series: np.ndarray, *, dates: np.ndarray, new_dates: np.ndarray, cubic: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interpolate series with gaps at other dates.
 
@@ -20,24 +20,24 @@ def interpolate(
     ----------
     series : numpy.ndarray of float (..., t)
         Values, NaN in gaps.
-    before, after : numpy.ndarray of float (t,) and (s,)
+    dates, new_dates : numpy.ndarray of float (t,) and (s,)
         Dates of the values and of the result, in days, ascending.
     cubic : bool
-        Whether to use a monotone cubic instead of lines.
+        Whether to interpolate with a monotone cubic instead of lines.
 
     Returns
     -------
     values : numpy.ndarray of float32 (..., s)
         The interpolated series; NaN for a series without observations.
     fraction : numpy.ndarray of float32 (...)
-        Share of the dates `after` without an observation; NaN for a series without observations.
+        Share of `new_dates` without an observation; NaN for a series without observations.
     """
     flat = series.reshape(-1, series.shape[-1])
-    values = np.empty((len(flat), len(after)), np.float32)
+    values = np.empty((len(flat), len(new_dates)), np.float32)
     fraction = np.empty(len(flat), np.float32)
     for start in range(0, len(flat), SERIES_PER_BLOCK):
         rows = slice(start, start + SERIES_PER_BLOCK)
-        values[rows], fraction[rows] = _interpolate_block(flat[rows], before, after, cubic)
+        values[rows], fraction[rows] = _interpolate_block(flat[rows], dates, new_dates, cubic)
     return values.reshape(*series.shape[:-1], -1), fraction.reshape(series.shape[:-1])
 
 
@@ -65,21 +65,22 @@ class _Observations(NamedTuple):
 
 
 def _interpolate_block(
-    series: np.ndarray, before: np.ndarray, after: np.ndarray, cubic: bool
+    series: np.ndarray, dates: np.ndarray, new_dates: np.ndarray, cubic: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interpolate a block of series (p, t) to (p, s), and return the fractions (p,)."""
     if np.any(np.abs(series) > np.finfo(np.float32).max):
         raise ValueError("displacement must be finite in float32, or NaN where it is missing")
     observed = _Observations.of(series)
-    at = np.searchsorted(before, after, side="right") - 1  # last date up to each new one, (s,)
+    at = np.searchsorted(dates, new_dates, side="right") - 1  # last date up to each new one, (s,)
     low, high = _brackets(observed, at)  # (p, s)
 
     y_low = np.take_along_axis(observed.values, low, axis=1)
     rise = np.take_along_axis(observed.values, high, axis=1) - y_low
-    span = before[high] - before[low]
-    u = np.where(low == high, 0, (after - before[low]) / np.where(low == high, 1, span))  # 0 to 1
+    span = dates[high] - dates[low]
+    # Position between the two observations, from 0 to 1.
+    u = np.where(low == high, 0, (new_dates - dates[low]) / np.where(low == high, 1, span))
     if cubic:
-        slopes = _slopes(observed, before)
+        slopes = _slopes(observed, dates)
         d_low = span * np.take_along_axis(slopes, low, axis=1)
         d_high = span * np.take_along_axis(slopes, high, axis=1)
         # The cubic Hermite polynomial, in powers of u.
@@ -88,7 +89,7 @@ def _interpolate_block(
     else:
         values = y_low + u * rise
 
-    seen = observed.present[:, at] & (before[at] == after)
+    seen = observed.present[:, at] & (dates[at] == new_dates)
     nothing = ~observed.present.any(axis=1)
     values[nothing] = np.nan
     return values, np.where(nothing, np.nan, 1 - seen.mean(axis=1))
@@ -104,10 +105,10 @@ def _brackets(observed: _Observations, at: np.ndarray) -> tuple[np.ndarray, np.n
     high = observed.following[:, np.minimum(at + 1, n - 1)]
     high[:, at + 1 == n] = n
     low, high = np.where(low < 0, high, low), np.where(high == n, low, high)
-    return np.clip(low, 0, n - 1), np.clip(high, 0, n - 1)  # clipped in series of gaps alone
+    return np.clip(low, 0, n - 1), np.clip(high, 0, n - 1)  # clips only series without observations
 
 
-def _slopes(observed: _Observations, before: np.ndarray) -> np.ndarray:
+def _slopes(observed: _Observations, dates: np.ndarray) -> np.ndarray:
     """Return the derivative (p, t) of the monotone cubic at each observation; 0 in gaps.
 
     As in SciPy's PchipInterpolator: inside, the weighted harmonic mean of Fritsch and Butland
@@ -124,7 +125,7 @@ def _slopes(observed: _Observations, before: np.ndarray) -> np.ndarray:
         """Return length and slope of the intervals from observations a to b, where both exist."""
         exists = present & (a >= 0) & (b < n)
         a, b = np.where(exists, a, 0), np.where(exists, b, 0)
-        length = np.where(exists, before[b] - before[a], 1)
+        length = np.where(exists, dates[b] - dates[a], 1)
         rise = np.take_along_axis(values, b, axis=1) - np.take_along_axis(values, a, axis=1)
         return length, rise / length
 

@@ -22,10 +22,10 @@ from cookbook_utils._conventions.nodata import mask_and_float, valid_pixels
 from cookbook_utils._palette import NODATA_COLOR, class_color, colors_of
 
 MAX_UNEVEN = 0.1
-"""Fraction of a pixel by which a coordinate may deviate from an even grid: float32 is rounded."""
+"""Fraction of a pixel by which a coordinate may deviate from an even grid, as float32 may do."""
 
 LEGEND_ROWS = 20
-"""Number of entries that a column of a legend beside a map holds."""
+"""Number of entries in one column of a legend beside a map."""
 
 
 def check_text(title: Any, names: Any = None) -> None:
@@ -222,9 +222,9 @@ class MapAxes(NamedTuple):
     x: str = "x"
     y: str = "y"
     unit: str = ""
-    scale: float = 1  # of this unit per unit of the coordinates
+    scale: float = 1  # number of these units in one unit of the coordinates
     aspect: float = 1  # length of one unit of y on the page, relative to x
-    decimals: int | None = 2  # of coordinates under the cursor; None as Bokeh formats them
+    decimals: int | None = 2  # of coordinates under the cursor; None if Bokeh formats them
 
     @property
     def x_label(self) -> str:

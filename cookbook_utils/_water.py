@@ -34,7 +34,7 @@ WATER_CLASSES = ("land", "water")
 
 
 def water_sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return by label the number of pixels, the sums of the bands and how many pixels pass."""
+    """Return, for each label, the number of pixels, the sums of the bands and how many pass."""
     if not labels.size:
         return np.zeros((NODATA_LABEL, len(WATER_BANDS) + 2))
     pieces = np.array_split(values, len(values) // 500_000 + 1)  # bounds memory for the indices
@@ -43,7 +43,7 @@ def water_sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def water_rule(reflectance: np.ndarray) -> xr.Dataset:
-    """Return the indices of spectra (n, `WATER_BANDS`) and their margins of the rule."""
+    """Return the indices of spectra (n, `WATER_BANDS`), and their margins under the rule."""
     spectra = xr.DataArray(
         reflectance.clip(0), dims=("cluster", "band"), coords={"band": list(WATER_BANDS)},
         attrs={"units": "1"},
@@ -89,7 +89,7 @@ def water_pairs(scene: Any, labels: Any) -> list[tuple[xr.DataArray, xr.DataArra
 def _water_pair(
     scene: Any, labels: Any, scene_name: str, labels_name: str
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return one pair of `water_pairs`, without coordinates, since it is aligned."""
+    """Return one pair of `water_pairs`, aligned by position and without other coordinates."""
     labels = as_labels(labels, labels_name, allow_extra=True)
     if "band" in labels.dims:
         raise ValueError(f"{labels_name} must have no dimension 'band', got {labels.dims}")

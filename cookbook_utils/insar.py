@@ -47,6 +47,8 @@ _MAX_YEARS = 290  # from the first to the last date; timedelta64[ns] reaches 292
 def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read points of the European Ground Motion Service, Level 2a or 2b, as delivered.
 
+    Use it on a file as it was downloaded; `fill_gaps` then interpolates its missing values.
+
     Parameters
     ----------
     path : str or os.PathLike
@@ -92,7 +94,7 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     path = as_path(path, "path")
     table = _egms.read_table(path)
     _egms.require_points(path, table.columns)
-    _egms.require_places(path, table.columns)
+    _egms.require_plausible_places(path, table.columns)
     pid = table.columns["pid"]
     _egms.require_displacement(path, pid, table.dates, table.displacement, MAX_DISPLACEMENT)
     return _as_points(table, title=f"EGMS points, {path.stem}")
@@ -139,6 +141,8 @@ class _Column:
 def open_points(folder: str | os.PathLike[str], *, chunks: int = 65536) -> xr.Dataset:
     """Open displacement series in shards lazily.
 
+    Use it for points that do not fit in memory; `fill_gaps` keeps them lazy.
+
     Parameters
     ----------
     folder : str or os.PathLike
@@ -156,12 +160,12 @@ def open_points(folder: str | os.PathLike[str], *, chunks: int = 65536) -> xr.Da
     Raises
     ------
     TypeError
-        If `chunks` is not an integer.
+        If `folder` is not a path or `chunks` not an integer.
     FileNotFoundError
         If there are no shards in the folder.
     ValueError
-        If the shards are damaged or incomplete, have no displacement or static features, or have
-        dates that are invalid or not ascending.
+        If `chunks` is less than 1, or the shards are damaged or incomplete, have no displacement or
+        static features, or have dates that are invalid or not ascending.
 
     Examples
     --------
@@ -215,11 +219,11 @@ def open_points(folder: str | os.PathLike[str], *, chunks: int = 65536) -> xr.Da
 
 
 def _variables_of(shards: PointShards, variables: Any) -> Mapping[str, Mapping[str, Any]]:
-    """Return the attributes of each variable, as the attrs of shards hold them, or raise."""
+    """Return the attributes of each variable in the attrs of shards, or raise if invalid."""
     if not isinstance(variables, dict) or not all(isinstance(v, dict) for v in variables.values()):
         raise ValueError(
-            f"{shards.folder}: variables in its attrs must be a mapping of attributes for each "
-            f"name, got {variables!r:.60}"
+            f"{shards.folder}: variables in its attrs must map each name to a mapping of "
+            f"attributes, got {variables!r:.60}"
         )
     return variables
 
@@ -254,9 +258,10 @@ def fill_gaps(
     xarray.Dataset
         The points with ``displacement`` filled, float32, lazy if it was lazy, and
         ``filled_fraction`` (point,) float32: the share of dates without an observation. A point
-        without any observation stays missing and has the fraction NaN. ``attrs["fill_method"]``
-        names the method. For data in memory ``attrs["filled_fraction"]`` is the mean over the
-        filled points and ``attrs["n_missing_points"]`` the number of points that stay missing.
+        without any observation stays missing and has the fraction NaN. Other variables along
+        ``time`` are dropped. ``attrs["fill_method"]`` names the method. For data in memory
+        ``attrs["filled_fraction"]`` is the mean over the filled points and
+        ``attrs["n_missing_points"]`` the number of points that stay missing.
 
     Raises
     ------
@@ -285,14 +290,13 @@ def fill_gaps(
     interval = step_of(step)
     displacement = displacement_of(points)
     require_rising_time(points, "points")
-    before = points["time"].to_index()
-    if before[-1].year - before[0].year > _MAX_YEARS:
+    dates = points["time"].to_index()
+    if dates[-1].year - dates[0].year > _MAX_YEARS:
         raise ValueError(
-            f"the times of points must lie within {_MAX_YEARS} years, got {before[0]} to "
-            f"{before[-1]}"
+            f"the times of points must lie within {_MAX_YEARS} years, got {dates[0]} to {dates[-1]}"
         )
-    after = before if interval is None else _regular_dates(before, interval, step)
-    values, fraction = _interpolated(displacement, before, after, method)
+    new_dates = dates if interval is None else _regular_dates(dates, interval, step)
+    values, fraction = _interpolated(displacement, dates, new_dates, method)
 
     filled = points.drop_dims("time").assign_attrs(fill_method=method)
     filled["displacement"] = values
@@ -302,7 +306,7 @@ def fill_gaps(
         filled.attrs["n_missing_points"] = n_missing
         is_filled = n_missing < fraction.size
         filled.attrs["filled_fraction"] = float(fraction.mean()) if is_filled else float("nan")
-    return filled.assign_coords(time=after)
+    return filled.assign_coords(time=new_dates)
 
 
 def _regular_dates(
@@ -319,22 +323,22 @@ def _regular_dates(
 
 
 def _interpolated(
-    displacement: xr.DataArray, before: pd.DatetimeIndex, after: pd.DatetimeIndex, method: str
+    displacement: xr.DataArray, dates: pd.DatetimeIndex, new_dates: pd.DatetimeIndex, method: str
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return displacement (point, time) at the dates `after`, and the share of dates filled."""
-    days = [np.asarray((t - before[0]) / pd.Timedelta("1D"), float) for t in (before, after)]
+    """Return displacement (point, time) at `new_dates`, and the share of dates filled."""
+    days = [np.asarray((t - dates[0]) / pd.Timedelta("1D"), float) for t in (dates, new_dates)]
     if displacement.chunks is not None:
         displacement = displacement.chunk(time=-1)
     values, fraction = xr.apply_ufunc(
         interpolate,
         displacement,
-        kwargs={"before": days[0], "after": days[1], "cubic": method == "pchip"},
+        kwargs={"dates": days[0], "new_dates": days[1], "cubic": method == "pchip"},
         input_core_dims=[["time"]],
         output_core_dims=[["new"], []],
         exclude_dims={"time"},
         dask="parallelized",
         output_dtypes=[np.float32, np.float32],
-        dask_gufunc_kwargs={"output_sizes": {"new": len(after)}},
+        dask_gufunc_kwargs={"output_sizes": {"new": len(new_dates)}},
         keep_attrs=True,
     )
     fraction.attrs = {"units": "1", "long_name": "share of dates without an observation"}

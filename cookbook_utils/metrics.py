@@ -337,7 +337,7 @@ def sampled_silhouette(
         Number of pixels to draw, at least two for each cluster. Memory and time grow with its
         square.
     random_state : int, default 0
-        Seed of the random sample.
+        Random seed of the sample, from 0 to 2**32 - 1.
 
     Returns
     -------

@@ -114,7 +114,7 @@ def plot_rgb(
     scene : xarray.DataArray
         Scene (band, y, x) of any real dtype and units. Pixels that are nodata, NaN or infinite in
         one of the bands are transparent. Coordinates are evenly spaced, in any order.
-    bands : sequence of str, optional
+    bands : sequence of str, default ("red", "green", "blue")
         Names of the bands shown as red, green and blue. ``("nir", "red", "green")`` is the common
         false-color composite.
     ax : matplotlib.axes.Axes, optional
@@ -280,7 +280,7 @@ def plot_points(
     ----------
     points : xarray.Dataset
         Points with the coordinates ``longitude`` and ``latitude`` (point) in degrees.
-    values : array_like, optional
+    values : xarray.DataArray or array_like, optional
         One value per point, shape (point): labels from 0 to 254, with 255 as nodata, or floats, of
         which NaN, infinite values and the declared nodata value are nodata. The color bar shows
         their ``long_name`` and ``units``. By default all points have one color.
@@ -351,7 +351,7 @@ def plot_profiles(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Draw the mean of each cluster per band, with a band of one standard deviation around it.
+    """Draw the mean of each cluster per band, with one standard deviation shaded around it.
 
     Clusters have the colors of `plot_labels` and differ in marker and line style, too.
 
@@ -416,7 +416,7 @@ def plot_series(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Draw the mean displacement of each cluster over time, with one standard deviation around it.
+    """Draw the mean displacement of each cluster over time, with its standard deviation shaded.
 
     A line is interrupted where consecutive dates are more than 60 days apart, such as in a winter
     with snow. Clusters have the colors, markers and line styles of `plot_profiles`.

@@ -96,7 +96,7 @@ def to_reflectance(scene: xr.DataArray) -> xr.DataArray:
     reflectance = numbers * scale.astype(numbers.dtype) + offset.astype(numbers.dtype)
     reflectance = reflectance.transpose(*scene.dims)
     axis = scene.dims.index("band") if "band" in scene.dims else None
-    decoded = float(scale.max()) <= 1e-3  # the scale of integers, not of percent
+    decoded = float(scale.max()) <= 1e-3  # so small a scale is that of integers, not of percent
     reflectance = xr.apply_ufunc(
         _require_possible, reflectance, numbers, kwargs={"axis": axis, "may_be_decoded": decoded},
         dask="parallelized", output_dtypes=[numbers.dtype],
@@ -172,7 +172,11 @@ def _per_band(
 def _require_possible(
     reflectance: np.ndarray, numbers: np.ndarray, *, axis: int | None, may_be_decoded: bool
 ) -> np.ndarray:
-    """Return `reflectance`, or raise ValueError if too many values of a band are implausible."""
+    """Return `reflectance`, or raise ValueError if too many values of a band are implausible.
+
+    If `may_be_decoded` is true, fractions near 0 among the `numbers` raise, too: a reader has
+    probably converted them to reflectance already.
+    """
     low, high = _REFLECTANCE_RANGE
     over = None if axis is None else tuple(i for i in range(reflectance.ndim) if i != axis)
     n = np.maximum(np.count_nonzero(reflectance == reflectance, axis=over), 1)

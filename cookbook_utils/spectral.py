@@ -187,11 +187,13 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
 
         Raises
         ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
         TypeError
             If `X` does not hold real numbers or has a ``numpy.ma`` mask.
         ValueError
-            If the model is not fitted, if `X` is not finite or has other bands than the samples
-            of `fit`, or if pixels have no affinity to the sample.
+            If `X` is not finite or has other bands than the samples of `fit`, or if pixels have no
+            affinity to the sample.
         """
         check_is_fitted(self)
         pixels, bands = self._read(X, reset=False)
@@ -204,7 +206,8 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     def _read(self, X: Any, *, reset: bool) -> tuple[da.Array, list]:
         """Return pixels (pixel, band) as a float64 array in fixed chunks, and names of the bands.
 
-        Also set (`reset`) or compare the number and the names of the bands.
+        If `reset` is true, number and names of the bands are stored as those of the fit, else they
+        are compared with them.
         """
         named = X
         if isinstance(X, xr.DataArray):
@@ -223,6 +226,7 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
                     "X must have two dimensions, (n_pixels, n_bands), as from "
                     f"stacking.stack_pixels, got {values.ndim}. Reshape your data"
                 )
+        # scikit-learn's check_estimator looks for some of its own words in these messages.
         pixels = da.asarray(values)
         if np.isnan(pixels.shape).any():
             raise ValueError(

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 MAX_FLOWS = 500
-"""Most flows of a Sankey diagram; HoloViews would need minutes for more."""
+"""Largest number of flows of a Sankey diagram; HoloViews would need minutes for more."""
 
 
 def view_rgb(
@@ -61,7 +61,7 @@ def view_rgb(
     scene : xarray.DataArray
         Scene (band, y, x) of any real dtype and units. Pixels that are nodata, NaN or infinite in
         one of the bands are transparent. Coordinates are evenly spaced, in any order.
-    bands : sequence of str, optional
+    bands : sequence of str, default ("red", "green", "blue")
         Names of the bands shown as red, green and blue.
     title : str, optional
         Title of the view.
@@ -270,7 +270,7 @@ def view_transitions(
             "before and after must differ in a pixel that is valid in both, got none of "
             f"{is_changed.size}"
         )
-    # HoloViews takes nodes of one name for one node, so names on the right end in a blank.
+    # HoloViews merges nodes of the same name, so names on the right end in a blank.
     left, right = _nodes_of(before, names, "before"), _nodes_of(after, names, "after", end=" ")
     pairs = np.stack([labels.values[is_changed] for labels in (before, after)])
     (sources, targets), pixels = np.unique(pairs, axis=1, return_counts=True)
@@ -335,7 +335,7 @@ def view_points(
     ----------
     points : xarray.Dataset
         Points with the coordinates ``longitude`` and ``latitude`` (point) in degrees.
-    labels : array_like
+    labels : xarray.DataArray or array_like
         One label per point, shape (point). Whole numbers from 0 to 254 of any dtype; 255, NaN and
         the declared nodata value are nodata.
     names : mapping of int to str, optional
@@ -390,7 +390,7 @@ def view_points(
     row = _bokeh.class_row("@{label}", classes)
     rows = _bokeh.hover_rows(degrees, row, "@{longitude}", "@{latitude}")
     shown = shown.opts(
-        # HoloViews takes integers of a single value for the name of a color.
+        # HoloViews would interpret integers that are all equal as the name of a color.
         color=hv.dim("label").astype("float32"),
         size=float(np.clip(150 / np.sqrt(len(chosen)), 2, 8)),
         clipping_colors={"max": NODATA_COLOR},

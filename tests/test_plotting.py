@@ -461,7 +461,7 @@ def test_profiles_without_wavelengths_show_band_names(profiles, attrs, label):
 
 
 def test_profile_errors(profiles):
-    with pytest.raises(ValueError, match=r"cluster_profiles, .*without \['std'\]"):
+    with pytest.raises(ValueError, match=r"variables .*without \['std'\]"):
         plot_profiles(profiles.drop_vars("std"))
     with pytest.raises(ValueError, match="whole numbers from 0 to 254, .*got 300"):
         plot_profiles(profiles.assign_coords(cluster=[0, 1, 300]))
@@ -688,7 +688,7 @@ def test_series_without_units_have_no_unit_on_the_axis(series):
 
 
 def test_series_errors(series):
-    with pytest.raises(ValueError, match=r"cluster_profiles, .*without \['count'\]"):
+    with pytest.raises(ValueError, match=r"variables .*without \['count'\]"):
         plot_series(series.drop_vars("count"))
     with pytest.raises(ValueError, match=r"lacks \['time'\]"):
         plot_series(series.rename(time="band"))

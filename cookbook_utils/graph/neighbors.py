@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _WGS84_AXIS = 6378137.0  # m, semi-major axis
 _WGS84_FLATTENING = 1 / 298.257223563
-_POINTS_PER_QUERY = 2**16  # whose neighbors are looked up together
+_POINTS_PER_QUERY = 2**16  # points whose neighbors are looked up in one query
 _SAME_PLACE = 1e-6  # m; larger than rounding errors between 180 and -180 degrees, or at a pole
 _BANDWIDTHS = _SAME_PLACE, 1e8  # m; beyond them squared distances overflow or underflow float32
 

@@ -22,8 +22,8 @@ from cookbook_utils._conventions.nodata import mask_and_float
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_POINTS_PER_TASK = 4096  # that a thread smooths at a time
-_MAX_HOPS = 1000  # long before, neighbors have the same features
+_POINTS_PER_TASK = 4096  # points that a thread smooths at a time
+_MAX_HOPS = 1000  # after far fewer, all connected points have almost the same features
 
 
 def smooth_features(
@@ -132,14 +132,14 @@ def require_finite(n_wrong: int, n: int) -> None:
 
 
 def factors(graph: csr_array, alpha: float, normalize: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the factors of each row by which own features and weights of neighbors are multiplied.
+    """Return the factors by which each row multiplies its own features and those of its neighbors.
 
     Returns
     -------
     own : numpy.ndarray of float64 (rows,)
         alpha; 1 for a point whose weights sum to 0.
     others : numpy.ndarray of float64 (rows,)
-        1 − alpha, divided by the sum of the weights if `normalize` is true.
+        Factor of the weights: 1 − alpha, divided by their sum if `normalize` is true.
     """
     total = graph @ np.ones(graph.shape[1])
     if normalize and not np.isfinite(total).all():

@@ -20,7 +20,7 @@ from cookbook_utils.shards import PointShards, ShardWriter
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-POINTS_PER_BLOCK = 65536  # that are smoothed together
+POINTS_PER_BLOCK = 65536  # points that are smoothed together
 
 
 def smooth_shards(
@@ -97,8 +97,8 @@ def smooth_shards(
     point with 8 neighbors, and so are the features of one block of nearby points and its halo: all
     points within `hops` links of it. The other features are on disk, in two scratch files in the
     target folder, each the size of the features. Their space is reserved before they are written,
-    and they are removed in any case. In the scratch files the points of a block are contiguous,
-    because nearby points may be far apart in the shards.
+    and they are removed even after an error. In the scratch files the points of a block are
+    contiguous, because nearby points may be far apart in the shards.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def smooth_shards(
     require_integer(shard_size, "shard_size", least=1)
     target = as_path(target_folder, "target_folder")
     source = PointShards(as_path(source_folder, "source_folder"))
-    # With the digest, a target of other features is refused instead of resumed.
+    # The digest prevents a run from resuming a target of other features.
     attrs = source.attrs | {"smoothing": smoothing | links | {"source": source.digest(kinds)}}
     features = {kind: source.features[kind] for kind in kinds}
 
@@ -214,7 +214,7 @@ def _copy_features(
     kinds
         Kinds of features to copy.
     raw
-        Where to.
+        Scratch file to copy them to.
     position
         Row in the scratch file of each point.
     """
@@ -238,7 +238,7 @@ def _with_halo(graph: csr_array, block: np.ndarray, hops: int) -> np.ndarray:
 def _append_points(
     writer: ShardWriter, source: PointShards, smoothed: _Scratch, position: np.ndarray
 ) -> None:
-    """Append points with their smoothed features, behind those that the target already has."""
+    """Append points with their smoothed features, after those that the target already has."""
     ends = np.cumsum([len(names) for names in writer.features.values()])
     for rows in _blocks(writer.n_points, source.n_points):
         parts = np.split(smoothed.open()[position[rows]], ends[:-1], axis=1)

@@ -1,12 +1,12 @@
 """Cluster points that do not fit in memory by mini-batch k-means, and label them on disk.
 
-At most some ten thousand points are in memory at a time. `MiniBatchShardKMeans` reads the train
-points several times: one pass computes mean and standard deviation of the features and draws a
-uniform sample, on which k-means finds the first centers; each further pass, an epoch, updates the
-centers by ``partial_fit`` of `sklearn.cluster.MiniBatchKMeans`, until the labels of the sample no
-longer change. `label_shards` reads all points once more and labels them. One thread computes
-batches of a size that does not depend on the shards. The labels of a random seed are therefore the
-same whatever the shard size and the number of threads.
+With the default parameters, fewer than a hundred thousand points are in memory at a time.
+`MiniBatchShardKMeans` reads the train points several times: one pass computes mean and standard
+deviation of the features and draws a uniform sample, on which k-means finds the first centers; each
+further pass, an epoch, updates the centers by ``partial_fit`` of `sklearn.cluster.MiniBatchKMeans`,
+until almost no label of the sample changes. `label_shards` reads all points once more and labels
+them. One thread computes all batches, whose size does not depend on the shards. The labels of a
+random seed are therefore the same whatever the shard size and the number of cores.
 
 References
 ----------

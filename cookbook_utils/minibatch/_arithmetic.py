@@ -1,4 +1,4 @@
-"""What is computed on one batch: scaling, nearest centers, and running statistics."""
+"""Computations on one batch: scaling, nearest centers, and running statistics."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ POINTS_PER_READ = 8192
 """Points that are read and labeled at a time."""
 
 POINTS_PER_PRODUCT = 256
-"""Points whose distances are computed in one matrix product. BLAS rounds differently for other
-shapes; in products of one shape a point has the same label whatever the other points are."""
+"""Points whose distances scikit-learn computes in one matrix product. BLAS rounds differently for
+products of other shapes. Batches are padded to whole products, so that the label of a point does
+not depend on the other points."""
 
 N_INIT = 10  # runs of k-means on the sample
 
@@ -35,9 +36,10 @@ class Statistics(NamedTuple):
 
 
 def measure(stream: Iterable[Batch], size: int, random: np.random.Generator) -> Statistics:
-    """Compute the statistics of a stream of batches, and draw `size` points or all.
+    """Compute the statistics of a stream of batches, and draw a sample of `size` points.
 
-    The sample has the points with the smallest of as many random keys.
+    Each point gets a random key, and the sample consists of the points with the smallest keys. If
+    there are fewer than `size` points, the sample has all of them.
 
     References
     ----------
@@ -84,11 +86,11 @@ def scaled(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndar
 
 
 def start_model(sample: np.ndarray, n_clusters: int, init: Any, random_state: int) -> Any:
-    """Return a `MiniBatchKMeans` that continues k-means on a sample: its centers and counts.
+    """Return a `MiniBatchKMeans` that starts with the centers and counts of k-means on a sample.
 
-    k-means moves a center that has lost all points to the point farthest from its center. The
-    random generator of the model affects no result. Without one of its own, the model would draw
-    from the global generator of NumPy; from a seed, it would make a new generator in each step.
+    k-means moves a center that has lost all points to the point farthest from its center. The model
+    gets a random generator, although it affects no result: without one, the model would draw from
+    the global generator of NumPy; given a seed, it would make a new generator in each step.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
 

@@ -126,7 +126,7 @@ class MiniBatchShardKMeans(BaseEstimator):
     [[1.0, 2.0], [5.0, 3.0]]
     """
 
-    # Neither is metadata, for which scikit-learn would add a method `set_fit_request`.
+    # Neither is metadata to be routed, so scikit-learn must not add a method `set_fit_request`.
     __metadata_request__fit = {"shards": UNUSED, "progress": UNUSED}
 
     def __init__(
@@ -151,7 +151,7 @@ class MiniBatchShardKMeans(BaseEstimator):
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Tags:
-        # Not by ClusterMixin: its `fit_predict` needs labels of all points in memory.
+        # ClusterMixin would set it, too, but has `fit_predict`, which needs all labels in memory.
         tags = super().__sklearn_tags__()
         tags.estimator_type = "clusterer"
         return tags
@@ -191,8 +191,8 @@ class MiniBatchShardKMeans(BaseEstimator):
         bar = progress_bar(progress)
         random = np.random.default_rng(self.random_state)
         statistics = self._measured(shards, random, bar)
-        # One thread, because batches are too small for more, and more would sum in another order.
-        # What is clustered is known to be finite.
+        # One thread: batches are too small to gain from more, which would sum in another order.
+        # Checks for NaN are skipped, because all values are known to be finite.
         with one_blas_thread(), config_context(assume_finite=True, skip_parameter_validation=True):
             centers, history = self._run_epochs(shards, statistics, random, bar)
 

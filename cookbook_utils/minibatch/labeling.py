@@ -67,7 +67,8 @@ def label_shards(
     model : MiniBatchShardKMeans
         A fitted model.
     name : str
-        A word, the name of the labels. A point without some feature gets the label 255.
+        Name of the labels, as for `PointShards.write_labels`. A point that lacks a feature gets the
+        label 255.
     progress : callable, optional
         Progress bar such as ``tqdm.auto.tqdm``: it is called with an iterable and the keyword
         arguments ``desc`` and ``total``, and returns an iterable.
@@ -83,7 +84,8 @@ def label_shards(
         If `shards` is not a PointShards, `model` not a MiniBatchShardKMeans, `name` not a string or
         `progress` not callable.
     ValueError
-        If the shards have other features, or features of the same names from another embedding.
+        If the shards have other features, or features of the same names from another embedding, or
+        `name` is not a word.
     sklearn.exceptions.NotFittedError
         If the model is not fitted.
     OSError

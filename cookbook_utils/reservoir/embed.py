@@ -1,4 +1,4 @@
-"""Embed the series of points, in memory or from shards to shards."""
+"""Embedding of the series of points, in memory or from one folder of shards to another."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from cookbook_utils.reservoir.estimator import Representation, ReservoirEmbeddin
 from cookbook_utils.reservoir.npz import digest_of
 from cookbook_utils.shards import PointShards, ShardWriter
 
-SERIES_OF_FIT = 2048  # on which an embedding is fitted
-POINTS_PER_BLOCK = 4096  # read, filled and embedded at a time
+SERIES_OF_FIT = 2048  # series on which an embedding is fitted
+POINTS_PER_BLOCK = 4096  # points that are read, filled and embedded at a time
 
 
 def embed_series(
@@ -37,7 +37,9 @@ def embed_series(
     representation: Representation = "readout",
     random_state: int = 0,
 ) -> xr.DataArray:
-    """Embed the series of points that fit in memory.
+    """Embed the displacement series of points that fit in memory.
+
+    Use it before clustering points by their motion. `embed_shards` embeds points in shards.
 
     Parameters
     ----------
@@ -100,10 +102,10 @@ def embed_shards(
     shard_size: int = 65536,
     progress: Callable[..., Iterable] | None = None,
 ) -> Path:
-    """Fill and embed the displacement series of any number of points, from shards to shards.
+    """Fill the gaps of the series in a folder of shards, and embed them into another folder.
 
-    Use it where the series do not fit in memory. An interrupted run leaves complete shards, and the
-    next run continues after them.
+    Use it in place of `fill_gaps` and `embed_series` where the series do not fit in memory. An
+    interrupted run leaves complete shards, and the next run continues after them.
 
     Parameters
     ----------
@@ -127,8 +129,8 @@ def embed_shards(
     shard_size : int, default 65536
         Number of points in a shard of the target.
     progress : callable, optional
-        Wrapper of the iterable over blocks that takes ``desc`` and ``total``, such as
-        ``tqdm.auto.tqdm``.
+        Progress bar such as ``tqdm.auto.tqdm``: it is called with an iterable and the keyword
+        arguments ``desc`` and ``total``, and returns an iterable.
 
     Returns
     -------
@@ -265,7 +267,7 @@ def _write_embedded(
 
 
 def _sample(n: int) -> list[slice]:
-    """Return runs of `SERIES_OF_FIT` of `n` points, or all; a run is read in one piece."""
+    """Return 32 evenly spaced slices with `SERIES_OF_FIT` of `n` points, or one slice of all."""
     if n <= SERIES_OF_FIT:
         return [slice(0, n)]
     starts = np.linspace(0, n, 32, endpoint=False, dtype=int)

@@ -30,11 +30,11 @@ This value, `INPUT_SCALING` and `RIDGE` were chosen by how well k-means on the r
 without static features, finds the known regimes of the three simulated sites.
 """
 INPUT_SCALING = 0.05
-"""Size of the weights from a standardized series to the units of the reservoir."""
+"""Magnitude of the weights from a standardized series to the units of the reservoir."""
 RIDGE = 10.0
 """Penalty of the squared coefficients of the readout."""
 
-SERIES_PER_PRODUCT = 32  # matrix products of fixed shape round alike for any position of a series
+SERIES_PER_PRODUCT = 32  # series in a matrix product; products of one shape round all series alike
 LARGEST_FILE = 2**20  # bytes; `ReservoirEmbedding.save` writes up to 0.2 MB
 
 REPRESENTATIONS = ("readout", "last")
@@ -50,13 +50,13 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     n_features : int, default 32
-        Number of features of an embedding, 2 to 100.
+        Number of features of an embedding, from 2 to 100.
     representation : {"readout", "last"}, default "readout"
         With "readout" the features are the ``n_features - 1`` coefficients of the principal
         components of the states, and the intercept. With "last" they are the ``n_features``
         principal components of the last state.
     random_state : int, default 0
-        Random seed of the reservoir.
+        Random seed of the reservoir, from 0 to 2**32 - 1.
 
     Attributes
     ----------
@@ -158,11 +158,12 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
 
         Raises
         ------
+        sklearn.exceptions.NotFittedError
+            If the embedding is not fitted.
         TypeError
             If `X` does not hold real numbers, or is masked.
         ValueError
-            If the embedding is not fitted, values are missing, there are fewer than two dates, or a
-            feature overflows float32.
+            If values are missing, there are fewer than two dates, or a feature overflows float32.
         """
         check_is_fitted(self)
         centered = _centered(X)
@@ -226,10 +227,10 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
 
         Raises
         ------
+        sklearn.exceptions.NotFittedError
+            If the embedding is not fitted.
         TypeError
             If `path` is not a path.
-        ValueError
-            If the embedding is not fitted.
         OSError
             If the file cannot be written.
         """
@@ -286,9 +287,9 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
 
     @classmethod
     def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> ReservoirEmbedding:
-        """Return the embedding of which `_arrays` returned these arrays, or raise ValueError."""
+        """Return the embedding that has the given result of `_arrays`, or raise ValueError."""
         if float(arrays["ridge"]) != RIDGE:
-            raise ValueError(f"its readout has the ridge {arrays['ridge']}, expected {RIDGE}")
+            raise ValueError(f"its ridge must be {RIDGE}, got {arrays['ridge']}")
         embedding = cls(
             arrays["n_features"].item(),
             representation=arrays["representation"].item(),
@@ -299,7 +300,9 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
             shape = tuple(embedding._n_components if size is None else size for size in shape)
             array = arrays[name]
             if array.shape != shape or (shape and not np.isfinite(array).all()):
-                raise ValueError(f"{name} must be finite numbers {shape}, got shape {array.shape}")
+                raise ValueError(
+                    f"{name} must be finite numbers of shape {shape}, got shape {array.shape}"
+                )
         embedding.scale_ = arrays["scale"].item()
         embedding.mean_, embedding.components_ = arrays["mean"], arrays["components"]
         embedding.internal_weights_ = arrays["internal_weights"]

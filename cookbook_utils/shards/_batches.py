@@ -47,16 +47,16 @@ def stream(
     Parameters
     ----------
     table
-        Where to read.
+        Table to read from.
     kinds
         Kinds of features, whose columns are concatenated.
     batch_size
         Points in a batch.
     select
-        Function that returns from the numbers of points which of them to yield, as bool; all by
-        default.
+        Function that takes the numbers of points and returns a boolean mask of those to yield; by
+        default all are.
     order
-        Random generator of the order; without it points come in the order of the folder.
+        Random generator that shuffles the points; by default they come in the order of the folder.
     """
     rest: list[Batch] = []
     for window in _windows(table, kinds, select, order):

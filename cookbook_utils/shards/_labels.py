@@ -22,7 +22,7 @@ from cookbook_utils.shards._tables import OWNER, ShardTable, require_own
 
 _SHARDS = b"shards"  # key of the digest of the points and features that the labels belong to
 _REMEDY = "write the labels again"
-_POINTS_OF_SHARDS = 16  # whose numbers are kept in memory to find points
+_CACHED_SHARDS = 16  # shards whose point numbers are kept in memory to look up points
 
 
 def write_labels(table: ShardTable, name: str, batches: Any, attrs: str) -> Path:
@@ -77,7 +77,7 @@ def _collect(
 
 
 def _write_table(table: ShardTable, path: Path, kept: np.ndarray, attrs: bytes) -> None:
-    """Write the collected labels with one row group for each shard, or raise if some lack."""
+    """Write the collected labels with one row group for each shard, or raise if any is missing."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -111,14 +111,14 @@ def _write_table(table: ShardTable, path: Path, kept: np.ndarray, attrs: bytes) 
 
 
 class _PointFinder:
-    """Finds the rows of points by their numbers, of which few shards are kept in memory."""
+    """Look up the rows of points by their numbers, with those of a few shards in memory."""
 
     def __init__(self, table: ShardTable) -> None:
         self._table = table
         self._rows = table.shard_rows()
-        # In a shard without gaps the row of a point follows from its number.
+        # In a shard of consecutive numbers the row of a point follows from its number.
         self._has_gaps = table.last - table.first + 1 != np.diff(table.starts)
-        self._numbers = functools.lru_cache(_POINTS_OF_SHARDS)(self._read_numbers)
+        self._numbers = functools.lru_cache(_CACHED_SHARDS)(self._read_numbers)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         table = self._table

@@ -33,7 +33,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     FileNotFoundError
         If there is no manifest.
     ValueError
-        If it has another version, differs from its digest, or lacks a part.
+        If it has another version, differs from its digest, or an entry is missing or invalid.
     """
     path = folder / NAME
     content = read_bytes(path)
@@ -55,7 +55,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _is_consistent(manifest: Mapping[str, Any]) -> bool:
-    """Return whether all parts of a manifest are there, each of its type, and shards in order."""
+    """Return whether a manifest has all entries, each valid, and its shards are in order."""
     try:
         shards, size = manifest["shards"], manifest["shard_size"]
         return (
@@ -93,13 +93,16 @@ def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
 
 
 def fingerprint(manifest: Mapping[str, Any]) -> bytes:
-    """Return the SHA-256 of what was given to the writer of a folder: all but the points."""
+    """Return the SHA-256 of the parameters of the writer of a folder, in hexadecimal digits."""
     facts = {key: manifest[key] for key in ("version", "features", "shard_size", "attrs")}
     return _sha256(facts).encode()
 
 
 def digest_of_values(manifest: Mapping[str, Any]) -> bytes:
-    """Return the SHA-256 of the points and features of all shards; it ignores file sizes."""
+    """Return the SHA-256 of the entries of all shards, which have checksums of their values.
+
+    File sizes are left out, because they depend on the version of Parquet.
+    """
     facts = [{key: shard[key] for key in shard if key != "bytes"} for shard in manifest["shards"]]
     return _sha256(facts).encode()
 

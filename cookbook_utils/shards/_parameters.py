@@ -21,8 +21,8 @@ RESERVED = (*COORDINATES, "points", "self")  # columns and parameters of `ShardW
 def check_features(features: Any) -> dict[str, list[str]]:
     """Return the kinds of features with the feature names of each, or raise."""
     expected = (
-        "features must be a mapping of kinds, identifiers other than "
-        f"{', '.join(RESERVED)}, to sequences of one or more unique names"
+        f"features must be a mapping of kinds (identifiers other than {', '.join(RESERVED)}) to "
+        "sequences of one or more unique names"
     )
     if not isinstance(features, Mapping):
         raise TypeError(f"{expected}, got {type(features).__name__}")
@@ -63,7 +63,7 @@ def attributes_as_json(attrs: Any) -> str:
     try:
         return json.dumps(dict(attrs or {}), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(f"{expected}, got one that it cannot: {error}") from error
+        raise TypeError(f"{expected}, got one that it cannot represent: {error}") from error
 
 
 def as_point_numbers(values: Any, name: str) -> np.ndarray:

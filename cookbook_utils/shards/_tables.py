@@ -22,7 +22,7 @@ POINTS_PER_GROUP = 8192
 """Points of a Parquet row group, which is the smallest piece that is read."""
 
 OWNER = b"cookbook_utils.shards"
-"""Key of the Parquet metadata that says to which folder, and where in it, a file belongs."""
+"""Key of the Parquet metadata that identifies the folder of a file and its place there."""
 
 _CHECKSUMS = b"crc32"
 _REMEDY = "delete the folder and write it again"
@@ -237,7 +237,7 @@ class ShardTable:
     manifest : dict
         Its manifest.
     starts : numpy.ndarray of int64 (shards + 1,)
-        Row of the first point of each shard, and the number of points.
+        Row of the first point of each shard, followed by the number of points.
     first, last : numpy.ndarray of int64 (shards,)
         Number of the first and of the last point of each shard.
     """

@@ -33,7 +33,7 @@ class PointShards:
 
     Use it for points that do not fit in memory. Opening a folder compares the size, the schema and
     the number of rows of each shard with the manifest. Values are compared with their checksums
-    when they are read, and all of them by `verify`.
+    when they are read; `verify` reads and compares all of them.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class PointShards:
             points = [shard["points"] for shard in manifest["shards"]]
             raise ValueError(
                 f"{self.folder} is not complete, it holds {len(points)} shards with {sum(points)} "
-                "points: run what writes it again, which resumes behind them"
+                "points: run the program that writes it again, which resumes after them"
             )
         self._table = _tables.ShardTable(self.folder, manifest)
         self.n_points: int = self._table.n_points
@@ -146,7 +146,7 @@ class PointShards:
         """Iterate over all points, or those of a split, in batches, each point once.
 
         Every batch has `batch_size` points, except for the last one, which has the remaining
-        points. At most 65 536 points are in memory at a time.
+        points. Points are read 65 536 at a time.
 
         Parameters
         ----------
@@ -166,7 +166,8 @@ class PointShards:
         random_state : int, default 0
             Random seed of the split and of the order, from 0 to 2**32 - 1.
         epoch : int, default 0
-            Number of the pass over the points. Each gives another order; the split is the same.
+            Number of the pass over the points. With `shuffle`, each epoch has another order; the
+            split is the same.
 
         Returns
         -------
@@ -237,7 +238,8 @@ class PointShards:
         Parameters
         ----------
         name : str
-            A word. Labels of the same name are replaced.
+            Name of the labels: one word of letters, digits, ``_``, ``+`` and ``-``. Labels of the
+            same name are replaced.
         batches : iterable of (points, labels)
             Numbers of points and their labels, integers from 0 to 254 or 255 for nodata, in any
             order, every point once.
@@ -253,9 +255,11 @@ class PointShards:
         Raises
         ------
         TypeError
-            If `batches` does not give pairs of points and labels, or JSON cannot represent `attrs`.
+            If `name` is not a string, `batches` does not give pairs of points and labels, or JSON
+            cannot represent `attrs`.
         ValueError
-            If a point is unknown or has no label or several, or a label is out of range.
+            If `name` is not a word, a point is unknown or has no label or several, or a label is
+            out of range.
         OSError
             If the labels cannot be written. Earlier labels of the same name are kept.
         """
@@ -299,7 +303,7 @@ class PointShards:
                 self._table.read([column], [rows])
 
     def digest(self, kinds: Sequence[str]) -> str:
-        """Return a digest of points and features, which does not depend on the shard size.
+        """Return a digest of points and features that does not depend on the shard size.
 
         Parameters
         ----------

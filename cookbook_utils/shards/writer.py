@@ -48,7 +48,7 @@ class ShardWriter:
     features : dict of str to list of str
         The kinds of features, and the feature names of each.
     n_points : int
-        Points in the shards on disk, behind which the caller resumes.
+        Number of points in the shards on disk; the caller resumes after them.
     complete : bool
         Whether the folder has all its points. Nothing can be added to a complete folder.
 
@@ -58,8 +58,8 @@ class ShardWriter:
         If `folder` is not a path, `features` not a mapping of strings to sequences of strings,
         `shard_size` not an integer, or JSON cannot represent `attrs`.
     ValueError
-        If the folder holds shards with other `features`, `shard_size` or `attrs`, or a shard in it
-        is damaged.
+        If `features` or `shard_size` is invalid, the folder holds shards with other `features`,
+        `shard_size` or `attrs`, or a shard in it is damaged.
     FileExistsError
         If a file of another origin has the name of a shard.
 
@@ -116,7 +116,7 @@ class ShardWriter:
 
     @property
     def n_points(self) -> int:
-        """Points in the shards on disk, behind which the caller resumes."""
+        """Number of points in the shards on disk; the caller resumes after them."""
         return sum(shard["points"] for shard in self._manifest["shards"])
 
     @property
@@ -183,13 +183,13 @@ class ShardWriter:
             self.close()
 
     def _resumed(self, specification: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the manifest of the folder, or raise if it is another one or a shard is wrong."""
+        """Return the manifest of the folder, or raise if it or a shard does not match."""
         manifest = _manifest.read_manifest(self.folder)
         for key, value in specification.items():
             if manifest[key] != value:
                 raise ValueError(
                     f"{self.folder} already holds shards with other {key}: it must be {value}, "
-                    f"got {manifest[key]}; delete the folder or write to another"
+                    f"got {manifest[key]}; delete the folder, or write to another one"
                 )
         for number in range(len(manifest["shards"])):
             _tables.open_shard(self.folder, manifest, number).close()
