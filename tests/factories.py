@@ -94,7 +94,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def without_fsync() -> Iterator[None]:
-    """Skip fsync in the module that imports this, whose many small files need not be durable."""
+    """Skip fsync in the modules that import this fixture, which write many small files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         yield

@@ -511,7 +511,7 @@ def test_points_whose_variables_are_described_in_another_way(tmp_path, variables
     features = {"displacement": ["2020-01-01"], "static": ["height"]}
     with ShardWriter(tmp_path, features, attrs={"variables": variables}) as writer:
         writer.append([0], [20], [69], displacement=[[0]], static=[[1]])
-    with pytest.raises(ValueError, match="variables in its attrs must be a mapping"):
+    with pytest.raises(ValueError, match="variables in its attrs must map"):
         open_points(tmp_path)
 
 

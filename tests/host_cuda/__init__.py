@@ -11,7 +11,7 @@ from types import ModuleType
 from cookbook_utils.interimage import cupy_kernels
 
 HAS_GPU = cupy_kernels.missing() is None
-"""Whether there is CuPy and a GPU, which are then used instead of the stand-in."""
+"""Whether there are CuPy and a GPU, which are then used instead of the stand-in."""
 
 NO_STAND_IN = (
     None
@@ -26,9 +26,9 @@ NO_CUPY = None if HAS_GPU else NO_STAND_IN
 
 @contextmanager
 def stand_in() -> Iterator[ModuleType | None]:
-    """Let ``import cupy`` give the stand-in, or CuPy where there is a GPU, and give it.
+    """Make ``import cupy`` import the stand-in, unless there is a GPU with CuPy; yield the module.
 
-    Without either, give None and change nothing.
+    Where neither can be used, yield None and change nothing.
     """
     if NO_CUPY:
         yield None

@@ -25,7 +25,7 @@ HEADER = Path(__file__).with_name("host_cuda.h")
 LIBRARIES = Path(__file__).parents[2] / ".build" / "host_cuda"  # make clean removes them
 FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w")
 KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\(.*\).*\n)?\s*(\w+)\(')
-FREE = 2**34
+FREE = 2**34  # bytes of device memory that the stand-in reports
 
 
 class ndarray:
@@ -34,7 +34,8 @@ class ndarray:
     def __init__(self, shape, dtype=float, *, _host=None):
         if _host is None:
             _host = np.empty(shape, dtype)
-            _host.view(np.uint8).fill(0xCD) if _host.ndim else None
+            if _host.ndim:
+                _host.view(np.uint8).fill(0xCD)  # new memory of a device is not zero
         if _host.dtype.kind not in "buifc" or not _host.dtype.isnative:
             raise ValueError(f"Unsupported dtype {_host.dtype}")
         self._host = _host
@@ -101,7 +102,7 @@ class ndarray:
         if any(isinstance(part, ndarray) for part in parts):
             return _new(np.asarray(_read(self)[_index(at)]))
         rest = () if ... in parts else (...,)
-        return _new(self._host[(*_index(parts), *rest)])  # a view, without work in a stream
+        return _new(self._host[(*_index(parts), *rest)])  # a view needs no work in a stream
 
     def __setitem__(self, at, value):
         if isinstance(value, np.ndarray) and value.ndim:
@@ -163,7 +164,7 @@ def _index(at):
     parts = at if isinstance(at, tuple) else (at,)
     for part in parts:
         if isinstance(part, np.ndarray | list):
-            raise TypeError("the stand-in of CuPy takes no index of the host")
+            raise TypeError("the stand-in of CuPy takes no index in host memory")
     host = tuple(_read(part) if isinstance(part, ndarray) else part for part in parts)
     return host if isinstance(at, tuple) else host[0]
 
@@ -277,7 +278,7 @@ class CUDARuntimeError(RuntimeError):
 
 
 class Stream:
-    """Queue of work that is done when it is synchronized, or when an array is read in it."""
+    """Queue of work that runs when the stream is synchronized, or when an array is read in it."""
 
     _current = threading.local()
 
@@ -289,7 +290,7 @@ class Stream:
             self._waiting.append(action)
 
     def _flush(self):
-        with self._lock:  # a thread that waits for work of another thread waits until it is done
+        with self._lock:  # a second thread waits until the work of the first is done
             while self._waiting:
                 self._waiting.pop(0)()
 
@@ -351,7 +352,7 @@ cuda.runtime = types.SimpleNamespace(
 class RawKernel:
     def __init__(self, code, name, options=()):
         if not isinstance(options, tuple) or not all(o.startswith("-D") for o in options):
-            raise ValueError(f"expected a tuple of definitions, found {options!r}")
+            raise ValueError(f"options must be a tuple of definitions, got {options!r}")
         self._code, self._name, self._options = code, name, options
 
     def __call__(self, grid, block, args, *, shared_mem=0):
@@ -360,9 +361,9 @@ class RawKernel:
         types.restype = ctypes.c_char_p
         expected, found = types().decode().split(), [_type(arg) for arg in args]
         if expected != found:
-            raise TypeError(f"{self._name} takes {expected}, found {found}")
+            raise TypeError(f"{self._name} must get {expected}, got {found}")
         if not (len(grid) == len(block) == 1 and type(grid[0]) is type(block[0]) is int):
-            raise ValueError(f"expected one int each for the grid and the block: {grid}, {block}")
+            raise ValueError(f"grid and block must be one int each, got {grid} and {block}")
         launch = getattr(library, f"launch_{self._name}")
         launch.restype = ctypes.c_char_p
 
@@ -388,7 +389,7 @@ def _type(argument):
         return f"*{argument.dtype.kind.replace('b', 'u')}{argument.itemsize}"
     if isinstance(argument, np.generic):
         return f"{argument.dtype.kind}{argument.itemsize}"
-    raise TypeError(f"a kernel takes arrays of the device and NumPy scalars, found {argument!r}")
+    raise TypeError(f"args must be arrays in device memory and NumPy scalars, got {argument!r}")
 
 
 _lock = threading.Lock()
@@ -396,14 +397,14 @@ _lock = threading.Lock()
 
 @functools.cache
 def _compiler():
-    """Return the compiler's version, a part of the name of what it makes."""
+    """Return the version of the compiler, on which the name of a library depends."""
     return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout
 
 
 def _library(code, options):
     """Compile `code`, unless another process or an earlier run has, and return the library's path.
 
-    A library's name is a hash of all that it is made from, so a change compiles anew.
+    The name of a library is a hash of all its inputs, so that a changed input compiles a new one.
     """
     kernels = "".join(f"\nHOST_KERNEL({name})" for name in KERNEL.findall(code))
     parts = code, kernels, options, FLAGS, HEADER.read_text(), _compiler(), platform.machine()

@@ -6,4 +6,5 @@ import numpy as np
 
 
 def empty_pinned(shape, dtype=float, order="C"):
+    """Return an array of garbage, like new memory."""
     return np.full(shape, 77, dtype, order)

@@ -124,9 +124,9 @@ static const char *launch(unsigned grid, unsigned block, unsigned shared, Kernel
     for (unsigned i = grid; i-- > 0;) {
         blockIdx = {i, 0, 0};
         std::memset(bytes, 0xAB, SHARED_MEMORY);
-        if (!run_block(i, kernel, args)) return "not all threads of a block came to the barrier";
+        if (!run_block(i, kernel, args)) return "not all threads of a block reached the barrier";
         for (unsigned at = shared; at < SHARED_MEMORY; at++)
-            if (bytes[at] != (char)0xAB) return "shared memory written beyond what was asked for";
+            if (bytes[at] != (char)0xAB) return "a kernel wrote beyond the shared memory that the launch requested";
     }
     return nullptr;
 }
@@ -139,7 +139,7 @@ template <class... A> void call(void (*kernel)(A...), void **args) {
     call(kernel, args, std::index_sequence_for<A...>{});
 }
 
-// Return a type as NumPy writes it, such as "f4"; a pointer has a star.
+// Return the name of a type in NumPy, such as "f4", with a star for a pointer.
 template <class T> std::string type() {
     if constexpr (std::is_pointer_v<T>)
         return "*" + type<std::remove_cv_t<std::remove_pointer_t<T>>>();

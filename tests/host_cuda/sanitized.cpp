@@ -8,7 +8,7 @@ HOST_KERNEL(sum_squared_distances)
 template <class T> static T *array(long n) { return (T *)calloc(n, sizeof(T)); }
 
 int main() {
-    const int k = 5, threads = 64, copies = 1;  // all threads meet at every sum
+    const int k = 5, threads = 64, copies = 1;  // all threads add to the same sums
     const unsigned grid = 2;
     int64 n = 1100, stride = n;
     PIXEL *values = array<PIXEL>(BANDS * n);
