@@ -86,8 +86,9 @@ def class_color(name: str) -> str | None:
 def colors_of(numbers: Iterable[int], names: Mapping[int, str]) -> dict[int, str]:
     """Return the color of each label number: that of its class if the class is known, else its own.
 
-    A number that would look like a known class takes the color that the number of this class does
-    not need. Colors depend on `names` only, so that a number has one color in all maps of a series.
+    If the own color of an unnamed number is that of a known class, the number gets the own color of
+    a named number instead, which is free. Colors depend on `names` only, so that a number has one
+    color in all maps of a series.
     """
     known = {n: color for n, name in names.items() if (color := class_color(name))}
     taken = set(known.values())

@@ -53,7 +53,7 @@ def common_grid(
     crs : Any
         Projected CRS of the grid in any form that pyproj accepts, such as ``"EPSG:32611"``. If
         pyproj knows its area of use, the center must be inside or within `AREA_OF_USE_MARGIN`
-        degrees of it, so that either zone serves a scene across two UTM zones. Northern and
+        degrees of it, so that a scene across two UTM zones can have the CRS of either. Northern and
         southern UTM zones are valid in both hemispheres, as in Landsat products.
     buffer : float
         Distance from the center to each side, in the units of `crs` (m for UTM).

@@ -3,8 +3,8 @@
 A reservoir is a random recurrent network whose weights are never trained. Driven by a series, its
 state at each date is a nonlinear memory of the dates before. The readout is a ridge regression,
 fitted for each series, that predicts the next displacement from the state. Its coefficients
-describe the dynamics of the series, whatever its dates, and are its embedding; the last state is
-the alternative.
+describe the dynamics of the series, whatever its dates, and are its embedding. Alternatively, the
+embedding is the last state.
 
 References
 ----------

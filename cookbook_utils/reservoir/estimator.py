@@ -61,8 +61,8 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     scale_ : float
-        Standard deviation in mm of the series of `fit`, by which all series are divided. Series
-        differ in scale, which distinguishes them, so they share one divisor.
+        Standard deviation in mm of the series of `fit`, by which all series are divided. One
+        divisor for all preserves their relative magnitudes, which distinguish them.
     mean_ : numpy.ndarray of float64 (100,)
         Mean of the states.
     components_ : numpy.ndarray of float64 (n_components, 100)
@@ -98,7 +98,7 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array of float (n_series, n_dates)
+        X : array_like of float (n_series, n_dates)
             Displacement in mm without gaps: a sample of the series to embed.
         y : None
             Ignored; present for pipelines.
@@ -147,7 +147,7 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array of float (n_series, n_dates)
+        X : array_like of float (n_series, n_dates)
             Displacement in mm without gaps. The mean of each series over time is subtracted,
             because it depends only on the reference date.
 

@@ -134,7 +134,7 @@ def open_shard(folder: Path, manifest: Mapping[str, Any], number: int) -> pq.Par
     FileNotFoundError
         If the shard is missing.
     ValueError
-        If it is damaged, or belongs to another folder or another place of this one.
+        If it is damaged, or belongs to another folder or another place in this one.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
