@@ -384,7 +384,7 @@ def test_a_folder_without_a_good_manifest_is_refused(folder):
     with pytest.raises(FileNotFoundError, match="has no manifest.json"):
         PointShards(folder / "nowhere")
     (folder / "manifest.json").write_text('{"version": 99}')
-    with pytest.raises(ValueError, match="must have the version 1, got 99"):
+    with pytest.raises(ValueError, match="must have the version 2, got 99"):
         PointShards(folder)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match="not the manifest"):
@@ -519,22 +519,25 @@ def test_labels_of_an_earlier_folder_of_the_same_name_are_refused(folder):
     assert PointShards(folder).read_labels("found").values.tolist() == list(range(30))
 
 
-@pytest.mark.parametrize("step", [1, 3])
-def test_labels_of_an_earlier_version_are_compared_by_point(folder, tmp_path, step):
-    target = write(tmp_path / "target", 30, step=step)
-    table = pq.read_table(
-        PointShards(folder).write_labels("found", [(np.arange(30), np.arange(30))])
-    )
-    meta = {key: value for key, value in table.schema.metadata.items() if key != b"shards"}
-    pq.write_table(table.replace_schema_metadata(meta), target / "labels-found.parquet")
-    if step == 1:
-        assert PointShards(target).read_labels("found").values.tolist() == list(range(30))
-    else:
-        with pytest.raises(
-            ValueError,
-            match="must hold labels of the 30 points of this folder, got those of 30 other",
-        ):
-            PointShards(target).read_labels("found")
+@pytest.mark.parametrize("key", [b"digest", b"shards"])
+def test_labels_without_a_digest_are_refused(folder, key):
+    path = PointShards(folder).write_labels("found", [(np.arange(30), np.arange(30))])
+    table = pq.read_table(path)
+    meta = {name: value for name, value in table.schema.metadata.items() if name != key}
+    pq.write_table(table.replace_schema_metadata(meta), path)
+    with pytest.raises(ValueError, match="was altered|must hold labels of the 30 points"):
+        PointShards(folder).read_labels("found")
+
+
+@pytest.mark.parametrize("entry", ["digest", "sums"])
+def test_a_manifest_without_a_digest_is_refused(folder, entry):
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    for part in [content, *content["shards"]]:
+        part.pop(entry, None)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="manifest.json was altered"):
+        PointShards(folder)
 
 
 def test_a_shard_of_another_run_is_refused(folder, tmp_path):

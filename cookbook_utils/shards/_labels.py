@@ -173,18 +173,15 @@ def read_labels(table: ShardTable, name: str) -> xr.DataArray:
         )
     digest = hashlib.sha256(metadata[b"attrs"])
     digest.update(labels)
-    found = digest.hexdigest().encode()
-    # Labels written by earlier versions have no digest.
-    if metadata.get(b"digest", found) != found:
+    if metadata.get(b"digest") != digest.hexdigest().encode():
         raise ValueError(f"{path} was altered: it differs from its digest; {_REMEDY}")
     return xr.DataArray(labels, dims="point", name=name, attrs=attrs | LABEL_ATTRS)
 
 
 def _belong(points: np.ndarray, metadata: dict[bytes, bytes], table: ShardTable) -> bool:
     """Return whether labels are those of the points and features of a table."""
-    if len(points) != table.n_points or metadata.get(OWNER) != fingerprint(table.manifest):
-        return False
-    if _SHARDS in metadata:
-        return metadata[_SHARDS] == digest_of_values(table.manifest)
-    # Labels written by earlier versions have no digest of the shards.
-    return np.array_equal(points, table.read(["point"], [range(table.n_points)])[0])
+    return (
+        len(points) == table.n_points
+        and metadata.get(OWNER) == fingerprint(table.manifest)
+        and metadata.get(_SHARDS) == digest_of_values(table.manifest)
+    )

@@ -12,7 +12,7 @@ from typing import Any
 from cookbook_utils._checks import require_integer
 from cookbook_utils.shards._parameters import check_features
 
-VERSION = 1  # of the layout on disk
+VERSION = 2  # of the layout on disk
 NAME = "manifest.json"
 _KEYS = {"version", "features", "shard_size", "attrs", "shards", "complete"}
 
@@ -47,10 +47,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not the manifest of a folder of shards; {remedy}") from None
     if version != VERSION:
         raise ValueError(f"{path} must have the version {VERSION}, got {version!r}; {remedy}")
-    # Manifests written by earlier versions have no digest.
-    digest = manifest.pop("digest", None)
-    if not _is_consistent(manifest) or digest not in (None, _sha256(manifest)):
+    if manifest.pop("digest", None) != _sha256(manifest):
         raise ValueError(f"{path} was altered: it differs from its digest; {remedy}")
+    if not _is_consistent(manifest):
+        raise ValueError(f"{path} was altered: an entry is missing or invalid; {remedy}")
     return manifest
 
 
@@ -72,13 +72,15 @@ def _is_consistent(manifest: Mapping[str, Any]) -> bool:
 
 
 def _are_in_order(shards: list[Mapping[str, Any]]) -> bool:
-    """Return whether the numbers of points of shards are int64 and increase from shard to shard."""
+    """Return whether entries of shards are valid, and their point numbers int64 and increasing."""
     previous = -math.inf
     for shard in shards:
         points, first, last, size = facts = [
             shard[key] for key in ("points", "first", "last", "bytes")
         ]
         if any(type(fact) is not int for fact in facts) or size < 1:
+            return False
+        if not isinstance(shard["sums"], str):
             return False
         # From the first to the last number there are at least as many integers as points.
         if not (previous < first and 0 < points <= last - first + 1):

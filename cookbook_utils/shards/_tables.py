@@ -181,8 +181,7 @@ def _require_place(
             f"another place or folder; {_REMEDY}"
         )
     sums = hashlib.sha256(meta.get(_CHECKSUMS, b"")).hexdigest()
-    # Manifests written by earlier versions have no checksums of shards.
-    if manifest["shards"][number].get("sums", sums) != sums:
+    if manifest["shards"][number]["sums"] != sums:
         raise ValueError(
             f"{path} was altered: it holds values of another run, which differ from the checksums "
             f"in the manifest; {_REMEDY}"
@@ -199,15 +198,14 @@ def read_groups(
     with open_shard(folder, manifest, number) as file:
         try:
             table = file.read_row_groups(groups, columns, use_threads=False)
-            # Shards written by earlier versions have checksums of their pages only.
-            sums = json.loads(file.schema_arrow.metadata.get(_CHECKSUMS, b"null"))
+            sums = json.loads(file.schema_arrow.metadata[_CHECKSUMS])
         except (OSError, pa.ArrowException, ValueError) as error:
             raise ValueError(f"{path} was altered: {error}; {_REMEDY}") from None
     values = {column: to_numpy(table.column(column), column, manifest) for column in columns}
-    if sums is not None:
-        expected = {column: sums[column][groups.start : groups.stop] for column in columns}
-        if checksums(values) != expected:
-            raise ValueError(f"{path} was altered: it differs from its checksums; {_REMEDY}")
+    if checksums(values) != {
+        column: sums[column][groups.start : groups.stop] for column in columns
+    }:
+        raise ValueError(f"{path} was altered: it differs from its checksums; {_REMEDY}")
     return list(values.values())
 
 

@@ -40,7 +40,7 @@ from cookbook_utils.simulate._sites import ATTRIBUTES, REGIMES, SITES, WAVELENGT
 
 __all__ = ["REGIMES", "SITES", "WAVELENGTH", "simulate_site", "site_dates", "write_site"]
 
-GENERATOR = 2  # increased when values or attributes change: older points are made again
+GENERATOR = 3  # increased when values or attributes change: older points are made again
 POINTS_PER_BLOCK = 4096
 MAX_IN_MEMORY = 2_000_000  # points, which take 3 GB
 MAX_ON_DISK = 1_000_000_000  # points, which take 0.6 TB
