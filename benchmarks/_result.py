@@ -1,4 +1,4 @@
-"""Result files of benchmarks, with command, machine and versions, and the memory of a call."""
+"""Write result files of benchmarks, describe the machine, and measure the memory of a call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def about(name: str, packages: Iterable[str]) -> dict[str, Any]:
-    """Return the head of a result, with the load before anything is measured.
+    """Return command, date, machine, versions and the load of the machine, the head of a result.
+
+    Call it before anything is measured.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ def in_fresh_process(function: Callable, *args: Any) -> Any:
 
 @contextmanager
 def memory() -> Iterator[dict[str, int]]:
-    """Give a dict that holds the memory of this process, in MB, after the block.
+    """Yield a dict that holds the memory of this process, in MB, after the block.
 
     ``peak_memory_mb`` is the peak resident memory within the block, and
     ``of_which_before_the_call_mb`` the resident memory at its start. Linux only.
@@ -83,7 +85,7 @@ def _resident(mark: str) -> int:
 
 
 def read(name: str) -> dict[str, Any]:
-    """Return the result of an earlier run; empty if there is none."""
+    """Return the result of an earlier run, or an empty dict if there is none."""
     file = RESULTS / f"{name}.json"
     return json.loads(file.read_text()) if file.exists() else {}
 

@@ -15,7 +15,7 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def own_time(call: Callable[[], Any]) -> tuple[Any, None]:
-    """Return the time that a call measured itself, such as one number for each iteration."""
+    """Return what a call measured itself, such as the seconds of each iteration, and no result."""
     return call(), None
 
 
@@ -29,14 +29,14 @@ def in_turn(
     rounds: int,
     measure: Callable[[Callable[[], Any]], tuple[Any, Any]] = timed,
 ) -> tuple[dict[str, list], dict[str, Any]]:
-    """Make all calls in turn, round after round, so that a change of load concerns all of them.
+    """Make all calls in turn, round after round, so that a change of load affects all of them.
 
     Parameters
     ----------
     calls : mapping of str to callable
         The calls, by name.
     rounds : int
-        How often each is made.
+        How often each call is made.
     measure : callable, default timed
         Makes a call, and returns its time and its result.
 

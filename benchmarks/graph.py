@@ -1,4 +1,7 @@
-"""Compare time and memory of `smooth_features`, `neighbor_graph` and `smooth_shards` with others.
+"""Compare time and memory of smoothing and of neighbor graphs with those of other libraries.
+
+Ours are `smooth_features`, `neighbor_graph` and `smooth_shards`; the others are functions of SciPy,
+NumPy and scikit-learn.
 
 Smoothing runs on points in random order, the worst case for the CPU cache, and on points sorted by
 place. All calls take turns in one process, on the same points; normalized weights and other inputs
@@ -88,6 +91,7 @@ CALLS = {
     "scipy, W @ x alone, which is not the formula": csr_product_alone,
     "NumPy, gather neighbor by neighbor": numpy_gather,
 }
+GRAPH_OF_CALL = {ours: "graph", csr_folded: "folded"}  # the others take "mean"
 
 
 def row(name: str, seconds: list[float], **more) -> dict:
@@ -98,8 +102,7 @@ def row(name: str, seconds: list[float], **more) -> dict:
 def memory_of_smoothing(name: str, n: int) -> dict[str, int]:
     CALLS[name](**make_inputs(1000, "random"))
     inputs = make_inputs(n, "random")
-    needed = "graph" if name == "smooth_features" else "folded" if "I" in name else "mean"
-    inputs = {key: inputs[key] for key in ("features", needed)}
+    inputs = {key: inputs[key] for key in ("features", GRAPH_OF_CALL.get(CALLS[name], "mean"))}
     with memory() as used:
         CALLS[name](**inputs)
     return used
@@ -182,7 +185,7 @@ def measure(n: int, repeats: int) -> dict:
     for call in CALLS.values():  # not measured: imports and compilation
         call(**small)
     smoothing = [r for order in ORDERS for r in measure_smoothing(n, repeats, order)]
-    for r in smoothing[: len(CALLS)]:
+    for r in smoothing[: len(CALLS)]:  # the rows of the first order; memory does not depend on it
         r.update(in_fresh_process(memory_of_smoothing, r["call"], n))
     graph = measure_graph(n // 10, repeats)
     points = make_points(n, "random")

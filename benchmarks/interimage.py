@@ -6,8 +6,8 @@ for ours and for the copy, float32 pixel by pixel for the peers. In rows of thei
 gets uint16, which it converts to float64, and ours gets float32 reflectance. scikit-learn does not
 time its iterations: they are the difference between a short and a long fit. Whole fits, of 20
 iterations and of two, are rows of their own for scikit-learn and for ours. Our iterations get
-faster as fewer labels change: ratios are to the mean over a fit and, beside it, to the median of
-all iterations but the first. From the project's root:
+faster as fewer labels change. Ratios are therefore given to the mean of all iterations and to the
+median of all but the first. Run it from the root of the repository:
 
     python -m benchmarks.interimage
 """
@@ -65,8 +65,8 @@ def midpoints(pixels: np.ndarray) -> np.ndarray:
     return midpoint_centers(pixels.min(axis=1).astype(float), pixels.max(axis=1).astype(float), K)
 
 
-# Each class below is called with a number of iterations, and returns the seconds of each, or their
-# mean in a list of one. Afterwards it has the centers as attribute.
+# An instance of a class below is called with a number of iterations, and returns the seconds of
+# each, or their mean in a list of one. Afterwards those of k-means have the attribute ``centers``.
 
 
 class Ours:
@@ -167,7 +167,7 @@ class Broadcast:
             old = self.labels[first : first + PIXELS_PER_PASS]
             squared = ((x[:, np.newaxis] - self.centers) ** 2).sum(axis=2)  # pixel × center
             new = squared.argmin(axis=1)
-            np.count_nonzero(new != old)
+            np.count_nonzero(new != old)  # part of the method, for its stopping rule
             old[:] = new
             one_hot = new[:, np.newaxis] == np.arange(K)
             sums += one_hot.T.astype(np.float32) @ x

@@ -2,12 +2,12 @@
 
 All k-means start from the same centers. The pixels are in device memory beforehand, in the layout
 that each call needs: float32 and uint16 band by band for ours, float32 pixel by pixel for the
-others. The published method is written anew from its description: a kernel with one thread for each
+others. The published method is implemented from its description: a kernel with one thread for each
 pixel that finds its class and whether it changed, a one-hot matrix of pixels × classes, its product
 with the pixels, and the sum of the changes copied to the host. A copy of the pixels within device
 memory shows the bandwidth of the memory. Rows of whole fits include the range of the bands, the
-last labels and inertia, and for pixels of the host the transfer overhead. From the project's root,
-on a machine with a GPU:
+last labels and inertia, and for pixels in host memory the transfer overhead. Run it from the root
+of the repository, on a machine with a GPU:
 
     python -m benchmarks.interimage_gpu
 """
@@ -85,7 +85,7 @@ class OnGpu(Ours):
 
 
 class Streamed(OnGpu):
-    """Our iterations on pixels of the host, as if they did not fit in device memory."""
+    """Our iterations on pixels in host memory, as if they did not fit in device memory."""
 
     def __call__(self, iterations: int) -> list[float]:
         with no_room():
@@ -94,7 +94,7 @@ class Streamed(OnGpu):
 
 @contextlib.contextmanager
 def no_room() -> Iterator[None]:
-    """Let the engine take device memory for too small for any pixels."""
+    """Make the engine treat device memory as too small for any pixels."""
     before, cupy_engine.PIXEL_SHARE_OF_MEMORY = cupy_engine.PIXEL_SHARE_OF_MEMORY, 0
     try:
         yield
@@ -199,7 +199,7 @@ def gpu() -> dict[str, str]:
 
 
 def installed() -> list[str]:
-    """Return those distributions whose versions matter and that are installed."""
+    """Return the installed distributions whose versions matter."""
     of_modules = importlib.metadata.packages_distributions()
     names = {*of_modules.get("cupy", []), *of_modules.get("flash_kmeans", [])}
     optional = {"torch", "triton"} & {name for many in of_modules.values() for name in many}

@@ -4,10 +4,11 @@ The pixels are those of the simulated coast series at full size, five scenes of 
 ``python -m cookbook_utils.simulate coast_series`` writes, 2.6 GB. The published runs were made on
 five Landsat scenes of Karachi, of the same size. Seconds per iteration can be compared with them;
 the number of iterations depends on the scenes. Classes of the simulated coast lie farther apart, so
-that fewer iterations are needed; as many pixels of overlapping classes are a row of their own.
+that fewer iterations are needed; a row of its own is a fit of as many pixels of classes that
+overlap.
 
-Each run is a fresh process, whose peak resident memory includes everything. From the project's
-root:
+Each run is a fresh process, whose peak resident memory includes the interpreter, its packages and
+the pixels. Run it from the root of the repository:
 
     python -m benchmarks.interimage_scale
 """
@@ -55,7 +56,7 @@ FROM_DISK = {
     "GDAL_CACHEMAX": "16",  # MB: chunks are whole tiles, which are read once in a pass
     "MALLOC_MMAP_THRESHOLD_": "1000000",  # bytes: glibc returns freed arrays to the system
 }
-"""Environment of the run from disk. By default GDAL caches up to a twentieth of the memory."""
+"""Environment variables of the run from disk. By default GDAL caches up to 5 % of the memory."""
 
 
 def open_scenes(folder: str) -> list[xr.DataArray]:

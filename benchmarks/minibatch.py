@@ -8,7 +8,7 @@ measured. Run it from the root of the repository:
     python -m benchmarks.minibatch
     python -m benchmarks.minibatch --points 10000000 --memory
 
-The second command adds a run on that many points, without the calls that it is compared with.
+The second command adds a run of ours alone, on that many points, to the results.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ def measure_speed(n: int, repeats: int) -> list[dict]:
         median = statistics.median(r["seconds"] for r in found)
         spent = {"seconds": [r["seconds"] for r in found], "median_seconds": median}
         ratio = {"time_of_ours_over_its": round(own / median, 3)}
-        memory = {"peak_memory_mb": max(r["peak_memory_mb"] for r in found)}
-        rows.append({"call": name, "points": n} | found[0] | spent | ratio | memory)
+        peak = {"peak_memory_mb": max(r["peak_memory_mb"] for r in found)}
+        rows.append({"call": name, "points": n} | found[0] | spent | ratio | peak)
     return rows
 
 
@@ -169,7 +169,7 @@ def measure_memory(n: int) -> dict:
 
 
 def measure_quality() -> list[dict]:
-    """Compare the agreement with the true regimes with that of k-means on all points at once."""
+    """Rate mini-batch k-means and k-means on all points at once by the true regimes."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score
 
@@ -203,7 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3, help="rounds of all calls (default 3)")
     parser.add_argument("--points", type=int, default=1_000_000, help="default 1 000 000")
-    parser.add_argument("--memory", action="store_true", help="only the memory of ours")
+    parser.add_argument("--memory", action="store_true", help="measure ours alone")
     options = parser.parse_args()
     result = read("minibatch")
     header = about("minibatch", ("numpy", "pyarrow", "reservoir-computing", "scikit-learn"))

@@ -1,8 +1,8 @@
-"""Series per second of `ReservoirEmbedding`, `embed_shards` and the package reservoir-computing.
+"""Compare the speed of `ReservoirEmbedding` and `embed_shards` with reservoir-computing.
 
 The peer is `RC_model` of reservoir-computing with the same reservoir, the same number of principal
-components and the same readout, on the same series. All use one thread for linear algebra. From
-the root of the project:
+components and the same readout, on the same series. All use one thread for linear algebra. Run it
+from the root of the repository:
 
     python -m benchmarks.reservoir
 """

@@ -1,7 +1,8 @@
-"""Time, memory and agreement of `NystroemSpectralClustering` and dask-ml's SpectralClustering.
+"""Compare `NystroemSpectralClustering` with dask-ml's SpectralClustering: time, memory, labels.
 
-All calls run in one process, in turn, without a client, on the same pixels; peak memory is
-measured once more, each call in a fresh process. From the project's root:
+All calls run in one process, in turn, without a `distributed` client, on the same pixels. Peak
+memory is measured in further calls, each in a fresh process. Run it from the root of the
+repository:
 
     python -m benchmarks.spectral
 """

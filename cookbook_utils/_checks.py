@@ -106,7 +106,7 @@ def require_choice(value: Any, name: str, choices: Sequence[str]) -> str:
 
 
 def progress_bar(progress: Any) -> Callable[..., Iterable]:
-    """Return `progress`, or a function that shows nothing if it is None.
+    """Return `progress`, or if it is None a function that shows nothing.
 
     The function takes an iterable and the keyword arguments ``desc`` and ``total``, like tqdm.
 
@@ -212,8 +212,8 @@ def require_dims(
         raise ValueError(
             f"{what} must have a size of at least 1 along each dimension, got {dict(array.sizes)}"
         )
-    # xarray replaces the mask of an array in memory by NaN. Asking a lazy one for `data` would load
-    # it from a file, unless it is a Dask array.
+    # xarray replaces the mask of an array in memory by NaN, so only Dask arrays can have a mask.
+    # The `data` of other lazy arrays is not accessed, because that would load them from a file.
     require_real(array if array.chunks is None else array.data, what)
 
 
@@ -223,7 +223,7 @@ def require_rising_time(series: xr.DataArray | xr.Dataset, what: str) -> None:
     Raises
     ------
     TypeError
-        If the times are not datetime64 (but text or cftime, for example) or have a time zone.
+        If the times are not datetime64 (text or cftime, for example), or have a time zone.
     ValueError
         If the coordinate is absent, contains NaT or is not strictly increasing.
     """

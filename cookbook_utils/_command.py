@@ -1,4 +1,4 @@
-"""What the commands ``python -m cookbook_utils.<module>`` share."""
+"""Parse arguments and run tasks for the commands ``python -m cookbook_utils.<module>``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 def parser_of_names(
     module: str, description: str, names: str, folder: str | os.PathLike[str]
 ) -> argparse.ArgumentParser:
-    """Return a parser of names of data sets and of the option ``--folder``.
+    """Return a parser for names of data sets and the option ``--folder``.
 
     Parameters
     ----------
@@ -39,14 +39,14 @@ def parser_of_names(
 def require_names(
     parser: argparse.ArgumentParser, names: Sequence[str], known: Iterable[str]
 ) -> None:
-    """End with an error of the command line unless all names are known."""
+    """Exit with a usage error unless all names are known."""
     known = list(known)
     if unknown := [name for name in names if name not in known]:
         parser.error(f"names must be among {', '.join(known)}, got {', '.join(unknown)}")
 
 
 def run_each(tasks: Iterable[Callable[[], Path]]) -> int:
-    """Run tasks and print the path that each returns, or its error, and continue.
+    """Run all tasks, and print the path that each returns or its error.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cookbook_utils._conventions.points import RESERVED_NAMES, require_seen
+from cookbook_utils._conventions.points import RESERVED_NAMES, require_radar_date
 
 COLUMNS = {  # units and long name of each column; angles and heights as in the format specification
     "mp_type": ("1", "type of measurement point: 0 persistent, 1 distributed scatterer"),
@@ -242,7 +242,7 @@ def _dates_of(path: Path, names: list[str]) -> list[str]:
             raise ValueError(
                 f"{path}: the CSV has columns of eight digits that are not dates: {name}"
             ) from None
-        require_seen(when, f"{path}: the column {name}")
+        require_radar_date(when, f"{path}: the column {name}")
     return sorted(dates)
 
 

@@ -66,7 +66,7 @@ def as_path(value: Any, name: str) -> Path:
             f"{name} must be a path in characters of this system, got {shown(text)}"
         ) from None
     except OSError as error:
-        # The function that reads or writes there reports the other errors.
+        # Other errors are reported by the function that reads or writes the file.
         if error.errno in (errno.ENAMETOOLONG, errno.EACCES):
             raise OSError(f"{name} {shown(text)} cannot be looked up: {error.strerror}") from None
     return Path(text)
@@ -182,7 +182,7 @@ def _outermost(lock: BaseFileLock, claimed: Claim) -> Iterator[None]:
 def _acquired(path: Path, wait: float) -> BaseFileLock:
     from filelock import FileLock, Timeout
 
-    # Users who share a folder may wait for each other.
+    # Other users of a shared folder must be able to open the lock file, too.
     lock = FileLock(path, mode=0o666, is_singleton=True)
     for _ in range(100):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ def _acquired(path: Path, wait: float) -> BaseFileLock:
             lock.acquire(timeout=wait)
             return lock
         except FileNotFoundError:
-            continue  # another process removed the folder, which it had made
+            continue  # another process made the folder, too, and has removed it
         except Timeout:
             written = path.name.removeprefix(".").removesuffix(".lock")
             raise TimeoutError(

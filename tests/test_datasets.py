@@ -142,7 +142,7 @@ def test_catalog_states_what_the_coast_is():
     for name in SERIES:
         series, truth = CATALOG[name].kwargs, CATALOG[f"{name}_truth"].kwargs
         assert [scene["date"] for scene in series["scenes"]] == truth["dates"]
-        assert truth["dates"] == [date.date for date in coast.DATES]
+        assert truth["dates"] == [acquisition.date for acquisition in coast.ACQUISITIONS]
         for scene in series["scenes"]:
             assert [band["name"] for band in scene["bands"]] == list(BANDS)
             assert scene["sensor"] == truth["attrs"]["sensor"] == coast.SENSOR

@@ -20,7 +20,7 @@ from cookbook_utils.metrics import label_change
 from cookbook_utils.scaling import to_reflectance
 from cookbook_utils.simulate import BANDS, SERIES, _rasters, simulate_coast, write_coast
 from cookbook_utils.simulate import coast as module
-from cookbook_utils.simulate.coast import COVERS, DATES, GROUND
+from cookbook_utils.simulate.coast import ACQUISITIONS, COVERS, GROUND
 
 from .factories import walker_lake_pixels
 
@@ -97,7 +97,7 @@ def test_full_series_has_as_many_valid_pixels_as_the_published_one():
     strips = [everything[i : i + 500] for i in range(0, spec.size, 500)]
     inside = sum(np.count_nonzero(~spec.grid.outside(s, everything)) for s in strips)
     assert spec.size == 7000 and spec.step == 30
-    assert len(DATES) * inside == pytest.approx(PUBLISHED, rel=1e-5)
+    assert len(ACQUISITIONS) * inside == pytest.approx(PUBLISHED, rel=1e-5)
 
 
 def test_numbers_are_those_of_collection_2(made):
@@ -170,7 +170,7 @@ def test_a_few_per_cent_change_and_only_as_covers_do(cover):
 
 
 def test_sea_rises_and_falls_with_the_tide(cover):
-    order = np.argsort([date.tide for date in DATES])
+    order = np.argsort([taken.tide for taken in ACQUISITIONS])
     floods = [(cover[k] == SEA).values for k in order]
     for lower, higher in pairwise(floods):
         assert (lower <= higher).all()
@@ -196,7 +196,7 @@ def test_mangrove_is_cleared_in_one_patch(cover):
 
 
 def test_reflectance_of_each_cover_is_that_of_its_kind(reflectance, cover):
-    for date in range(len(DATES)):
+    for date in range(len(ACQUISITIONS)):
         labels, scene = cover[date], reflectance[date]
         means = {
             name: scene.where(labels == k).mean(("y", "x")).to_series()
@@ -229,26 +229,27 @@ def test_dates_differ_by_haze_gain_sun_and_glint(reflectance, cover):
     seen = reflectance.where(always)
     # Over the sea, whose own light is little, blue rises by the haze.
     sea = seen.where(cover[0] == SEA).median(("y", "x")).sel(band=["blue", "swir2"]).values
-    haze = [date.haze for date in DATES]
+    haze = [taken.haze for taken in ACQUISITIONS]
     assert np.corrcoef(sea[:, 0], haze)[0, 1] > 0.99
     assert np.ptp(sea[:, 0]) > 10 * np.ptp(sea[:, 1])
     # Of land, most is gain.
     soil = seen.where(cover[0] == BARE_SOIL).median(("y", "x")).sel(band="swir2").values
-    assert np.corrcoef(soil, [date.gain for date in DATES])[0, 1] > 0.95
+    assert np.corrcoef(soil, [taken.gain for taken in ACQUISITIONS])[0, 1] > 0.95
     # A city loses more light to shadow than soil does, the more the lower the sun.
     city = seen.where(cover[0] == BUILT_UP).median(("y", "x")).sel(band="swir2").values
-    assert np.corrcoef(city / soil, [date.sun for date in DATES])[0, 1] > 0.95
+    assert np.corrcoef(city / soil, [taken.sun for taken in ACQUISITIONS])[0, 1] > 0.95
     # The brightest pixel of a scene, and so the range of its bands, is a roof that flashes.
-    brightest = reflectance.max(("y", "x")).sel(band="red").values / [date.gain for date in DATES]
-    assert np.corrcoef(brightest, [date.glint for date in DATES])[0, 1] > 0.95
+    gain = [taken.gain for taken in ACQUISITIONS]
+    brightest = reflectance.max(("y", "x")).sel(band="red").values / gain
+    assert np.corrcoef(brightest, [taken.glint for taken in ACQUISITIONS])[0, 1] > 0.95
 
 
 def test_dates_differ_no_more_than_scenes_do():
-    for date in DATES:
-        assert 0 < date.haze < 0.02
-        assert abs(date.gain - 1) < 0.03
-        assert 58 < date.sun < 66
-        assert date.glint <= 0.3
+    for taken in ACQUISITIONS:
+        assert 0 < taken.haze < 0.02
+        assert abs(taken.gain - 1) < 0.03
+        assert 58 < taken.sun < 66
+        assert taken.glint <= 0.3
 
 
 # -- what clustering finds ----------------------------------------------------------------------
@@ -344,7 +345,7 @@ def test_files_hold_the_series(written, made):
                 assert file.compression.value == "DEFLATE"
                 np.testing.assert_array_equal(file.read(1), plane.fillna(0))
     with rasterio.open(written / "truth.tif") as file:
-        assert file.descriptions == tuple(date.date for date in DATES)
+        assert file.descriptions == tuple(taken.date for taken in ACQUISITIONS)
         assert file.nodata == 255
         assert file.tags()["cover"].split() == list(COVERS)
         np.testing.assert_array_equal(file.read(), truth.cover)

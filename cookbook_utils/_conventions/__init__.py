@@ -1,1 +1,1 @@
-"""What the package means by nodata, label maps, grids, bands and point series."""
+"""Conventions of the package for nodata, label maps, grids, bands and points."""

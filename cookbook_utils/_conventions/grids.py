@@ -33,7 +33,8 @@ def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
     ------
     ValueError
         If the CRS cannot be parsed, or the attribute ``units`` of x or y contradicts the unit of
-        the CRS, such as km, or the scan angles of a geostationary satellite, for m.
+        the CRS, such as km, or rad for the scan angles of a geostationary satellite, where the CRS
+        is in m.
     """
     import pyproj
     import rasterio.errors

@@ -42,7 +42,7 @@ def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
             with np.errstate(over="ignore"):
                 values.update(numbers_in(array.rio.nodata, what))
         except (TypeError, ValueError, OverflowError):
-            pass  # several values, text, or one that the dtype cannot hold: read above
+            pass  # several values, text, or one that the dtype cannot hold; all were read above
     return tuple(sorted(value for value in values if value == value))
 
 
@@ -77,7 +77,7 @@ def equals_nodata(values: Any, nodata: Sequence[float]) -> Any:
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite
             wanted = [values.dtype.type(value) for value in nodata]
-            if values.dtype == np.float64:  # of a file in float32, which rounds its nodata value
+            if values.dtype == np.float64:  # values read from float32 equal the rounded nodata
                 wanted += [np.float64(np.float32(value)) for value in nodata]
     else:
         wanted = [int(value) for value in nodata if _holds(values.dtype, value)]

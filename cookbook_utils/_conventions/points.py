@@ -1,4 +1,4 @@
-"""What points and their displacement series are: names, dates, coordinates and units."""
+"""Points and their displacement series: names, dates, coordinates, and displacement as floats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESERVED_NAMES = ("displacement", "filled_fraction", "point", "regime", "time")
 """Names that no static feature may have, because points use them for other variables."""
 
 
-def require_seen(when: date, what: str) -> None:
+def require_radar_date(when: date, what: str) -> None:
     """Raise ValueError unless a date lies between the first radar satellite and today."""
     last = datetime.now(UTC).date() + timedelta(days=1)  # it may be tomorrow in other time zones
     if not FIRST_DATE <= when <= last:
@@ -35,7 +35,7 @@ def dates_of(names: Sequence[str], what: str) -> np.ndarray:
     Parameters
     ----------
     names : sequence of str
-        Names of displacements in shards, such as ``["2020-01-03", "2020-01-09"]``.
+        Names of the columns of displacement in shards, such as ``["2020-01-03", "2020-01-09"]``.
     what : str
         Name of these in error messages.
 
@@ -48,7 +48,7 @@ def dates_of(names: Sequence[str], what: str) -> np.ndarray:
     ------
     ValueError
         If a name is not a date, the dates are not strictly ascending, or a date is one that
-        `require_seen` refuses.
+        `require_radar_date` refuses.
     """
     for name in names:
         try:
@@ -57,15 +57,15 @@ def dates_of(names: Sequence[str], what: str) -> np.ndarray:
             raise ValueError(f"{what} must be dates such as 2020-01-03, got {name!r}") from None
         if when.tzinfo is not None:
             raise ValueError(f"{what} must be dates without a time zone, got {name!r}")
-        require_seen(when.date(), what)
+        require_radar_date(when.date(), what)
     times = pd.DatetimeIndex([datetime.fromisoformat(name) for name in names])
     if not (times.is_monotonic_increasing and times.is_unique):
         raise ValueError(f"{what} must be strictly increasing dates")
     return times.to_numpy("datetime64[ns]")
 
 
-def require_places(longitude: np.ndarray, latitude: np.ndarray) -> None:
-    """Raise ValueError unless coordinates of points are finite and in the range of degrees."""
+def require_coordinates(longitude: np.ndarray, latitude: np.ndarray) -> None:
+    """Raise ValueError unless longitudes and latitudes are finite and within their ranges."""
     missing = np.count_nonzero(~(np.isfinite(longitude) & np.isfinite(latitude)))
     if missing:
         raise ValueError(

@@ -43,7 +43,7 @@ def parse_catalog(path: Path, text: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is no such catalog, or has an entry that no reader of this package can take.
+        If it is no such catalog, or has an entry that no reader of this package can open.
     """
     catalog = _parse_yaml(path, text)
     try:
@@ -96,8 +96,9 @@ def _count_nodes(node: Any, counted: dict[int, int]) -> int:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(keys) != len(node.value):
             raise ValueError("a key is not a word or a number")
-        if repeated := [key for key in keys if keys.count(key) > 1]:
-            raise ValueError(f"the key {repeated[0]!r} occurs twice in one mapping")
+        if len(set(keys)) < len(keys):
+            repeated = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"the key {repeated!r} occurs twice in one mapping")
         children = [value for _, value in node.value]
     else:
         children = node.value

@@ -20,7 +20,7 @@ PATIENCE = 30.0
 """Seconds after which a download slower than `MIN_RATE` is aborted."""
 
 MAX_REDIRECTS = 5
-"""Redirects that are followed."""
+"""Largest number of redirects that are followed."""
 
 _CONNECT_TIMEOUT = 10.0  # s to connect to one address
 _CHUNK_BYTES = 4096  # read at a time: small, so that the bytes of a slow server are counted soon
@@ -43,8 +43,8 @@ def download(url: str, path: Path, *, sha256: str, size: int, progressbar: bool 
         Expected SHA-256 in hexadecimal digits.
     size : int
         Expected size in bytes.
-    progressbar : bool
-        Show a progress bar.
+    progressbar : bool, default False
+        Whether to show a progress bar.
 
     Raises
     ------

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cookbook_utils._checks import require_integer, require_number
+from cookbook_utils._checks import require_integer, require_number, shown
 from cookbook_utils.datasets._text import FILE_NAME
-
-MAX_SHOWN = 60  # characters of a value in an error message
 
 
 def require_facts(facts: Mapping[str, Any], what: str) -> None:
@@ -68,7 +66,8 @@ def file_of(files: str, facts: Mapping[str, Any]) -> str:
         raise ValueError(
             f"files must fit the facts of the scene, got {files!r} ({error})"
         ) from None
-    if not re.fullmatch(rf"{FILE_NAME}/{FILE_NAME}".replace("$", "(?=/|$)"), file):
+    parts = file.split("/")
+    if len(parts) != 2 or not all(re.fullmatch(FILE_NAME, part) for part in parts):
         raise ValueError(f"files must lead to 'folder/file', got {file!r}")
     return file
 
@@ -82,16 +81,11 @@ def require_kind(value: Any, kind: type, what: str) -> None:
     """Raise TypeError unless `value` is text, a list, or a mapping whose keys are names."""
     if not isinstance(value, kind) or (kind is dict and not all(map(_is_key, value))):
         expected = {dict: "a mapping of names", list: "a list", str: "text"}[kind]
-        raise TypeError(f"{what} must be {expected}, got {_short(value)}")
+        raise TypeError(f"{what} must be {expected}, got {shown(value)}")
 
 
 def _is_key(key: Any) -> bool:
     return isinstance(key, str | int) and not isinstance(key, bool)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else type(value).__name__
 
 
 def _is_a(kind: type) -> Callable[[Any, str], None]:
@@ -105,7 +99,7 @@ def _optional(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
 def _require_name(value: Any, what: str) -> None:
     require_kind(value, str, what)
     if not re.fullmatch(FILE_NAME, value):
-        raise ValueError(f"{what} must be a name of a file or folder, got {_short(value)}")
+        raise ValueError(f"{what} must be a name of a file or folder, got {shown(value)}")
 
 
 def _require_date(value: Any, what: str) -> None:
@@ -125,7 +119,7 @@ def _require_dates(value: Any, what: str) -> None:
         _require_date(date, what)
     days = np.array(value, "datetime64[D]")
     if not len(days) or not (np.diff(days) > np.timedelta64(0)).all():
-        raise ValueError(f"{what} must be increasing dates, at least one, got {_short(value)}")
+        raise ValueError(f"{what} must be increasing dates, at least one, got {shown(value)}")
 
 
 def _require_bands(value: Any, what: str) -> None:
@@ -154,7 +148,7 @@ def _require_scenes(value: Any, what: str) -> None:
 def _require_keys(value: Any, keys: tuple[str, ...], what: str) -> None:
     require_kind(value, dict, what)
     if missing := [key for key in keys if key not in value]:
-        raise ValueError(f"{what} must have {', '.join(missing)}, got {_short(value)}")
+        raise ValueError(f"{what} must have {', '.join(missing)}, got {shown(value)}")
 
 
 def _require_maps(value: Any, what: str) -> None:
@@ -182,6 +176,6 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "tags": _require_tags,
     "year": _optional(require_integer),
     "nodata": require_number,
-    "chunks": lambda value, what: None,  # checked by what opens the files, which knows the sizes
+    "chunks": lambda value, what: None,  # checked by the readers, which know the size of the data
 }
 """The check of each argument that a reader may have."""

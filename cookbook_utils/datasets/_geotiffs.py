@@ -16,7 +16,7 @@ MAX_SIDE = 1_000_000
 """Largest width and height of a raster in pixels."""
 
 MAX_BLOCK_BYTES = 1 << 30
-"""Largest decoded block of a file, the least that GDAL can read, and largest chunk in float32."""
+"""Largest decoded block of a file, which GDAL reads as a whole, and largest chunk in float32."""
 
 MAX_BLOCKS = 1_000_000
 """Largest number of blocks of a file: the offset of each is looked up when the file is opened."""
@@ -41,7 +41,7 @@ class RasterFile(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """What an error message advises for a damaged file."""
+        """Advice for a damaged file, for error messages."""
         return f"delete it and run `{self.made_by}`"
 
 

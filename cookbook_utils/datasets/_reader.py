@@ -25,7 +25,7 @@ class CheckedReader(BaseReader):
         Parameters
         ----------
         *args : Any
-            None: the arguments must be named.
+            Not accepted: all arguments must be named.
         **kwargs : Any
             Arguments that replace those of the catalog.
 

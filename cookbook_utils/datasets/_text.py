@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 1 << 20
-"""Size of the largest file that is read; those of the project have 15 KB."""
+"""Size of the largest file that is read; the catalog and the registry have less than 15 KB."""
 
 FILE_NAME = r"(?!\.\.?$)[\w.][\w.()+ -]{0,199}"
 """Regular expression of the name of a file or folder; it matches neither a path nor ``..``."""
@@ -30,7 +30,7 @@ def read_text(path: Path, what: str, error: type[OSError]) -> str:
     what : str
         What the file must be, for error messages.
     error : type of OSError
-        What to raise if there is no such file.
+        Class of the error if there is no such file.
 
     Returns
     -------

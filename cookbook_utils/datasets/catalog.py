@@ -65,7 +65,7 @@ def open_catalog(path: str | os.PathLike[str] | None = None) -> SceneCatalog:
     TypeError
         If `path` is not a path.
     ValueError
-        If the file is not a catalog, or has an entry that no reader of this package can take. Other
+        If the file is not a catalog, or has an entry that no reader of this package can open. Other
         readers, and templates of intake that call functions, are refused.
     OSError
         If the file cannot be read.

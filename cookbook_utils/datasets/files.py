@@ -22,7 +22,7 @@ class DataUnavailableError(FileNotFoundError):
 
     See Also
     --------
-    fetch : Downloads real files.
+    fetch : Return the path of a real file, which is downloaded if necessary.
     """
 
 
@@ -49,7 +49,7 @@ def fetch(
     folder : str or path-like, optional
         The data folder, which holds ``registry.csv``; by default ``data`` of the project.
     progressbar : bool, default False
-        Show a progress bar while downloading (needs tqdm).
+        Whether to show a progress bar while downloading (needs tqdm).
 
     Returns
     -------

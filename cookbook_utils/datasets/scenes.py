@@ -58,7 +58,7 @@ class SceneReader(CheckedReader):
         attrs : mapping
             Attributes of the DataArray: units, quantity and scale.
         year : int, optional
-            Open only the scenes of this year; None opens all scenes.
+            Year of the scenes to open; None opens all scenes.
         chunks : dict, "auto" or int
             Sizes of the Dask chunks along y and x in pixels; -1 is the whole side.
         made_by : str, optional

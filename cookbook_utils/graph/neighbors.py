@@ -13,7 +13,7 @@ from cookbook_utils._checks import (
     require_integer,
     require_number,
 )
-from cookbook_utils._conventions.points import require_places
+from cookbook_utils._conventions.points import require_coordinates
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -156,7 +156,7 @@ def _checked_coordinates(longitude: Any, latitude: Any) -> tuple[np.ndarray, np.
             "longitude and latitude must have one value for each point, got the shapes "
             f"{longitude.shape} and {latitude.shape}"
         )
-    require_places(longitude, latitude)
+    require_coordinates(longitude, latitude)
     return longitude, latitude
 
 

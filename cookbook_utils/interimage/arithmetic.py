@@ -24,7 +24,7 @@ FARTHEST = 1024.0
 The unit is the largest coordinate of a center. Pixels beyond it get their distances in float64."""
 
 NEVER = 1e38
-"""Score of a center that no pixel takes."""
+"""Score of an excluded center, larger than any score of a pixel within `FARTHEST`."""
 
 
 def native_dtype(dtype: np.dtype) -> np.dtype:
@@ -125,17 +125,18 @@ class FixedPoint:
 class Scores:
     """Float32 scores that order the centers by distance, and the bound of their error.
 
-    Let pixels x and centers c be counted from `offset` and multiplied by `scale`. Half the squared
-    distance is ½|x|² + ½|c|² − x·c, so the score s = ½|c|² − x·c orders the centers. In float32 its
-    error is at most e(x) = a + Σ b |x|, with a = γ ½|c|² + 2**-80 and b = γ |c| + δ in each band.
-    Each of the B + 1 products and sums, and the rounding of x, c, ½|c|² and a, changes the score by
-    at most 2**-24 of ½|c|² + Σ |c| |x| (Higham 2002, section 3.1), and the last bits of the
-    mantissa may hold the index of the center. γ = 1.1 ((B + 8) 2**-24 + 2**(bits - 23)) leaves room
-    for second-order terms. δ covers the rounding of the float64 distances themselves for all
-    Σ |x| ≤ `FARTHEST`, and 2**-80 covers underflow.
+    Let `offset` be subtracted from pixels x and centers c, and let both be multiplied by `scale`.
+    Half the squared distance is ½|x|² + ½|c|² − x·c, so the score s = ½|c|² − x·c orders the
+    centers. In float32 its error is at most e(x) = a + Σ b |x|, with a = γ ½|c|² + 2**-80 and
+    b = γ |c| + δ in each band. Each of the B + 1 products and sums, and the rounding of x, c, ½|c|²
+    and a, changes the score by at most 2**-24 of ½|c|² + Σ |c| |x| (Higham 2002, section 3.1), and
+    the last bits of the mantissa may hold the index of the center.
+    γ = 1.1 ((B + 8) 2**-24 + 2**(bits - 23)) leaves room for second-order terms. δ covers the
+    rounding of the float64 distances themselves for all Σ |x| ≤ `FARTHEST`, and 2**-80 covers
+    underflow.
 
-    The exact score is at least s − e. If that of the second center exceeds that of the first by
-    more than 2 e of the first, the first center is the nearest.
+    The exact score lies between s − e and s + e. If s − e of the second center exceeds s − e of the
+    first by more than 2 e of the first, the first center is the nearest.
 
     References
     ----------
@@ -147,7 +148,7 @@ class Scores:
     """(k, bands) float64, in the units of the pixels."""
     offset: np.ndarray
     """(bands,) float64, the median of the centers, exact in the dtype of the pixels. An outlier
-    among the centers does not move it, and so leaves the others their digits."""
+    among the centers does not move it, so that the other centers keep their significant digits."""
     scale: float
     """Power of two that brings the largest coordinate of a center close to 1."""
     coefficients: np.ndarray
@@ -167,8 +168,9 @@ class Scores:
         else:
             offset = offset.astype(dtype).astype(np.float64)
         shifted = centers - offset
-        # A float32 pixel is multiplied by the scale in float32, which ends at 2**127. In float64
-        # squared distances underflow below 2**-537; times the scale they must be below 2**-40.
+        # A float32 pixel is multiplied by the scale in float32, whose largest power of two is
+        # 2**127. In float64 the squares of distances below 2**-537 underflow; multiplied by the
+        # scale, such distances must be below 2**-40, so that 2**-80 covers their squares.
         most = 490 if dtype == np.float64 else 126
         scale = _power_of_two(-np.clip(_exponent(np.abs(shifted).max()), -most, most))
         c = shifted * scale  # (k, bands)

@@ -1,4 +1,4 @@
-"""Blocks of pixels (bands, n) with one label for each pixel, and what is computed of one block."""
+"""Blocks of pixels (bands, n) with a label for each pixel, and functions that work on one block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cookbook_utils._hashing import GOLDEN, splitmix64
 from cookbook_utils.interimage.passes import Extent
 
 PIXELS_PER_HASH = 2**16  # pixels hashed at a time, so that temporary arrays stay in the cache
-LABELS_PER_COUNT = 2**20  # labels counted at a time: `bincount` wants integers of 8 bytes
+LABELS_PER_COUNT = 2**20  # labels counted at a time, because `bincount` converts them to int64
 
 
 class Scene(NamedTuple):
@@ -88,7 +88,7 @@ def load(
 
 
 def _usable(band: Any) -> Any:
-    """Return where float64 holds the values, and the squares of floats; None if everywhere."""
+    """Return where float64 holds values exactly, and squares of floats; None if everywhere."""
     if band.dtype.kind == "f":
         return (
             abs(band) <= LARGEST if band.dtype.itemsize >= 8 else array_module(band).isfinite(band)

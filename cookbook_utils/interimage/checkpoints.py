@@ -86,15 +86,14 @@ def hold(path: str | os.PathLike[str] | None) -> Iterator[None]:
         _stored(file)
         yield
     finally:
-        with suppress(
-            OSError
-        ):  # Windows removes no open file; a file that is not locked does no harm
+        # Windows cannot remove an open file; a lock file that is left over does no harm.
+        with suppress(OSError):
             beside.unlink()
         lock.release()
 
 
 def save(path: str | os.PathLike[str], state: State, problem: dict[str, Any]) -> None:
-    """Replace the checkpoint by `state` atomically.
+    """Replace the content of the checkpoint by `state` atomically.
 
     Parameters
     ----------
@@ -108,7 +107,7 @@ def save(path: str | os.PathLike[str], state: State, problem: dict[str, Any]) ->
     Raises
     ------
     OSError
-        If it cannot be written; the file from before is then unchanged.
+        If it cannot be written; the previous file is then unchanged.
     """
     file = _file(path)
     content = io.BytesIO()
@@ -194,9 +193,7 @@ def _stored(file: Path) -> dict[str, np.ndarray] | None:
         with open(file, "rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(MARK)))
             content = b""
-            if (
-                stream.read() == MARK
-            ):  # read a file only if it is a checkpoint, as others may be large
+            if stream.read() == MARK:  # other files, which may be large, are not read
                 stream.seek(0)
                 content = stream.read().removesuffix(MARK)
     except FileNotFoundError:
@@ -226,7 +223,7 @@ def _remove_leftovers(file: Path) -> None:
 
 
 def _described(problem: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return `problem` as arrays without objects; other values than numbers and arrays as text."""
+    """Return `problem` as arrays; values that are neither numbers nor arrays become text."""
     plain = (int, float, np.ndarray)
     return {
         f"problem_{name}": np.asarray(value if isinstance(value, plain) else str(value))
@@ -238,6 +235,6 @@ def _failed(file: Path, what: str, error: OSError) -> OSError:
     """Return an error of the file system with the name of the checkpoint, of the same class."""
     return OSError(
         error.errno,
-        f"checkpoint {file} cannot be {what} ({error.strerror or error}); what it held before is "
-        "still there: free space or check the permissions, or name another file",
+        f"checkpoint {file} cannot be {what} ({error.strerror or error}); its previous content "
+        "is kept: free space or check the permissions, or name another file",
     )

@@ -49,7 +49,7 @@ class CupyEngine(LocalEngine):
                 "of the driver, `pip install 'cupy-cuda12x[ctk]'` or `'cupy-cuda13x[ctk]'`, or use "
                 "another engine"
             )
-        self._from_host: list[bool] = []  # for each scene
+        self._from_host: list[bool] = []  # whether each scene came from host memory
         self._stream: _ChunkStream | None = None
         super().__init__(scenes, cupy_kernels, sampling)
 
@@ -144,7 +144,7 @@ class CupyEngine(LocalEngine):
         return np.concatenate(parts, axis=1).T
 
     def labels(self) -> list:
-        """Return the labels of each scene in its shape, where its pixels came from."""
+        """Return the labels of each scene in its shape, on the host or device of its pixels."""
         pairs = zip(super().labels(), self._from_host, strict=True)
         return [to_host(labels) if from_host else labels for labels, from_host in pairs]
 
@@ -183,7 +183,7 @@ class _ChunkStream:
             memory[:size].view(dtype).reshape(shape)
             for memory in (self._pinned[buffer], self._device[buffer])
         )
-        stream.synchronize()  # the chunk before in these buffers is done
+        stream.synchronize()  # the previous chunk in these buffers is done
         np.copyto(pinned, values[:, part])
         with stream:
             device.set(pinned)

@@ -1,7 +1,7 @@
 """Kernels for NVIDIA GPUs, launched through CuPy; their CUDA source is ``kernels.cu``.
 
-Pixels lie band after band, as for the other kernels. A launch copies the centers to the GPU and
-k × (bands + 1) integers back.
+Pixels lie band after band, as for the other kernels. A pass that assigns labels copies the centers
+to the GPU, and sums, counts and the number of changes back: k × (bands + 1) + 1 integers.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from cookbook_utils.interimage.arithmetic import FARTHEST, FixedPoint, Scores
 from cookbook_utils.interimage.passes import Changes, Distances, farthest_pixel
 
 THREADS_PER_BLOCK = 256
-BLOCKS_PER_MULTIPROCESSOR = 3  # as many have registers, by the launch bounds in kernels.cu
+BLOCKS_PER_MULTIPROCESSOR = 3  # that run at a time, as the launch bounds in kernels.cu ensure
 VALUES_PER_THREAD = 24  # 32-bit values of pixels that a thread holds in registers
 SHARED_BYTES_PER_BLOCK = 16 * 2**10  # for copies of the sums; three blocks fit in 64 KB
-MOST_SHARED_BYTES_PER_BLOCK = 48 * 2**10  # that a block may have on every GPU
+MOST_SHARED_BYTES_PER_BLOCK = 48 * 2**10  # that a block may have on any GPU
 
 
 def missing() -> str | None:
-    """Return what these kernels lack on this machine, in words, or None if they can run."""
+    """Return why these kernels cannot run on this machine, or None if they can."""
     try:
         import cupy
     except ImportError as error:
@@ -101,7 +101,7 @@ def sum_squared_distances(
         (values, labels, *_layout(values), cupy.asarray(centers),
          np.float64(fixed_point.steps_per_squared_unit),
          np.float64(fixed_point.fine_steps_per_coarse), totals, largest, position),
-        shared_mem=THREADS_PER_BLOCK * 4 * 8,
+        shared_mem=THREADS_PER_BLOCK * 4 * 8,  # four arrays of 8-byte numbers
     )  # fmt: skip
     # Each thread block found its farthest pixel. The farthest of these is found on the host.
     largest, position = largest.get(), position.get()
@@ -117,7 +117,7 @@ def sum_squared_distances(
 def device_coefficients(scores: Scores) -> np.ndarray:
     """Return what the kernel reads for each center: −c, then ½|c|² − a, b and a, float32.
 
-    The error of a score is at most a + b Σ|x| if b is the largest of those of the bands.
+    With the largest b of all bands, the error of a score is at most a + b Σ|x|.
     """
     b, a = scores.error_coefficients[:, :-1].max(axis=1), scores.error_coefficients[:, -1]
     minus_c, half_square = scores.coefficients[:, :-1], scores.coefficients[:, -1]
@@ -167,7 +167,7 @@ def _compiled(name: str, dtype: np.dtype, bands: int, in_shared: bool) -> Any:
 
 
 def _layout(values: Any) -> tuple[np.int64, np.int64]:
-    """Return the distance from one band to the next and the number of pixels, in values."""
+    """Return the stride from one band to the next, counted in values, and the number of pixels."""
     if values.shape[1] > 1 and values.strides[1] != values.itemsize:
         raise ValueError(f"bands must be contiguous, got the strides {values.strides}")
     return np.int64(values.strides[0] // values.itemsize), np.int64(values.shape[1])

@@ -51,6 +51,7 @@ class _Place(NamedTuple):
     shape: tuple[int, ...]
     """Shape of the chunk."""
     scene_shape: tuple[int, ...]
+    """Shape of the scene."""
 
 
 class DaskEngine:
@@ -243,4 +244,4 @@ def _valid_pixels(block) -> np.ndarray:
 
 
 def _reshape(labels, shape):
-    return labels.reshape(shape)  # unlike `numpy.reshape`, for CuPy arrays, too
+    return labels.reshape(shape)  # the method, because it works for CuPy arrays, too

@@ -35,8 +35,8 @@ from cookbook_utils.interimage.starts import best_of_several, midpoint_centers
 from cookbook_utils.interimage.tables import read_table
 from cookbook_utils.interimage.traits import Traits
 
-PIXELS_PER_START = 2**15  # about, on which k-means++ draws and refines its centers
-LEAST_RANGE = 1e-153  # of all bands, in the units of the pixels
+START_SAMPLE_PIXELS = 2**15  # approximate size of the sample for k-means++
+LEAST_RANGE = 1e-153  # of the widest band, if not 0; squares of smaller differences underflow
 
 
 class InterImageKMeans(ClusterMixin, BaseEstimator):
@@ -52,11 +52,11 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         Number of clusters, 1 to 255.
     init : {"k-means++", "midpoint"} or array of float (n_clusters, bands), default "k-means++"
         Centers to start from. With "k-means++" they are drawn far apart on a sample of about 33 000
-        pixels of all scenes; each of `n_init` draws is refined on the sample, and the one with the
-        least inertia there is fitted on all pixels. With "midpoint", the published start, they are
-        the middles of `n_clusters` equal steps from the least to the greatest value of each band
-        over all scenes. This needs no random numbers, but one outlier stretches the steps and
-        leaves clusters empty.
+        pixels of all scenes; each of `n_init` draws is refined on the sample, and the iterations
+        start from the centers with the least inertia there. With "midpoint", the published start,
+        they are the middles of `n_clusters` equal steps from the least to the greatest value of
+        each band over all scenes. This needs no random numbers, but one outlier stretches the steps
+        and leaves clusters empty.
     n_init : int, default 10
         Number of "k-means++" starts to choose from, 1 to 1000.
     tol : float, default 1e-4
@@ -89,11 +89,11 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         File that stores the state after each iteration, in a folder that exists. If the file
         exists, `fit` resumes from it, with any engine and chunks, and the result is bit for bit
         that of a fit without a checkpoint. To continue a finished fit, raise `max_iter`, lower
-        `tol` or change `criterion`. `fit` refuses a file that is damaged, that has run more
-        iterations than this fit would, or that was written for other pixels, band names, units,
-        parameters or by another version of this package. To compare the pixels takes about as long
-        as two iterations. `random_state` is needed where anything is drawn at random. One fit at a
-        time may use the file; meanwhile a lock file ``.NAME.lock`` lies beside it.
+        `tol` or change `criterion`. `fit` refuses a file that is damaged, that holds more
+        iterations than this fit would run, or that was written for other pixels, band names, units
+        or parameters, or by another version of this package. To compare the pixels takes about as
+        long as two iterations. `random_state` is needed where anything is drawn at random. One fit
+        at a time may use the file, and locks it by a file ``.NAME.lock`` in the same folder.
     random_state : int, RandomState or None, default None
         Random seed of "k-means++" and of `sample`. Pass an integer for reproducible labels.
 
@@ -111,7 +111,8 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     inertia_ : float
         Sum of the squared distances of all pixels to their centers.
     change_fraction_ : numpy.ndarray of float64 (n_iter_,)
-        Share of the pixels whose label changed in each iteration; 1 in the first.
+        Share of the pixels, or of the sample, whose label changed in each iteration; 1 in the
+        first.
     counts_ : numpy.ndarray of int64 (scenes, n_clusters)
         Number of pixels of each cluster in each scene.
     n_features_in_ : int
@@ -203,7 +204,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         Returns
         -------
         InterImageKMeans
-            This model.
+            The fitted estimator.
 
         Raises
         ------
@@ -211,8 +212,8 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             If a parameter or `X` has the wrong type.
         ValueError
             If a parameter is out of range, values are infinite, bands or units differ, there are
-            fewer valid pixels than clusters, an outlier is so large that the other pixels are equal
-            beside it, or the checkpoint is damaged or belongs to another fit.
+            fewer valid pixels than clusters, an outlier is so large that fixed point rounds the
+            other pixels to few values, or the checkpoint is damaged or belongs to another fit.
         OSError
             If the checkpoint cannot be read or written, or another fit has locked it.
         """
@@ -274,7 +275,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         engine = make_engine(self.engine, self._read(X, reset=False))
-        # Pixels may be outside of the range that sums were made for.
+        # Sums are not needed, and could overflow for pixels outside of the range of `fit`.
         fixed_point = FixedPoint.without_sums(self.cluster_centers_.shape[1])
         labels = engine.predict(fixed_point, Scores.of(self.cluster_centers_, engine.dtype))
         return self._as_given(labels, X)
@@ -288,7 +289,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         """Return the centers to start from, float64 (n_clusters, bands)."""
         k, seed = self.n_clusters, random.randint(2**31)
         if self._draws_start() or fixed_point.is_rounded:
-            share = min(1.0, max(PIXELS_PER_START, 64 * k) / extent.n_pixels)
+            share = min(1.0, max(START_SAMPLE_PIXELS, 64 * k) / extent.n_pixels)
             if share < 1:
                 drawn = Sampling(share, stratified=True, seed=seed)
                 pixels = make_engine(self.engine, scenes, drawn).valid_pixels()
@@ -353,9 +354,10 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         table, nodata, traits = read_table(X)
         if not isinstance(X, xr.DataArray):
             if traits.bands is None and hasattr(self, "feature_names_in_") and not reset:
-                traits = traits._replace(bands=self._traits.bands)  # scikit-learn warns of it
+                # `validate_data` warns that the names are missing.
+                traits = traits._replace(bands=self._traits.bands)
             if not hasattr(table, "dask") and array_module(table) is np:
-                # NaN and infinite values are refused where those of scenes are.
+                # `blocks.load` refuses NaN and infinite values.
                 table = validate_data(self, table, reset=reset, ensure_all_finite=False)
         require_real(table, "X")
         return Scene(table.T, nodata, complete=True), traits
@@ -387,8 +389,9 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         widest = float((extent.high - extent.low).max())
         if 0 < widest < LEAST_RANGE:
             raise ValueError(
-                f"pixels must differ by at least {LEAST_RANGE:g} somewhere, got a range of "
-                f"{widest:g}: squares of such numbers vanish in float64; multiply the pixels first"
+                f"pixels must have a band with a range of at least {LEAST_RANGE:g}, got at most "
+                f"{widest:g}: squares of such differences underflow in float64; multiply the "
+                "pixels by a constant first"
             )
         if n_fitted < self.n_clusters:
             drawn = "" if self.sample is None else f", {n_fitted} of them drawn"

@@ -50,7 +50,7 @@ __device__ int nearest_in_float64(const PIXEL *values, int64 stride, int64 at,
 
 // Add to a 64-bit sum in shared memory in two halves, with a carry. An atomic addition of 32 bits
 // to shared memory is one instruction; one of 64 bits is a loop of compare-and-swap. Integers have
-// the same sum in any order of addition, which floats have not.
+// the same sum in any order of addition, unlike floats.
 __device__ void add(unsigned *low, unsigned *high, int64 value) {
     unsigned lower = (unsigned)value;
     unsigned carry = atomicAdd(low, lower) > ~lower;

@@ -29,8 +29,8 @@ from cookbook_utils.interimage.passes import (
 )
 from cookbook_utils.interimage.sampling import Sampling
 
-PARTS_PER_THREAD = 4
-LEAST_PIXELS_PER_PART = 2**14
+PARTS_PER_THREAD = 4  # so that a thread that ends early takes over parts of the others
+LEAST_PIXELS_PER_PART = 2**14  # smaller parts would cost more than they balance
 
 
 class LocalEngine:
@@ -48,7 +48,7 @@ class LocalEngine:
 
     def __init__(self, scenes: list[Scene], kernels: Kernels, sampling: Sampling | None = None):
         self._kernels, self._first = kernels, True
-        self._pool: ThreadPoolExecutor | None = None  # threads end when the engine is deleted
+        self._pool: ThreadPoolExecutor | None = None  # its threads end when the engine is deleted
         self._shapes = [scene.values.shape[1:] for scene in scenes]
         self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
         self._blocks = []

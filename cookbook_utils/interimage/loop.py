@@ -1,4 +1,4 @@
-"""The iterations of a fit: stopping rule, empty clusters and checkpoints around the Lloyd steps."""
+"""The iterations of a fit: Lloyd steps with a stopping rule, empty clusters and checkpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cookbook_utils.interimage.passes import Extent
 
 @dataclass(frozen=True)
 class LloydLoop:
-    """Iterations until convergence, with the parameters of `InterImageKMeans`."""
+    """The iterations of a fit until it ends; fields are parameters of `InterImageKMeans`."""
 
     criterion: str
     tol: float

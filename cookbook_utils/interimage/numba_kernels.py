@@ -24,8 +24,8 @@ from cookbook_utils.interimage.arithmetic import (
 )
 from cookbook_utils.interimage.passes import Changes, Distances
 
-# 256 pixels of 6 bands for integers, and 512 for floats. With the scratch arrays they fill a part
-# of 32 KB of cache. Of 1536, 2304, 3072 and 4608 these were the fastest.
+# A tile of 6 bands has 256 pixels of integers or 512 pixels of floats. With the scratch arrays it
+# fills a part of 32 KB of cache. Of the sizes 1536, 2304, 3072 and 4608 these were the fastest.
 VALUES_PER_INTEGER_TILE = 1536
 VALUES_PER_FLOAT_TILE = 3072
 CENTERS_PER_LOAD = 2  # centers scored with each vector of pixels that is loaded
@@ -51,7 +51,7 @@ def assign(
     k, bands = scores.centers.shape
     sums, counts = np.zeros((k, bands), np.int64), np.zeros(k, np.int64)
     kernel = _assign_kernel(bands, values.dtype.kind in "ui")
-    # Centers that no pixel takes fill the last group of CENTERS_PER_LOAD.
+    # Centers with the score NEVER fill the last group of CENTERS_PER_LOAD.
     filled = -(-k // CENTERS_PER_LOAD) * CENTERS_PER_LOAD
     coefficients, errors = np.zeros((2, filled, bands + 1), np.float32)
     coefficients[:k], errors[:k] = scores.coefficients, scores.error_coefficients
@@ -83,15 +83,16 @@ def sum_squared_distances(
 
 @functools.cache
 def _assign_kernel(bands: int, integer_pixels: bool):
-    """Compile the pass that labels pixels, for a number of bands, which unrolls loops over them.
+    """Compile the pass that labels pixels.
 
-    Integer pixels are their own fixed point.
+    The number of bands is a constant, so that the compiler unrolls loops over them. Integer pixels
+    are their own fixed point.
     """
     import numba
 
     values_per_tile = VALUES_PER_INTEGER_TILE if integer_pixels else VALUES_PER_FLOAT_TILE
     tile = max(values_per_tile // bands // 64 * 64, 64)  # pixels
-    stride = tile + 16  # rows a power of two apart would compete for the same cache lines
+    stride = tile + 16  # rows a power of two apart would compete for the same cache sets
     convert = _convert_kernel(bands, tile)
     lower_scores, score, smallest_gap = _score_kernels(bands)
     decide_in_float64 = _float64_kernel(bands)
@@ -137,7 +138,7 @@ def _assign_kernel(bands: int, integer_pixels: bool):
 
 
 def _convert_kernel(bands: int, tile: int):
-    """Compile the conversion of a tile of pixels to scaled float32, and their largest size."""
+    """Compile the conversion of a tile to scaled float32, with the largest size in each band."""
     import numba
 
     prefetch, with_tag, float_bits = _intrinsics()
@@ -167,7 +168,7 @@ def _convert_kernel(bands: int, tile: int):
                     x[b, p] = value
                     bits = float_bits(value) & without_sign
                     largest = bits if bits > largest else largest
-            peaks[b] = with_tag(np.float32(0), np.int32(0), largest)
+            peaks[b] = with_tag(np.float32(0), np.int32(0), largest)  # the float with these bits
 
     return convert
 
@@ -195,8 +196,8 @@ def _score_kernels(bands: int):
             widest = max(widest, error_widths[i])
         return widest
 
-    # The last bits of a score hold the index of its center, so that the least score brings it
-    # along. The error bound holds with and without fused multiply-add.
+    # The last bits of a score hold the index of its center, so that the minimum of the scores also
+    # yields the index. The error bound holds with and without fused multiply-add.
     @numba.njit(fastmath={"contract"})
     def score(x, size, coefficients, lowered, index_mask, least, second):
         least[:size] = np.float32(3e38)
@@ -303,8 +304,8 @@ def _sum_kernels(bands: int, integer_pixels: bool):
 def _intrinsics():
     """Return functions that prefetch an address, write tag bits into a float, and give its bits.
 
-    The address may lie outside of an array. Without prefetching, memory would be idle while a tile
-    is scored: a third more time for float32.
+    The address to prefetch may lie outside of an array. Without prefetching, memory is idle while a
+    tile is scored, and a pass over float32 pixels takes a third longer.
     """
     from llvmlite import ir
     from numba import types

@@ -16,6 +16,7 @@ class Extent(NamedTuple):
     high: np.ndarray
     """(bands,) float64; 0 if there are no valid pixels."""
     n_pixels: int
+    """Number of valid pixels."""
 
 
 class Changes(NamedTuple):
@@ -43,6 +44,7 @@ class Distances(NamedTuple):
 def merge_extents(parts: Iterable[Extent]) -> Extent:
     """Return the extent of several parts together."""
     parts = list(parts)
+    # The range of a part without valid pixels is no range of pixels.
     lows, highs, numbers = zip(*([p for p in parts if p.n_pixels] or parts), strict=True)
     return Extent(np.min(lows, axis=0), np.max(highs, axis=0), int(sum(numbers)))
 

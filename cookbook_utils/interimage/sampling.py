@@ -1,4 +1,4 @@
-"""Choice of pixels by a hash of their position, the same in all engines and chunks."""
+"""Draw pixels by a hash of their position, so that all engines and chunks draw the same."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ class Sampling:
     """Random seed."""
 
     def positions(self, scene: int, start: int, stop: int) -> np.ndarray:
-        """Return the flat positions that are drawn, of those from `start` to `stop` in a scene.
+        """Return the flat positions in a scene, from `start` up to `stop`, that are drawn.
 
         Parameters
         ----------
         scene : int
             Index of the scene.
         start, stop : int
-            Flat positions in the scene.
+            Range of flat positions in the scene; `stop` is excluded.
 
         Returns
         -------
         numpy.ndarray of int64
-            Rising positions.
+            Flat positions in increasing order.
         """
-        # Numbers are hashed: those of strata, of which there are as many as drawn pixels, or those
-        # of all pixels.
+        # The hash of a stratum's number says which of its pixels is drawn; without strata, the hash
+        # of a pixel's number says whether it is drawn.
         first, last = start, stop
         if self.stratified:
             first, last = np.floor(start * self.share), np.floor((stop - 1) * self.share) + 1
@@ -66,7 +66,7 @@ class Sampling:
         return (begin + np.floor(self._uniform(scene, number) * (end - begin))).astype(np.int64)
 
     def _start_of(self, stratum: np.ndarray) -> np.ndarray:
-        """Return the least position whose ``floor(position * share)``, rounded, is `stratum`."""
+        """Return the least position whose ``floor(position * share)``, in float64, is `stratum`."""
         first = np.ceil(stratum / self.share)
         first += np.floor(first * self.share) < stratum
         first -= np.floor((first - 1) * self.share) >= stratum

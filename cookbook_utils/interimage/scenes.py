@@ -1,4 +1,4 @@
-"""Scenes (band, y, x): from DataArrays to arrays of pixels, and from labels back to maps."""
+"""Convert scenes (band, y, x) from DataArrays to arrays of pixels, and labels back to maps."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def read_scenes(x: Any) -> tuple[list[Scene], Traits]:
     scenes : list of Scene
         One for each scene of each stack.
     traits : Traits
-        What is known of any scene, and contradicted by none.
+        Band names and units, each from the first scene that has them.
 
     Raises
     ------
@@ -97,9 +97,10 @@ def read_scenes(x: Any) -> tuple[list[Scene], Traits]:
 
 
 def _shared_traits(arrays: list[xr.DataArray]) -> Traits:
-    """Return the traits that are known of any scene, or raise ValueError if two contradict.
+    """Return the traits that scenes share, or raise ValueError if two scenes contradict.
 
-    Integers beside floats contradict, too, unless both have the same units.
+    A scene without band names or units takes those of the others. Scenes of integers and scenes of
+    floats contradict each other unless they have the same units.
     """
     traits = [Traits.of(array) for array in arrays]
     bands = next((each.bands for each in traits if each.bands is not None), None)
@@ -133,7 +134,7 @@ def as_maps(labels: list, x: Any) -> Any:
     labels : list of array (y, x)
         Labels of each scene, NumPy, CuPy or Dask arrays.
     x : xarray.DataArray or list of xarray.DataArray
-        What `read_scenes` read.
+        The argument of `read_scenes`.
 
     Returns
     -------

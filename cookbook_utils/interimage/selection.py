@@ -15,7 +15,7 @@ PIXELS_WORTH_A_GPU = 2**23  # in host memory: fewer do not repay start-up and tr
 
 
 def make_engine(name: str, scenes: list[Scene], sampling: Sampling | None = None) -> Engine:
-    """Return the engine that `name` says, with the pixels of `scenes` or a sample of them.
+    """Return the engine that `name` selects, with the pixels of `scenes` or a sample of them.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def make_engine(name: str, scenes: list[Scene], sampling: Sampling | None = None
     Returns
     -------
     Engine
-        Its pixels have no labels yet.
+        The engine, whose pixels have no labels yet.
 
     Raises
     ------

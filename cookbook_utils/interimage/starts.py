@@ -1,4 +1,4 @@
-"""Centers that k-means starts from."""
+"""Compute the centers from which k-means starts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from cookbook_utils.interimage.blocks import Scene
 from cookbook_utils.interimage.lloyd import lloyd_steps
 from cookbook_utils.interimage.local_engine import LocalEngine
 
-LEAST_PIXELS_PER_DRAW = 2**12  # of the sample, that one start is drawn from
-MOST_REFINING_STEPS = 20  # on the sample, fewer once at most one label in 1000 changes
+LEAST_PIXELS_PER_DRAW = 2**12  # part of the sample from which one start is drawn
+MOST_REFINING_STEPS = 20  # Lloyd steps on the sample; fewer if at most 1 label in 1000 changes
 PIXELS_WORTH_COMPILING = 2**14  # for fewer, a pass in NumPy takes less time than compilation
 
 
@@ -24,7 +24,7 @@ def midpoint_centers(low: np.ndarray, high: np.ndarray, k: int) -> np.ndarray:
 def best_of_several(
     pixels: np.ndarray, k: int, n_init: int, random: np.random.RandomState
 ) -> np.ndarray:
-    """Return the best of several starts by k-means++, each refined on the sample it is drawn from.
+    """Return the best of several starts by k-means++, each refined on the whole sample.
 
     Parameters
     ----------
@@ -42,9 +42,10 @@ def best_of_several(
     numpy.ndarray of float64 (k, bands)
         The centers with the least inertia on the sample.
     """
-    pixels = pixels[np.lexsort(pixels.T)]  # in an order that does not depend on chunks
+    pixels = pixels[np.lexsort(pixels.T)]  # an order that does not depend on chunks
     table = pixels.astype(np.float64)
-    # In units of the range, because squares of very large or small numbers overflow or underflow.
+    # Pixels are divided by their range: squares of very large or small numbers would overflow or
+    # underflow.
     table = (table - np.median(table, axis=0)) / (np.ptp(table, axis=0).max() or 1.0)
     found = []
     for _ in range(n_init):
@@ -57,8 +58,9 @@ def best_of_several(
 def _kmeans_plusplus(table: np.ndarray, k: int, random: np.random.RandomState) -> list[int]:
     """Return the rows that greedy k-means++ draws, as `sklearn.cluster.kmeans_plusplus` does.
 
-    Distances are sums of squared differences. The expansion x² − 2xy + y² of scikit-learn rounds
-    off small distances beside large ones, and then draws two centers from groups that are close.
+    Distances are sums of squared differences. The expansion x² − 2xy + y², which scikit-learn uses,
+    loses distances that are small relative to x and y to rounding, so that groups of pixels that
+    are close together are not told apart.
     """
     from scipy.spatial.distance import cdist
 
@@ -78,7 +80,7 @@ def _kmeans_plusplus(table: np.ndarray, k: int, random: np.random.RandomState) -
 
 
 def _refined(pixels: np.ndarray, centers: np.ndarray) -> tuple[int, np.ndarray]:
-    """Return the inertia, in fixed point, and the centers after some steps on a sample."""
+    """Return the inertia, in fixed point, and the centers after Lloyd steps on a sample."""
     kernels = numpy_kernels if len(pixels) < PIXELS_WORTH_COMPILING else numba_kernels
     engine = LocalEngine([Scene(np.ascontiguousarray(pixels.T))], kernels)
     low, high, n_pixels = engine.extent()

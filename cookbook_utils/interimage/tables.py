@@ -13,13 +13,13 @@ from cookbook_utils._conventions.nodata import nodata_values
 from cookbook_utils.interimage.blocks import array_module
 from cookbook_utils.interimage.traits import Traits
 
-HOW_TO_NAME_DIMENSIONS = "xarray.DataArray(X, dims=('band', 'y', 'x')) names those of a scene"
+HOW_TO_NAME_DIMENSIONS = "xarray.DataArray(X, dims=('band', 'y', 'x')) makes it a scene"
 
 
 def read_table(x: Any) -> tuple[Any, tuple[float, ...], Traits]:
     """Return a table as an array or data frame, with its nodata values and traits.
 
-    Sparse matrices, and column names that are not text, are left to scikit-learn.
+    Sparse matrices, and column names that are not text, are left to scikit-learn's validation.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def read_table(x: Any) -> tuple[Any, tuple[float, ...], Traits]:
     TypeError
         If `x` does not hold real numbers, or is a lazy data frame.
     ValueError
-        If `x` has another number of dimensions, an unknown length, or complex numbers.
+        If `x` does not have two dimensions, has an unknown length, or holds complex numbers.
     """
     if isinstance(x, xr.DataArray):
         require_dims(x, x.dims, "X")
@@ -117,7 +117,10 @@ def _require_numeric_columns(frame: pd.DataFrame) -> None:
 
 
 def _real(x: np.ndarray) -> np.ndarray:
-    """Return an array of real numbers; objects become float64. Errors are those of scikit-learn."""
+    """Return an array of real numbers; objects become float64.
+
+    Errors have the type and contain the text that scikit-learn's estimator checks require.
+    """
     if x.dtype.kind == "c":
         raise ValueError(f"X must hold real numbers, got {x.dtype}: Complex data not supported")
     if x.dtype.kind == "O":

@@ -12,7 +12,7 @@ from cookbook_utils._conventions.nodata import numbers_in
 
 
 class Traits(NamedTuple):
-    """What an array says about its pixels."""
+    """What the coordinates, attributes and dtype of an array say about its pixels."""
 
     bands: tuple | None
     """Names of the bands, in their order; None if they have none."""
@@ -47,7 +47,10 @@ class Traits(NamedTuple):
             )
 
     def warn_if_unknown(self, expected: Traits) -> None:
-        """Warn if bands or units of pixels to predict are unknown, and those of `fit` are not."""
+        """Warn if the pixels to predict lack what is known of those of `fit`.
+
+        These are band names and units, or the kind of numbers if units are unknown in both.
+        """
         lacking = []
         if expected.bands is not None and self.bands is None:
             lacking.append(f"names of its bands (fitted: {list(expected.bands)})")

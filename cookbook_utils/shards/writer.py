@@ -12,7 +12,7 @@ import numpy as np
 
 from cookbook_utils import _files
 from cookbook_utils._checks import as_real_array, require_integer
-from cookbook_utils._conventions.points import require_places
+from cookbook_utils._conventions.points import require_coordinates
 from cookbook_utils._files import as_path
 from cookbook_utils.shards import _manifest, _tables
 from cookbook_utils.shards._parameters import (
@@ -224,7 +224,7 @@ class ShardWriter:
                 raise ValueError(f"{name} must have the shape {shape}, got {values.shape}")
         if not numbers.size:
             return columns
-        require_places(columns["longitude"], columns["latitude"])
+        require_coordinates(columns["longitude"], columns["latitude"])
         # Compared, not subtracted: a difference may overflow int64.
         if numbers[0] <= self._last_number or np.any(numbers[1:] <= numbers[:-1]):
             raise ValueError(

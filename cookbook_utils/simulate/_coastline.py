@@ -25,9 +25,9 @@ GROUND = {
 }
 """Reflectances of each kind of ground in the order of `BANDS`, and its loss of light to shadow.
 
-The reflectances are set by hand; the root mean square difference over the bands to a pixel of
-Walker Lake is at most 0.025. The loss is a fraction of the light for each unit of the cotangent of
-the sun's elevation.
+The reflectances are set by hand; each spectrum differs from that of some pixel of Walker Lake by a
+root mean square over the bands of at most 0.025. The loss is a fraction of the light for each unit
+of the cotangent of the sun's elevation.
 """
 
 CLEAR, MUDDY, MANGROVE, GREEN, RIPE, STREETS, ROOFS, SOIL, SAND = range(len(GROUND))
@@ -43,7 +43,7 @@ _EASTERN_RIVER = ((4e3, 9e3, 16e3, 26e3, 110e3), (-9e3, -2e3, 5e3, 12e3, 45e3)) 
 _CITY_RIVER = ((-5e3, 2e3, 12e3, 40e3), (-5e3, -3500, 3e3, 6e3))  # north, east
 _GREAT_RIVER = ((-110e3, -60e3, 0, 110e3), (65e3, 72e3, 80e3, 95e3))  # north, east
 
-_BUILDABLE = 2.5  # m above the sea
+_BUILDABLE = 2.5  # least height of building land above the sea, m
 
 
 class Coast:
@@ -51,20 +51,20 @@ class Coast:
 
     Parameters
     ----------
-    e, n
-        Pixel centers, (y, x), in meters east and north of the city.
-    seed
-        Selects the world.
-    step
+    e, n : numpy.ndarray of float32 (y, x)
+        Pixel centers in meters east and north of the city.
+    seed : int
+        Random seed of the world.
+    step : float
         Width of a pixel in meters.
 
     Attributes
     ----------
-    patches, relief
+    patches, relief : numpy.ndarray of float32 (y, x)
         Patterns of brightness, -1.5 to 1.5, of all ground and of the desert.
-    tone, glint
-        Brightness, 0 to 1, of each plot of the city, and specular reflection of each roof.
-    haze
+    tone, glint : numpy.ndarray of float32 (y, x)
+        Brightness, 0 to 1, of each plot of the city, and specular reflection, 0 to 1, of each roof.
+    haze : numpy.ndarray of float32 (y, x)
         Density of the haze, 0.5 to 1.5.
     """
 
@@ -87,7 +87,7 @@ class Coast:
         self._city = city = _lay_city(base)
         self.tone, self.glint = city.tone, city.glint
         self._kind = kind = _paint(base, shore, riverbed, fields, city)
-        # Bare soil around the city, on which it grows.
+        # The city grows on bare soil around it.
         self._lots = (
             (city.density > 0.24 + city.reserve) & (kind == SOIL) & (shore.height > _BUILDABLE)
         )
@@ -97,11 +97,11 @@ class Coast:
 
         Parameters
         ----------
-        tide
+        tide : float
             Height of the sea in meters.
-        progress
-            Fraction of the series' duration that has passed: ripe fields are harvested, lots are
-            built up and mangrove is cleared meanwhile.
+        progress : float
+            Fraction, 0 to 1, of the duration of the series that has passed. In its course ripe
+            fields are harvested, lots are built up and mangrove is cleared.
         """
         base, city, kind = self._base, self._city, self._kind.copy()
         kind[(kind == RIPE) & (self._harvest < 0.68 * progress)] = SOIL
@@ -144,7 +144,7 @@ class _Fields:
 @dataclass(frozen=True)
 class _City:
     density: np.ndarray  # of buildings, about 0 to 1
-    reserve: np.ndarray  # 0 to 0.25, for each plot: density that it takes in addition to build here
+    reserve: np.ndarray  # 0 to 0.25, for each plot: density that building it requires in addition
     district: np.ndarray  # 0 to 1, for each district: when it grows
     tone: np.ndarray  # 0 to 1, for each plot
     built: np.ndarray  # kind of ground where the city is built
@@ -179,10 +179,10 @@ def _creeks(base: _Base, inland: np.ndarray, delta: np.ndarray) -> np.ndarray:
 
 
 def _lay_rivers(base: _Base) -> tuple[np.ndarray, np.ndarray]:
-    """Return where riverbeds are, which are dry, and how well the land is watered, 0 to 1."""
+    """Return where dry riverbeds are, and how well the land is watered, 0 to 1."""
     e, n, fine = base.e, base.n, base.fine
     bend = 2500 * base.noise.fractal(8, 8e3, octaves=6)
-    # Distance from each river (m), and one beyond reach where the river does not run.
+    # Distance from each river (m); where the river does not run, 100 km, which has no effect.
     eastern = np.abs(n - _interpolate(e, _EASTERN_RIVER) + bend)
     eastern = np.where(e > 5e3, eastern, np.float32(1e5))
     city = np.abs(e - _interpolate(n, _CITY_RIVER) + bend)
@@ -232,7 +232,7 @@ def _lay_city(base: _Base) -> _City:
 def _paint(
     base: _Base, shore: _Shore, riverbed: np.ndarray, fields: _Fields, city: _City
 ) -> np.ndarray:
-    """Return the kind of ground before any change, each painted over the ones before."""
+    """Return the kind of ground before any change; each kind is painted over the previous ones."""
     height, fine = shore.height, base.fine
     x, y = 0.7 * (base.e - base.n), 1.54 * (base.e + base.n)
     dunes = base.noise.fractal(9, 9e3, x=x, y=y, octaves=6) + 0.5 * base.swell > 0.62

@@ -1,4 +1,4 @@
-"""Points of one block of a simulated InSAR site: the ground they lie on, and their motion.
+"""Simulate one block of points of an InSAR site: the ground they lie on, and their motion.
 
 A block is a fixed range of points with random streams of its own. Positions are meters east and
 north of the center of the site.
@@ -23,7 +23,7 @@ from cookbook_utils.simulate._sites import REGIMES, SITES, WAVELENGTH, Site
 DATES, _PLACES, _MOTION, _WINTERS, _ATMOSPHERE = range(5)
 
 _DEGREE = 111_320.0  # m per degree of latitude
-_LONGEST = 12_000  # m, wavelength of the atmosphere
+_LONGEST = 12_000  # m, longest wavelength of the phase screens of the atmosphere
 
 
 def random_stream(name: str, seed: int, *stream: int) -> np.random.Generator:
@@ -57,12 +57,12 @@ class Ground:
     regime: np.ndarray  # number in REGIMES, uint8
 
     def in_regime(self, regime: str) -> np.ndarray:
-        """Return which points have a regime."""
+        """Return a boolean array, True for the points of a regime."""
         return self.regime == REGIMES.index(regime)
 
 
 def place_points(name: str, seed: int, number: int, n_points: int) -> Ground:
-    """Draw the places of the points of one block, where scatterers are, and find their regimes."""
+    """Draw places for the points of one block where scatterers are, and find their regimes."""
     site, world = SITES[name], _world(name, seed)
     e, n = _draw_places(site, world, random_stream(name, seed, _PLACES, number), n_points)
     land = _land(site, world, e, n)
@@ -84,7 +84,10 @@ def _world(name: str, seed: int) -> int:
 def _draw_places(
     site: Site, world: int, random: np.random.Generator, n_points: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw places by rejection sampling; a point that is never accepted gets its densest place."""
+    """Draw places by rejection sampling.
+
+    A point that is never accepted gets the place of highest density that was drawn for it.
+    """
     e, n = np.empty((2, n_points))
     density = np.full(n_points, -1.0)
     pending = np.arange(n_points)
@@ -152,7 +155,7 @@ def _regimes(world: int, e: np.ndarray, n: np.ndarray, land: Land) -> np.ndarray
 
 
 class _Calendar:
-    """Dates as years since the first one, as days of the year and as numbers of winters."""
+    """Dates in years since the first one, as days of the year, and in winters since 2016."""
 
     def __init__(self, time: np.ndarray) -> None:
         index = pd.DatetimeIndex(time)
@@ -198,7 +201,7 @@ def _deform(
         return np.clip(0.5 + 0.9 * noise, 0, 1)
 
     n_points, years = len(ground.e), calendar.years
-    # Every point moves a little, and the parts of a slide do not move at the same pace.
+    # Every point moves a little, and each point of a slide has a pace of its own.
     velocity = random.normal(0, 1.3, n_points)
     pace = np.exp(random.normal(0, 0.3, n_points))
     velocity -= ground.in_regime("creep") * np.clip(5 + 48 * field(0) * pace, 5, 60)
@@ -256,7 +259,10 @@ def _atmosphere(random: np.random.Generator, ground: Ground, n_dates: int) -> np
 def _missing(
     site: Site, ground: Ground, calendar: _Calendar, random: np.random.Generator
 ) -> np.ndarray:
-    """Return which values, (point, time), snow hides, longer on high ground, or are lost."""
+    """Return a boolean array (point, time), True where snow hides a value or it is lost.
+
+    Snow lies longer on high ground.
+    """
     snow = 5 + ground.land.height / 40 + 25 * ground.in_regime("snow_gaps")
     snow = snow + random.normal(0, 6, len(ground.e))  # days that snow lies beyond the winter
     last, first = site.winter
@@ -292,7 +298,7 @@ def _static_features(
 
 
 def _fit(motion: np.ndarray, calendar: _Calendar) -> dict[str, np.ndarray]:
-    """Fit a cubic and a yearly wave to series, (point, time), by least squares."""
+    """Fit a cubic and a yearly wave to series (point, time), and return features of the fit."""
     turn = 2 * np.pi * calendar.day / 365.25
     t = calendar.years - calendar.years.mean()
     design = np.stack([t**0, t, t**2, t**3, np.cos(turn), np.sin(turn)], axis=1)  # (time, 6)

@@ -40,7 +40,7 @@ def scene_of(
     sensor: str,
     **attrs: Any,
 ) -> xr.DataArray:
-    """Make digital numbers, ([time,] band, y, x), a float32 scene with NaN for `nodata`."""
+    """Return digital numbers ([time,] band, y, x) as a float32 scene with NaN for `nodata`."""
     return xr.DataArray(
         np.where(numbers == nodata, np.float32(np.nan), numbers),
         dims=("time", "band", "y", "x")[-numbers.ndim :],

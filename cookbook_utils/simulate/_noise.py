@@ -18,7 +18,7 @@ def uniform(i: np.ndarray, j: np.ndarray, seed: int) -> np.ndarray:
 
 
 def triangular(i: np.ndarray, j: np.ndarray, seed: int) -> np.ndarray:
-    """Hash to numbers of a triangular distribution on (-1, 1), whose variance is 1 / 6."""
+    """Hash to numbers with a triangular distribution on [-1, 1], whose variance is 1 / 6."""
     return uniform(i, j, seed) + uniform(i, j, seed + 1) - 1
 
 
@@ -37,8 +37,8 @@ def fractal(
 
     The first octave has the wavelength `scale` (m); each further one has half the wavelength and
     `gain` times the amplitude. Octaves whose wavelength is shorter than two pixels of `step` meters
-    are left out. Ridged noise has sharp crests; its amplitude is small where the octaves before are
-    low.
+    are left out. Ridged noise has sharp crests; an octave has a small amplitude where the previous
+    octave is low.
     """
     total, amplitude, weight = np.float32(0), np.float32(1), np.float32(1)
     for octave in range(octaves):
@@ -86,11 +86,11 @@ class NoiseFields:
 
     Parameters
     ----------
-    e, n
-        Meters east and north of the center.
-    seed
-        Selects the world.
-    step
+    e, n : numpy.ndarray of float32, broadcast to (y, x)
+        Pixel centers in meters east and north of the center.
+    seed : int
+        Random seed of the world.
+    step : float
         Width of a pixel in meters.
     """
 

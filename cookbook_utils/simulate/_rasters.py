@@ -25,11 +25,11 @@ from cookbook_utils._files import CHECKSUMS, measure
 T = TypeVar("T")
 Window = tuple[slice, slice]
 
-MAX_RANDOM_STATE = 2**24 - 1
-"""Largest seed of a world: the noise hashes up to 6400 times the seed in 32 bits."""
+MAX_WORLD_SEED = 2**24 - 1
+"""Largest seed of a world; noise hashes 6400 times the seed modulo 2**32, so larger ones repeat."""
 
 MIN_BLOCK = 32
-"""Smallest side of a block in pixels: below it most time goes into what each block costs anyway."""
+"""Smallest side of a block in pixels: below it, most of the time is overhead of each block."""
 
 MAX_BLOCK = 1024
 """Largest side of a block in pixels: a pixel takes 0.5 kB in each of up to four threads."""
@@ -39,8 +39,8 @@ DEFLATE = {"compress": "deflate", "predictor": 2}
 
 
 def require_world(specs: Mapping[str, T], name: str, random_state: int) -> tuple[T, int]:
-    """Return the entry `name` of a table and a seed, or raise if there is none or it is no seed."""
-    seed = require_integer(random_state, "random_state", least=0, most=MAX_RANDOM_STATE)
+    """Return the entry `name` of `specs` and the seed of a world, or raise if one is not valid."""
+    seed = require_integer(random_state, "random_state", least=0, most=MAX_WORLD_SEED)
     return specs[require_choice(name, "name", list(specs))], seed
 
 
@@ -115,7 +115,7 @@ class Grid:
 
 
 def cut(size: int, window: Window | None) -> tuple[range, range]:
-    """Return the rows and columns of a window of `size` x `size` pixels, all without a window."""
+    """Return the rows and columns of a window in `size` x `size` pixels; None stands for all."""
     wanted = "window must be two slices, of rows and of columns"
     parts = (slice(None), slice(None)) if window is None else window
     if not isinstance(parts, tuple | list) or not all(isinstance(s, slice) for s in parts):
@@ -188,7 +188,7 @@ class RasterWriter:
 
     Parameters
     ----------
-    folder
+    folder : pathlib.Path
         Folder in which the files are created.
     """
 
@@ -261,13 +261,13 @@ def write_once(
 
     Parameters
     ----------
-    target
+    target : pathlib.Path
         The folder. A new one is created by one rename.
-    files
+    files : list of str
         Names of the GeoTIFF files, each of which must have the tag ``signature``.
-    signature
+    signature : str
         Identifies what the files were made from.
-    write
+    write : callable
         Function that writes the files into the folder that it is given.
 
     Raises

@@ -1,4 +1,4 @@
-"""The simulated InSAR sites: where they are, what their ground is like, and what is known of it."""
+"""The simulated InSAR sites: their places, their ground, and the attributes of their variables."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ SPECTRA = {
 }
 """Reflectance of each cover in the order of `BANDS`, the same for both sensors.
 
-Each spectrum is that of a pixel of the real place [1], rounded: their root mean square difference
-over the bands is at most 0.02.
+Each spectrum differs from that of some pixel of the real place [1] by a root mean square over the
+bands of at most 0.02.
 """
 
 CLOUD = np.array((0.60, 0.60, 0.61, 0.65, 0.62, 0.47), dtype="f4")
@@ -64,15 +64,15 @@ def render_ground(
 
     Parameters
     ----------
-    e, n
-        Pixel centers, (1, x + 2) and (y + 2, 1): with a margin of one pixel for the slopes.
-    seed
-        Selects the world.
-    step
+    e, n : numpy.ndarray of float32 (1, x + 2) and (y + 2, 1)
+        Pixel centers, with a margin of one pixel for the slopes.
+    seed : int
+        Random seed of the world.
+    step : float
         Width of a pixel in meters.
-    level
+    level : float
         Elevation of the lake's surface in meters.
-    sun
+    sun : tuple of float
         Azimuth and elevation of the sun in degrees.
     """
     terrain = _terrain(e, n, seed, step)
@@ -201,7 +201,7 @@ def _cover_shares(
 ) -> np.ndarray:
     """Compute the share, 0 to 1, of each land cover in each pixel: (cover, y, x).
 
-    Covers are painted in turn, each over the ones before.
+    Covers are painted in turn, each over the previous ones.
     """
     z, steep, patches = terrain.elevation, terrain.steepness, surface.patches
     share = np.zeros((len(_LANDS), *z.shape), dtype="f4")
@@ -300,6 +300,6 @@ def _illumination(terrain: _Terrain, sun: tuple[float, float]) -> np.ndarray:
 
 
 def _mud(terrain: _Terrain, surface: _Surface, depth: np.ndarray) -> np.ndarray:
-    """Compute the share, 0 to 1, of muddy water: large where it is shallow and off the inflow."""
+    """Compute the share, 0 to 1, of muddy water: large where it is shallow or near the inflow."""
     plume = np.exp(-((terrain.east / 2500) ** 2) - ((terrain.north - 9e3) / 5000) ** 2)
     return ramp(6 * surface.patches + 9 * plume + 4 - depth, -4, 9)

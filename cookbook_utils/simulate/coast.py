@@ -67,7 +67,7 @@ class Acquisition:
     tide: float  # m
 
 
-DATES = (
+ACQUISITIONS = (
     Acquisition("2025-04-02", haze=0.006, gain=1.000, sun=59.6, glint=0.03, tide=-0.50),
     Acquisition("2025-04-10", haze=0.015, gain=0.985, sun=61.6, glint=0.24, tide=0.35),
     Acquisition("2025-04-17", haze=0.010, gain=1.015, sun=63.1, glint=0.09, tide=0.10),
@@ -154,7 +154,7 @@ def simulate_coast(
     spec, seed = _rasters.require_world(SERIES, name, random_state)
     rows, cols = _rasters.cut(spec.size, window)
     numbers, cover = _rasters.assemble(lambda i, j: _block(spec, i, j, seed), rows, cols)
-    time = np.array([date.date for date in DATES], "datetime64[ns]")
+    time = np.array([acquisition.date for acquisition in ACQUISITIONS], "datetime64[ns]")
     grid = spec.grid.coords(rows, cols).assign_coords(time=time)
     series = scene_of(
         numbers, grid, name=name, nodata=NODATA, scale=SCALE, offset=OFFSET, sensor=SENSOR
@@ -236,17 +236,17 @@ def _block(spec: SeriesSpec, rows: range, cols: range, seed: int) -> tuple[np.nd
     # The desert has rock and dry valleys, the city plots of different brightness.
     textures = coast.patches + grain, coast.relief + grain, 3 * coast.tone - 1.5 + 0.5 * grain
 
-    numbers = np.empty((len(DATES), len(BANDS), len(rows), len(cols)), dtype="u2")
-    cover = np.empty((len(DATES), len(rows), len(cols)), dtype="u1")
-    start, end = (np.datetime64(DATES[k].date) for k in (0, -1))
-    for number, date in enumerate(DATES):
-        progress = (np.datetime64(date.date) - start) / (end - start)
-        kind = coast.kinds_at(tide=date.tide, progress=progress)
+    numbers = np.empty((len(ACQUISITIONS), len(BANDS), len(rows), len(cols)), dtype="u2")
+    cover = np.empty((len(ACQUISITIONS), len(rows), len(cols)), dtype="u1")
+    start, end = (np.datetime64(ACQUISITIONS[k].date) for k in (0, -1))
+    for number, acquisition in enumerate(ACQUISITIONS):
+        progress = (np.datetime64(acquisition.date) - start) / (end - start)
+        kind = coast.kinds_at(tide=acquisition.tide, progress=progress)
         cover[number] = _COVER_OF[kind]
-        light = _light(coast, date, kind, cover[number], textures)
+        light = _light(coast, acquisition, kind, cover[number], textures)
         for band in range(len(BANDS)):
-            value = date.gain * _SPECTRA[kind, band] * light
-            value += np.float32(date.haze) * _HAZE[band] * coast.haze
+            value = acquisition.gain * _SPECTRA[kind, band] * light
+            value += np.float32(acquisition.haze) * _HAZE[band] * coast.haze
             noise = triangular(i, j, seed * 100 + 200 + 12 * number + 2 * band)
             value += np.float32(_NOISE * 6**0.5) * noise
             stored = np.rint((value - np.float32(OFFSET)) / np.float32(SCALE))
@@ -258,7 +258,7 @@ def _block(spec: SeriesSpec, rows: range, cols: range, seed: int) -> tuple[np.nd
 
 def _light(
     coast: Coast,
-    date: Acquisition,
+    acquisition: Acquisition,
     kind: np.ndarray,
     cover: np.ndarray,
     textures: tuple[np.ndarray, np.ndarray, np.ndarray],
@@ -268,15 +268,15 @@ def _light(
     texture = np.where(cover == COVERS.index("bare_soil"), desert, common)
     texture = np.where(cover == COVERS.index("built_up"), city, texture)
     light = 1 + _TEXTURE[kind] * texture
-    light *= 1 - _SHADOW[kind] * (np.float32(1 / np.tan(np.radians(date.sun))) - _COTANGENT)
-    return np.where(kind == ROOFS, light * (1 + np.float32(date.glint) * coast.glint), light)
+    light *= 1 - _SHADOW[kind] * (np.float32(1 / np.tan(np.radians(acquisition.sun))) - _COTANGENT)
+    return np.where(kind == ROOFS, light * (1 + np.float32(acquisition.glint) * coast.glint), light)
 
 
 def _band_files() -> list[tuple[str, str, str]]:
     """Return the file name, the date and the band of each image."""
     return [
-        (f"{date.date}_B{number}.tif", date.date, band)
-        for date in DATES
+        (f"{acquisition.date}_B{number}.tif", acquisition.date, band)
+        for acquisition in ACQUISITIONS
         for number, band in zip(SENSORS[SENSOR].numbers, BANDS, strict=True)
     ]
 
@@ -292,7 +292,12 @@ def _write_files(folder: Path, spec: SeriesSpec, seed: int, block: int, signatur
             file.scales, file.offsets = (SCALE,), (OFFSET,)
         tags = {"sensor": SENSOR, "signature": signature, "cover": " ".join(COVERS)}
         options = profile | _rasters.DEFLATE | {"dtype": "uint8", "nodata": NODATA_LABEL}
-        files.create("truth.tif", tags=tags, bands=[date.date for date in DATES], **options)
+        files.create(
+            "truth.tif",
+            tags=tags,
+            bands=[acquisition.date for acquisition in ACQUISITIONS],
+            **options,
+        )
         everything = _rasters.cut(spec.size, None)
         done = _rasters.compute_blocks(lambda i, j: _block(spec, i, j, seed), *everything, block)
         for i, j, (numbers, cover) in done:

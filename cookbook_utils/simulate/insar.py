@@ -138,8 +138,9 @@ def write_site(
     Returns
     -------
     pathlib.Path
-        The folder ``folder/name``: shards with the features ``displacement``, named by date, and
-        ``static``, and the labels ``regime``. The values are those of `simulate_site`.
+        The folder ``folder/name``: shards with the feature kinds ``displacement``, with a column
+        for each date, and ``static``, and with the labels ``regime``. The values are those of
+        `simulate_site`.
 
     Raises
     ------
@@ -184,7 +185,7 @@ def write_site(
             labels = ((block["point"], block["regime"]) for block in truth)
             shards.write_labels("regime", labels, attrs=ATTRIBUTES["regime"])
         else:
-            _files.tidy(folder / "labels-regime.parquet")  # a killed process may have left its lock
+            _files.tidy(folder / "labels-regime.parquet")  # after a process that was killed
     return folder
 
 
@@ -230,7 +231,7 @@ def site_dates(name: str, *, random_state: int = 0) -> np.ndarray:
     taken = both | (np.arange(len(passes)) % 2 == 0)
     taken &= random.random(len(passes)) > 0.07
     last, first = site.winter
-    early, late = random.integers(-10, 11, (2, 7))  # days by which the winters of a year differ
+    early, late = random.integers(-10, 11, (2, 7))  # days by which winters differ between years
     year, day = passes.year - 2016, passes.day_of_year
     snow = (day >= last + early[year]) | (day <= first + late[year])
     return passes[taken & ~snow].to_numpy("datetime64[ns]")
