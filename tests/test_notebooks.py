@@ -325,7 +325,7 @@ def test_chapter_of_the_book_shows_the_same_with_the_real_images(name):
     cache = ROOT / "_build" / ".jupyter_cache"
     if not cache.is_dir():
         pytest.skip("needs the book: run `make book`")
-    # The folder jupyter_execute has no outputs of chapters that a second build takes from the cache.
+    # A second build keeps outputs only there, and not in jupyter_execute.
     _, notebook = get_cache(cache).merge_match_into_notebook(read(name))
     require_alt_text(notebook)
     require_taught_errors(notebook)
