@@ -291,7 +291,8 @@ def require_drawn_views(notebook: NotebookNode) -> None:
     """
     for cell in code_cells(notebook):
         for data in (output.get("data", {}) for output in cell.outputs):
-            assert "text/html" in data or not data.get("text/plain", "").startswith(":"), cell.source
+            is_named = data.get("text/plain", "").startswith(":")
+            assert "text/html" in data or not is_named, cell.source
 
 
 def require_taught_errors(notebook: NotebookNode) -> None:
