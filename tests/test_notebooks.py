@@ -285,6 +285,17 @@ def require_alt_text(notebook: NotebookNode) -> None:
     assert missing == [], "describe the picture in metadata.mystnb.image.alt of these cells"
 
 
+def require_drawn_views(notebook: NotebookNode) -> None:
+    """An interactive view is drawn, not named: ":Points   [longitude,latitude]" is no figure.
+
+    HoloViews draws nothing in a notebook that has not loaded its scripts by `import hvplot.xarray`.
+    """
+    for cell in code_cells(notebook):
+        for data in (output.get("data", {}) for output in cell.outputs):
+            is_named = data.get("text/plain", "").startswith(":")
+            assert "text/html" in data or not is_named, cell.source
+
+
 def require_taught_errors(notebook: NotebookNode) -> None:
     """A cell tagged raises-exception must raise, and its message must say something."""
     for cell in code_cells(notebook):
@@ -304,6 +315,7 @@ def test_chapter_runs_offline_in_less_than_2_gb(run, record_property):
 @slow
 def test_chapter_shows_figures_and_errors_as_it_should(run):
     require_alt_text(run.notebook)
+    require_drawn_views(run.notebook)
     require_taught_errors(run.notebook)
 
 
@@ -328,6 +340,7 @@ def test_chapter_of_the_book_shows_the_same_with_the_real_images(name):
     # A second build keeps outputs only there, and not in jupyter_execute.
     _, notebook = get_cache(cache).merge_match_into_notebook(read(name))
     require_alt_text(notebook)
+    require_drawn_views(notebook)
     require_taught_errors(notebook)
     if (ROOT / ".build" / "real-images").read_text().strip():
         assert "make data" not in printed(notebook)
