@@ -151,7 +151,7 @@ class Faiss:
 
 
 class Broadcast:
-    """The published NumPy method: differences of all pixels to all centers, in blocks."""
+    """Lloyd in vectorized NumPy: differences of all pixels to all centers, in blocks."""
 
     def __init__(self, table: np.ndarray, start: np.ndarray, dtype: str):
         self.table, self.start, self.dtype = table, start.astype(dtype), dtype

@@ -121,7 +121,7 @@ def fit(file: str, engine: str, threads: int, tol: float) -> dict:
 
 
 def broadcast(file: str, iterations: int) -> dict:
-    """Run the published NumPy method for a number of iterations: it has no stopping rule."""
+    """Run Lloyd in vectorized NumPy for a number of iterations: it has no stopping rule."""
     pixels = np.load(file)
     start, n = midpoints(pixels), pixels.shape[1]
     table = np.ascontiguousarray(pixels.T, np.float32)
