@@ -10,6 +10,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -346,6 +347,9 @@ OBJECTS = np.array([["x"], [None]], object)
         (pd.DataFrame(), ValueError, r"at least one sample and feature, got shape \(0, 0\)"),
         (np.array([[1.0], [np.inf]]), ValueError, "pixels of X must be finite numbers .* got inf"),
         (np.array([[1.0], [np.nan]]), ValueError, "X must be a table without NaN and nodata"),
+        (np.matrix([[1.0], [2.0]]), TypeError, "X must be a dense array, got a matrix: give X.A"),
+        (csr_array(TABLE), TypeError, r"got a sparse array: give X.toarray\(\)"),
+        (pd.DataFrame(TABLE[:, :2], columns=["a", 1]), TypeError, "or all not, got the column 1"),
     ],
 )
 def test_input_that_is_no_table_is_refused(X, error, message):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.sparse import issparse
 
 from cookbook_utils._checks import as_real_array, require_dims, require_real
 from cookbook_utils._conventions.nodata import nodata_values
@@ -18,8 +19,6 @@ HOW_TO_NAME_DIMENSIONS = "xarray.DataArray(X, dims=('band', 'y', 'x')) makes it 
 
 def read_table(x: Any) -> tuple[Any, tuple[float, ...], Traits]:
     """Return a table as an array or data frame, with its nodata values and traits.
-
-    Sparse matrices, and column names that are not text, are left to scikit-learn's validation.
 
     Parameters
     ----------
@@ -38,7 +37,8 @@ def read_table(x: Any) -> tuple[Any, tuple[float, ...], Traits]:
     Raises
     ------
     TypeError
-        If `x` does not hold real numbers, or is a lazy data frame.
+        If `x` does not hold real numbers, is sparse, a matrix or a lazy data frame, or has columns
+        of which only some are named by text.
     ValueError
         If `x` does not have two dimensions, has an unknown length, or holds complex numbers.
     """
@@ -53,6 +53,9 @@ def read_table(x: Any) -> tuple[Any, tuple[float, ...], Traits]:
 
 
 def _as_table(x: Any) -> Any:
+    if issparse(x) or isinstance(x, np.matrix):
+        kind, remedy = ("sparse array", "X.toarray()") if issparse(x) else ("matrix", "X.A")
+        raise TypeError(f"X must be a dense array, got a {kind}: give {remedy}")
     if isinstance(x, np.ma.MaskedArray) or not (hasattr(x, "ndim") or hasattr(x, "__array__")):
         _require_rows(x)
         x = as_real_array(x, "X")
@@ -109,6 +112,12 @@ def _require_numeric_columns(frame: pd.DataFrame) -> None:
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise ValueError(f"X must have each column once, got {twice!r} more than once")
+    named = [isinstance(name, str) for name in frame.columns]
+    if any(named) and not all(named):
+        raise TypeError(
+            "X must have columns that are all named by text or all not, got the column "
+            f"{frame.columns[named.index(False)]!r}: give X.rename(columns=str)"
+        )
     for name, dtype in frame.dtypes.items():
         if not pd.api.types.is_numeric_dtype(dtype) or isinstance(dtype, pd.SparseDtype):
             raise TypeError(
