@@ -162,6 +162,16 @@ def as_real_array(values: Any, what: str) -> Any:
     return values
 
 
+def as_float32(values: Any, name: str) -> np.ndarray:
+    """Return a new float32 array, or raise ValueError if a finite value would overflow."""
+    array = np.asarray(as_real_array(values, name))
+    with np.errstate(over="ignore"):
+        result = np.array(array, "<f4", order="C")
+    if array.dtype.kind == "f" and not np.array_equal(np.isfinite(array), np.isfinite(result)):
+        raise ValueError(f"{name} must be in the range of float32, got {np.nanmax(np.abs(array))}")
+    return result
+
+
 def require_dims(
     array: xr.DataArray, dims: Iterable[Hashable], what: str, *, allow_extra: bool = False
 ) -> None:

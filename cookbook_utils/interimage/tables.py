@@ -53,9 +53,10 @@ def read_table(x: Any) -> tuple[Any, tuple[float, ...], Traits]:
 
 
 def _as_table(x: Any) -> Any:
-    if issparse(x) or isinstance(x, np.matrix):
-        kind, remedy = ("sparse array", "X.toarray()") if issparse(x) else ("matrix", "X.A")
-        raise TypeError(f"X must be a dense array, got a {kind}: give {remedy}")
+    if issparse(x):
+        raise TypeError("X must be a dense array, got a sparse array: give X.toarray()")
+    if isinstance(x, np.matrix):
+        raise TypeError("X must be a dense array, got a matrix: give X.A")
     if isinstance(x, np.ma.MaskedArray) or not (hasattr(x, "ndim") or hasattr(x, "__array__")):
         _require_rows(x)
         x = as_real_array(x, "X")

@@ -62,6 +62,8 @@ def measure(stream: Iterable[Batch], size: int, random: np.random.Generator) -> 
         mean = mean + shift * (len(x) / n)
 
         candidates = drawn < (keys.max() if len(keys) == size else 1)
+        if not candidates.any():  # true of most batches, once the sample is full
+            continue
         keys = np.concatenate([keys, drawn[candidates]])
         sample = x[candidates] if sample is None else np.concatenate([sample, x[candidates]])
         if len(keys) > size:

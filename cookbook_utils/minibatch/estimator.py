@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from cookbook_utils._checks import (
+    as_float32,
     as_real_array,
     progress_bar,
     require_dims,
@@ -240,10 +241,7 @@ class MiniBatchShardKMeans(BaseEstimator):
         given = np.asarray(as_real_array(X, "X"))
         if given.ndim != 2 or given.shape[1] != self.n_features_in_:
             raise ValueError(f"X must have the shape (n, {self.n_features_in_}), got {given.shape}")
-        with np.errstate(over="ignore"):
-            features = given.astype(np.float32)
-        if (np.isinf(features) & np.isfinite(given)).any():
-            raise ValueError(f"X must be in the range of float32, got {np.nanmax(np.abs(given)):g}")
+        features = as_float32(given, "X")
         with one_blas_thread():
             return self._assign(features)[0]
 

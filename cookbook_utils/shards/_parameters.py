@@ -76,16 +76,6 @@ def as_point_numbers(values: Any, name: str) -> np.ndarray:
     return np.array(array, np.int64)
 
 
-def as_float32(values: Any, name: str) -> np.ndarray:
-    """Return a new float32 array, or raise ValueError if a finite value would overflow."""
-    array = np.asarray(as_real_array(values, name))
-    with np.errstate(over="ignore"):
-        result = np.array(array, "<f4", order="C")
-    if array.dtype.kind == "f" and not np.array_equal(np.isfinite(array), np.isfinite(result)):
-        raise ValueError(f"{name} must be in the range of float32, got {np.nanmax(np.abs(array))}")
-    return result
-
-
 def label_file_name(name: Any) -> str:
     """Return the name of the file that holds the labels `name`, or raise."""
     expected = "name must be one word of letters, digits, _, + and -"

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from cookbook_utils import _files
-from cookbook_utils._checks import as_real_array, require_integer
+from cookbook_utils._checks import as_float32, as_real_array, require_integer
 from cookbook_utils._conventions.points import require_coordinates
 from cookbook_utils._files import as_path
 from cookbook_utils.shards import _manifest, _tables
 from cookbook_utils.shards._parameters import (
-    as_float32,
     as_point_numbers,
     attributes_as_json,
     check_features,
