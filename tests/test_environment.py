@@ -95,7 +95,7 @@ def stated(python: str, *extras: str) -> dict[str, Requirement]:
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 def test_lock_fulfills_the_ranges_of_pyproject(python):
     pins = locked(python)
-    asked = stated(python, "plot", "insar", "book", "dev")
+    asked = stated(python, "archives", "plot", "insar", "book", "dev")
     asked.pop(canonicalize_name(PROJECT["name"]))
     outside = {
         name: f"{pins.get(name)} is not {requirement.specifier}"
@@ -125,7 +125,7 @@ def test_environment_yml_has_the_versions_of_the_lock():
     pinned = conda | dict(line.split("==") for line in pip if line != "-e .")
 
     pins = locked(python)
-    names = set(stated(python, "plot", "insar", "book")) | {"distributed"}
+    names = set(stated(python, "archives", "plot", "insar", "book")) | {"distributed"}
     names.discard(canonicalize_name(PROJECT["name"]))
     assert pinned == {name: pins[name] for name in names}
 
