@@ -81,14 +81,30 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
 
     if scene.chunks is not None:
         scene = scene.copy(data=scene.data.rechunk({scene.get_axis_num("band"): -1}))
-    samples = scene.transpose(*pixel_dims, "band").stack(pixel=pixel_dims).transpose("pixel", ...)
+    # xarray would make its index from lists of Python integers, ten times as large as the pixels.
+    index = _pixel_index(scene, pixel_dims, present)
+    bare = scene.drop_vars(pixel_dims, errors="ignore").transpose(*pixel_dims, "band")
+    samples = bare.stack(pixel=pixel_dims, create_index=False).transpose("pixel", ...)
     if n_missing:
         samples = samples.isel(pixel=np.flatnonzero(present))
+    samples = samples.assign_coords(xr.Coordinates.from_pandas_multiindex(index, "pixel"))
     samples.attrs = without_nodata(samples.attrs) | {
         "n_pixels": int(present.size), "n_missing": n_missing,
     }  # fmt: skip
     samples.encoding = without_nodata(samples.encoding)
     return samples
+
+
+def _pixel_index(
+    scene: xr.DataArray, pixel_dims: list[Hashable], present: np.ndarray
+) -> pd.MultiIndex:
+    """Return the index of the pixels that are present, with codes of the smallest dtype."""
+    shape = [scene.sizes[dim] for dim in pixel_dims]
+    along = np.ix_(*(np.arange(size, dtype=np.min_scalar_type(-size)) for size in shape))
+    present = present.reshape(shape)
+    codes = [np.broadcast_to(each, shape)[present] for each in along]
+    levels = [scene.get_index(dim) for dim in pixel_dims]
+    return pd.MultiIndex(levels, codes, names=pixel_dims, verify_integrity=False)
 
 
 def _require_distinct(index: pd.Index, dim: Hashable, what: str) -> None:
