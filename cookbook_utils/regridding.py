@@ -27,9 +27,11 @@ from cookbook_utils._conventions.nodata import (
     nodata_values,
     without_nodata,
 )
+from cookbook_utils._resampling import average_shares, linear_shares, resample
 
 if TYPE_CHECKING:
     import pyproj
+    from scipy.sparse import csr_array
 
 MAX_PIXELS = 500_000_000
 """Largest number of pixels of a grid: 2 GB for one band of float32."""
@@ -185,9 +187,11 @@ def regrid(
         descending order. Longitudes may cross the antimeridian.
     grid : xarray.DataArray or xarray.Dataset
         The result of `common_grid`, or any array on the target grid.
-    method : {"linear", "nearest"}, default "linear"
-        Bilinear interpolation, which is nodata if one of the four neighbors is, or the value of the
-        nearest pixel. Labels need "nearest".
+    method : {"linear", "nearest", "average"}, default "linear"
+        "linear" interpolates between the four neighbors, and is nodata if one of them is. "nearest"
+        takes the value of the nearest pixel; labels need it. "average" is the mean of all pixels
+        that a pixel of `grid` covers, weighted by the area that each shares with it, and is nodata
+        if less than half of that area has data; use it where `grid` is coarser than `scene`.
 
     Returns
     -------
@@ -196,7 +200,8 @@ def regrid(
         those along y and x; lazy if `scene` is. Outside of `scene` and where it is nodata, floats
         are NaN and integers the ``_FillValue`` (255 in label maps). The linear result ends at the
         outermost pixel centers, the nearest one at the edges of the outermost pixels. Centers that
-        agree to a thousandth of a pixel are equal.
+        agree to a thousandth of a pixel are equal. A lazy result has chunks as large as those of
+        `scene`, each of which reads only the part of `scene` that it needs.
 
     Raises
     ------
@@ -205,9 +210,9 @@ def regrid(
         DataArray of real numbers nor a Dataset.
     ValueError
         If the CRSs differ or are absent, scene and grid do not overlap, the coordinates of `scene`
-        are irregular or fewer than two along a side, `method` is "linear" for integers or
-        labels, integers have no nodata value, or `scene` is in memory and `grid` has more than
-        `MAX_PIXELS` pixels.
+        or, for "average", those of `grid` are irregular or fewer than two along a side, `method` is
+        not "nearest" for integers or labels, integers have no nodata value, or `scene` is in memory
+        and `grid` has more than `MAX_PIXELS` pixels.
 
     Examples
     --------
@@ -218,7 +223,7 @@ def regrid(
     >>> regrid(scene.rio.write_crs(32611), grid.rio.write_crs(32611)).values
     array([[4. , 4.5, nan]])
     """
-    require_choice(method, "method", ("linear", "nearest"))
+    require_choice(method, "method", ("linear", "nearest", "average"))
     require_dims(scene, ("y", "x"), "scene", allow_extra=True)
     if not isinstance(grid, xr.DataArray | xr.Dataset):
         raise TypeError(
@@ -227,10 +232,9 @@ def regrid(
     if isinstance(grid, xr.DataArray):
         require_dims(grid, ("y", "x"), "grid", allow_extra=True)
     nodata = _nodata_of_result(scene, method)
-    margin = 0.5 if method == "nearest" else 0.0
-    positions = _positions(scene, grid, margin)
+    shares = {dim: _shares_along(scene, grid, dim, method) for dim in ("y", "x")}
     if scene.chunks is None:
-        _require_size(*(along.size for along in positions.values()), "grid, for a scene in memory,")
+        _require_size(*(each.shape[0] for each in shares.values()), "grid, for a scene in memory,")
 
     attrs = without_nodata(scene.attrs)
     if np.isnan(nodata):
@@ -242,9 +246,12 @@ def regrid(
     replaced = {scene.rio.grid_mapping}
     replaced |= {name for name, coord in scene.coords.items() if {"y", "x"} & set(coord.dims)}
     result = result.drop_vars(replaced, errors="ignore")
-    for dim, along in positions.items():
-        result = _take(result, dim, along, method, nodata)
-    result = result.astype(scene.dtype).transpose(*scene.dims)
+    result = result.transpose(..., "y", "x")
+    data = resample(
+        result.data, shares["y"], shares["x"],
+        average=method == "average", nodata=nodata, dtype=scene.dtype,
+    )  # fmt: skip
+    result = xr.DataArray(data, result.coords, result.dims).transpose(*scene.dims)
     result = result.assign_coords({dim: grid[dim].variable for dim in ("y", "x")})
     result.attrs, result.encoding = attrs, {}
     return result.rio.write_crs(scene.rio.crs).rename(scene.name)
@@ -258,15 +265,15 @@ def _nodata_of_result(scene: xr.DataArray, method: str) -> float:
             f"use scene.astype('uint8').assign_attrs(_FillValue={NODATA_LABEL})"
         )
     if np.issubdtype(scene.dtype, np.floating):
-        if method == "linear" and holds_labels(scene):
+        if method != "nearest" and holds_labels(scene):
             raise ValueError(
-                "scene must hold quantities for method='linear', got labels, which have no mean: "
-                "use method='nearest', or scene.drop_encoding() if they are not labels"
+                f"scene must hold quantities for method={method!r}, got labels, which have no "
+                "mean: use method='nearest', or scene.drop_encoding() if they are not labels"
             )
         return np.nan
     if method != "nearest":
         raise ValueError(
-            f"scene must hold floats for method='linear', got {scene.dtype}, which may be labels "
+            f"scene must hold floats for method={method!r}, got {scene.dtype}, which may be labels "
             "or contain nodata: use method='nearest', or scaling.to_reflectance first"
         )
     declared, limits = nodata_values(scene), np.iinfo(scene.dtype)
@@ -279,14 +286,45 @@ def _nodata_of_result(scene: xr.DataArray, method: str) -> float:
     )
 
 
-def _positions(
-    scene: xr.DataArray, grid: xr.DataArray | xr.Dataset, margin: float
-) -> dict[str, np.ndarray]:
-    """Return the centers of `grid` as fractional pixel indices of `scene` by dimension.
+def _shares_along(
+    scene: xr.DataArray, grid: xr.DataArray | xr.Dataset, dim: str, method: str
+) -> csr_array:
+    """Return the shares of the pixels of `scene` in those of `grid` along a dimension.
 
-    Centers that agree within `grid_tolerance` become integers. Centers more than `margin` pixels
-    beyond the outermost centers of the scene are outside and become NaN.
+    Centers that agree within `grid_tolerance` are equal. A pixel of `grid` that lies outside of
+    `scene` has no shares.
     """
+    crs = _shared_crs(scene, grid)
+    turn = full_turn(crs) if dim == "x" else None
+    here, step = regular_centers(scene, dim, "scene", turn)
+    there = pixel_centers(grid, dim, "grid")
+    if turn is not None:  # shift longitudes by full turns to be close to the scene
+        there = there - turn * np.round((there - here[[0, -1]].mean()) / turn)
+    tolerance = grid_tolerance(abs(step), scene[dim].values, grid[dim].values) / abs(step)
+    along = (there - here[0]) / step
+    along = np.where(np.abs(along - np.round(along)) <= tolerance, np.round(along), along)
+    half = 0.0  # width of a pixel of the grid, for its area
+    if method == "average":
+        half = abs(regular_centers(grid, dim, "grid", turn)[1] / step) / 2
+    last = here.size - 1
+    margin = {"linear": 0.0, "nearest": 0.5, "average": 0.5 + half}[method]
+    outside = (along < -margin - tolerance) | (along > last + margin + tolerance)
+    if outside.all():
+        raise ValueError(
+            f"grid must overlap the scene, got {dim} from {there.min()} to {there.max()} "
+            f"for a scene from {here.min()} to {here.max()}"
+        )
+    if method == "average":
+        return average_shares(along - half, along + half, here.size)
+    along = np.where(outside, np.nan, np.clip(along, 0, last))
+    if method == "nearest":
+        # Ties go up despite rounding errors, so that no pixel is skipped or repeated.
+        along = np.minimum(np.floor(along + 0.5 + GRID_TOLERANCE), last)
+    return linear_shares(along, here.size)
+
+
+def _shared_crs(scene: xr.DataArray, grid: xr.DataArray | xr.Dataset) -> pyproj.CRS:
+    """Return the CRS that scene and grid have in common."""
     crs, other = crs_of(scene), crs_of(grid)
     for which, found in (("scene", crs), ("grid", other)):
         if found is None:
@@ -296,45 +334,4 @@ def _positions(
             f"scene and grid must have one CRS, got {crs.name} and {other.name}: reproject the "
             "scene with rioxarray (scene.rio.reproject) first"
         )
-    positions = {}
-    for dim in ("y", "x"):
-        turn = full_turn(crs) if dim == "x" else None
-        here, step = regular_centers(scene, dim, "scene", turn)
-        there = pixel_centers(grid, dim, "grid")
-        if turn is not None:  # shift longitudes by full turns to be close to the scene
-            there = there - turn * np.round((there - here[[0, -1]].mean()) / turn)
-        tolerance = grid_tolerance(abs(step), scene[dim].values, grid[dim].values) / abs(step)
-        along = (there - here[0]) / step
-        along = np.where(np.abs(along - np.round(along)) <= tolerance, np.round(along), along)
-        last = here.size - 1
-        outside = (along < -margin - tolerance) | (along > last + margin + tolerance)
-        if outside.all():
-            raise ValueError(
-                f"grid must overlap the scene, got {dim} from {there.min()} to {there.max()} "
-                f"for a scene from {here.min()} to {here.max()}"
-            )
-        positions[dim] = np.where(outside, np.nan, np.clip(along, 0, last))
-    return positions
-
-
-def _take(
-    scene: xr.DataArray, dim: str, along: np.ndarray, method: str, nodata: float
-) -> xr.DataArray:
-    """Return `scene` at fractional indices along a dimension, `nodata` where they are NaN.
-
-    Unlike in `xarray.DataArray.interp`, a neighbor of weight 0 has no effect even if it is NaN.
-    """
-    inside = xr.DataArray(np.isfinite(along), dims=dim)
-    along = np.where(inside, along, 0)
-    if method == "nearest":
-        # Ties go up despite rounding errors, so that no pixel is skipped or repeated.
-        nearest = np.floor(along + 0.5 + GRID_TOLERANCE).astype(int)
-        result = scene.isel({dim: np.minimum(nearest, scene.sizes[dim] - 1)})
-    else:
-        first = np.floor(along).astype(int)
-        second = np.minimum(first + 1, scene.sizes[dim] - 1)
-        weight = xr.DataArray(along - first, dims=dim)
-        result, above = scene.isel({dim: first}), scene.isel({dim: second})
-        # result + weight * (above - result) could overflow.
-        result = xr.where(weight > 0, result * (1 - weight) + above * weight, result)
-    return result if inside.all() else result.where(inside, nodata)
+    return crs

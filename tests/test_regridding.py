@@ -219,7 +219,7 @@ def test_regrid_refuses():
     ]:
         with pytest.raises(ValueError, match=message):
             regrid(given_scene, given_grid)
-    with pytest.raises(ValueError, match="'linear', 'nearest', got 'cubic'"):
+    with pytest.raises(ValueError, match="'linear', 'nearest', 'average', got 'cubic'"):
         regrid(scene, grid, method="cubic")
 
 
@@ -420,3 +420,49 @@ def test_units_that_fit_their_crs_or_are_unknown(crs, units):
     scene = make_scene(crs=crs, step=0.1, left=10, top=50)
     scene.y.attrs["units"] = units
     np.testing.assert_array_equal(regrid(scene, scene), scene)
+
+
+def raster(values):
+    """Return a raster (y, x) with pixels of 30 m and a CRS."""
+    values = np.asarray(values, np.float64)
+    y, x = (30.0 * np.arange(n) for n in values.shape)
+    return xr.DataArray(values, {"y": -y, "x": x}, ("y", "x")).rio.write_crs("EPSG:32611")
+
+
+def test_average_is_the_mean_of_the_pixels_that_a_coarse_pixel_covers():
+    scene = raster(np.arange(64.0).reshape(8, 8))
+    coarse = scene.coarsen(y=4, x=4).mean()
+    np.testing.assert_allclose(regrid(scene, coarse, method="average"), coarse)
+
+
+def test_average_weights_pixels_by_the_area_that_they_share():
+    scene = raster(np.arange(16.0).reshape(4, 4))
+    grid = raster(np.zeros((2, 2))).assign_coords(y=[-22.5, -67.5], x=[22.5, 67.5])
+    rows = (2 * scene[0] + scene[1]) / 3, (scene[1] + 2 * scene[2]) / 3
+    expected = [[(2 * row[0] + row[1]) / 3, (row[1] + 2 * row[2]) / 3] for row in rows]
+    result = regrid(scene, grid.assign_coords(y=[-7.5, -52.5], x=[7.5, 52.5]), method="average")
+    np.testing.assert_allclose(result, expected)
+
+
+def test_average_is_nodata_where_less_than_half_has_data():
+    scene = raster(np.ones((4, 4)))
+    coarse = scene.coarsen(y=2, x=2).mean()
+    scene[0, :3] = scene[1, 0] = np.nan  # three of the first four pixels, one of the next four
+    averaged = regrid(scene, coarse, method="average")
+    np.testing.assert_array_equal(averaged, [[np.nan, 1.0], [1.0, 1.0]])
+
+
+@pytest.mark.parametrize("method", ["linear", "nearest", "average"])
+@pytest.mark.parametrize("chunks", [{"y": 7, "x": 5}, {"y": -1, "x": 1}, {"y": 40, "x": 40}])
+def test_windows_and_chunks_do_not_change_the_result(method, chunks, monkeypatch):
+    rng = np.random.default_rng(0)
+    scene = raster(rng.normal(size=(40, 40)))
+    scene = scene.where(rng.random(scene.shape) > 0.1).expand_dims(band=["nir"]).copy()
+    grid = scene[0, 3:33:3, 2:38:3]
+    grid = grid.assign_coords(y=grid.y - 7, x=grid.x + 11)
+    whole = regrid(scene, grid, method=method)
+    assert whole.notnull().mean() > 0.2
+    lazy = regrid(scene.chunk(chunks), grid, method=method)
+    monkeypatch.setattr("cookbook_utils._resampling.SIDE", 4)
+    xr.testing.assert_identical(regrid(scene, grid, method=method), whole)
+    xr.testing.assert_identical(lazy.compute(), whole)
