@@ -1,4 +1,4 @@
-"""Reductions over labeled samples by cluster, block by block where the samples are lazy."""
+"""Reductions over labeled samples by cluster, block by block where they are lazy, and counts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import LARGEST
-from cookbook_utils._conventions.labels import NODATA_LABEL, align_labels
+from cookbook_utils._conventions.labels import (
+    NODATA_LABEL,
+    align_labels,
+    as_labels,
+    class_names,
+    paired_labels,
+)
 from cookbook_utils._conventions.nodata import mask_and_float, without_nodata
 
 
@@ -129,3 +136,30 @@ def require_any(count: np.ndarray) -> None:
             "labels and samples must share a pixel that has both a label and all its bands, "
             "got none"
         )
+
+
+def valid_in_both(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of the pixels that are valid in both, each as a 1-D array."""
+    valid = (one != NODATA_LABEL) & (two != NODATA_LABEL)
+    if not valid.any():
+        raise ValueError(
+            f"the maps must share a pixel that is valid in both, got none of {one.size}"
+        )
+    return one[valid], two[valid]
+
+
+def count_pairs(one: xr.DataArray, two: xr.DataArray, names: tuple[str, str]) -> pd.DataFrame:
+    """Return `metrics.transition_matrix` of two label maps called `names`."""
+    one, two = (
+        as_labels(labels, what, getattr(labels, "dims", ("y", "x"))).compute()
+        for labels, what in zip((one, two), names, strict=True)
+    )
+    rows, columns = class_names(one), class_names(two)
+    both = valid_in_both(*paired_labels(one, two, names))
+    pairs, counts = np.unique(np.stack(both), axis=1, return_counts=True)
+    matrix = pd.DataFrame(0, list(rows), list(columns))
+    for row, column, count in zip(*pairs, counts, strict=True):
+        matrix.loc[row, column] = count
+    matrix.index = pd.Index(list(rows.values()), name=names[0])
+    matrix.columns = pd.Index(list(columns.values()), name=names[1])
+    return matrix

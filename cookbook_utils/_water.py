@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,6 @@ exceed it."""
 WATER_MAX_DISSENT = 0.2
 """Fraction of the pixels of a cluster that may be classified differently from the cluster without a
 warning. Noise and mixed pixels of the shore make up a few percent."""
-
-WATER_CLASSES = ("land", "water")
 
 
 def water_sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -65,11 +64,31 @@ def water_rule(reflectance: np.ndarray) -> xr.Dataset:
     return table
 
 
-def water_pairs(scene: Any, labels: Any) -> list[tuple[xr.DataArray, xr.DataArray]]:
-    """Return pairs of a scene of `WATER_BANDS` and its uint8 labels, checked and aligned."""
+def water_spectra(scene: xr.DataArray) -> xr.DataArray:
+    """Return the `WATER_BANDS` of reflectance as floats, NaN for nodata, or raise."""
+    require_dims(scene, ["band"], "scene", allow_extra=True)
+    if scene.dtype.kind != "f":
+        raise TypeError(
+            f"scene must hold reflectance as floats, got dtype {scene.dtype}: "
+            "call cookbook_utils.scaling.to_reflectance(scene) first"
+        )
+    return mask_and_float(_select_bands(scene, WATER_BANDS, "scene", "is_water"))
+
+
+def bands_of(scene: Any) -> list[str]:
+    """Return the names of the bands of a scene, or of the first one of a list."""
+    first = scene[0] if isinstance(scene, list | tuple) and len(scene) else scene
+    require_dims(first, ["band"], "scene", allow_extra=True)
+    return first.get_index("band").tolist()
+
+
+def spectral_pairs(
+    scene: Any, labels: Any, bands: Sequence[str], what: str
+) -> list[tuple[xr.DataArray, xr.DataArray]]:
+    """Return pairs of a scene of `bands` and its uint8 labels, checked and aligned for `what`."""
     is_list = [isinstance(given, list | tuple) for given in (scene, labels)]
     if not any(is_list):
-        return [_water_pair(scene, labels, "scene", "labels")]
+        return [_spectral_pair(scene, labels, "scene", "labels", bands, what)]
     if not all(is_list):
         raise TypeError(
             "scene and labels must be both an xarray.DataArray or both a list, got "
@@ -81,27 +100,21 @@ def water_pairs(scene: Any, labels: Any) -> list[tuple[xr.DataArray, xr.DataArra
             f"{len(scene)} and {len(labels)}"
         )
     return [
-        _water_pair(*pair, f"scene[{i}]", f"labels[{i}]")
+        _spectral_pair(*pair, f"scene[{i}]", f"labels[{i}]", bands, what)
         for i, pair in enumerate(zip(scene, labels, strict=True))
     ]
 
 
-def _water_pair(
-    scene: Any, labels: Any, scene_name: str, labels_name: str
+def _spectral_pair(
+    scene: Any, labels: Any, scene_name: str, labels_name: str, bands: Sequence[str], what: str
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return one pair of `water_pairs`, aligned by position and without other coordinates."""
+    """Return one pair of `spectral_pairs`, aligned by position and without other coordinates."""
     labels = as_labels(labels, labels_name, allow_extra=True)
     if "band" in labels.dims:
         raise ValueError(f"{labels_name} must have no dimension 'band', got {labels.dims}")
     require_dims(scene, (*labels.dims, "band"), scene_name)
-    require_reflectance(scene, "find_water")
-    bands = scene.get_index("band")
-    numbers = [np.flatnonzero(bands == band) for band in WATER_BANDS]
-    if any(len(found) != 1 for found in numbers):
-        raise ValueError(
-            f"{scene_name} must have each of the bands {WATER_BANDS} once, got {list(bands)}"
-        )
-    scene = require_same_grid(labels, mask_and_float(scene.isel(band=np.concatenate(numbers))))
+    scene = _select_bands(scene, bands, scene_name, what)
+    scene = require_same_grid(labels, mask_and_float(scene))
     for dim in (set(labels.dims) - {"y", "x"}) & set(labels.coords) & set(scene.coords):
         one, two = labels[dim].values, scene[dim].values
         if not same_coordinate(one, two):
@@ -110,6 +123,28 @@ def _water_pair(
                 f"{two.astype(str).tolist()} and {one.astype(str).tolist()}"
             )
     return scene.drop_vars(scene.coords), labels.drop_vars(labels.coords)
+
+
+def _select_bands(scene: xr.DataArray, bands: Sequence[str], name: str, what: str) -> xr.DataArray:
+    """Return `bands` of the reflectance that `what` needs, or raise unless each is there once."""
+    require_reflectance(scene, what)
+    known = scene.get_index("band")
+    numbers = [np.flatnonzero(known == band) for band in bands]
+    if any(len(found) != 1 for found in numbers):
+        raise ValueError(
+            f"{name} must have each of the bands {tuple(bands)} once, got {list(known)}"
+        )
+    return scene.isel(band=np.concatenate(numbers))
+
+
+def require_plausible(means: np.ndarray) -> None:
+    """Raise ValueError unless the mean spectra of clusters are reflectance."""
+    if not ((means > -0.2) & (means < 2)).all():
+        raise ValueError(
+            "scene must hold reflectance, got clusters with mean values from "
+            f"{means.min():.3g} to {means.max():.3g}: use the scene before it was standardized, or "
+            "after scaling.to_reflectance"
+        )
 
 
 def water_doubts(table: pd.DataFrame) -> list[str]:

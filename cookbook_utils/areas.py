@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from cookbook_utils import _stratified
 from cookbook_utils._checks import require_dims
 from cookbook_utils._conventions.grids import crs_of, full_turn, regular_centers
 from cookbook_utils._conventions.labels import (
-    NODATA_LABEL,
     as_labels,
     class_names,
+    label_dtype,
     require_binary,
 )
 
@@ -231,7 +232,8 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     ----------
     labels : xarray.DataArray
         Shape (y, x) with a CRS: whole numbers from 0 to 254, and nodata (255, NaN or the declared
-        nodata value), which is not counted.
+        nodata value), which is not counted. In the result of `change_map` for many classes, whole
+        numbers to 65534, and 65535 for nodata.
 
     Returns
     -------
@@ -258,11 +260,80 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     >>> class_areas(labels).to_dict()
     {0: 1.0, 2: 2.0}
     """
-    labels = as_labels(labels).compute()
+    labels = as_labels(labels, dtype=label_dtype(labels)).compute()
     names = class_names(labels)
-    area = _area_under(labels != NODATA_LABEL, "labels")
+    area = _area_under(labels != np.iinfo(labels.dtype).max, "labels")
     areas = [float(((labels == number) * area).sum()) for number in names]
     return pd.Series(areas, pd.Index(list(names.values()), name="class"), name="area_km2")
+
+
+def adjusted_areas(labels: xr.DataArray, confusion: pd.DataFrame) -> pd.DataFrame:
+    """Estimate the area of every class from a map and its confusion matrix, with its uncertainty.
+
+    Use it for areas that are reported: the areas that are counted on a map are biased, since a map
+    takes pixels of one class for another. The reference pixels of `confusion` must be a probability
+    sample, drawn at random from the whole map or from each of its classes. The pixels of a polygon
+    resemble each other, and their number makes the interval too narrow: take one of each polygon,
+    as `accuracy.accuracy_table` says.
+
+    Parameters
+    ----------
+    labels : xarray.DataArray
+        Label map (y, x) with a CRS and the names of its classes, as for `class_areas`.
+    confusion : pandas.DataFrame
+        Number of reference pixels for each class of the map (rows) and of the reference (columns),
+        such as ``accuracy_table(labels, reference).confusion``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each "class" of the map or the reference, in km²: "mapped", as for
+        `class_areas`; "adjusted", the stratified estimate; "se", its standard error; and "low" and
+        "high", its interval at the level of 95 %.
+
+    Raises
+    ------
+    TypeError
+        If `labels` is not a DataArray of real numbers, or `confusion` not a DataFrame of them.
+    ValueError
+        If `class_areas` does not support the map, a count is negative, or a class of the map has
+        fewer than two reference pixels.
+
+    References
+    ----------
+    Olofsson, P., et al. (2014). Good practices for estimating area and assessing accuracy of land
+    change. Remote Sensing of Environment 148, 42–57, equations 9 to 11.
+    doi:10.1016/j.rse.2014.02.015
+
+    Examples
+    --------
+    >>> import rioxarray
+    >>> labels = xr.DataArray(
+    ...     np.uint8([[0, 1], [1, 1]]), coords={"y": [1000.0, 0.0], "x": [0.0, 1000.0]},
+    ...     dims=("y", "x"), attrs={"flag_values": [0, 1], "flag_meanings": "land water"},
+    ... ).rio.write_crs("EPSG:32611")
+    >>> counts = pd.DataFrame([[40, 10], [0, 50]], ["land", "water"], ["land", "water"])
+    >>> adjusted_areas(labels, counts).round(2)
+           mapped  adjusted    se  low  high
+    class
+    land      1.0       0.8  0.06  0.69  0.91
+    water     3.0       3.2  0.06  3.09  3.31
+    """
+    confusion = _stratified.require_confusion(confusion)
+    areas = _stratified.require_areas(class_areas(labels), confusion, "labels")
+    total = areas.sum()
+    found = _stratified.stratified(confusion, areas)
+    adjusted, error = total * found.shares, total * found.shares_se
+    return pd.DataFrame(
+        {
+            "mapped": areas,
+            "adjusted": adjusted,
+            "se": error,
+            "low": (adjusted - _stratified.Z * error).clip(0),
+            "high": (adjusted + _stratified.Z * error).clip(max=total),
+        },
+        pd.Index(confusion.index, name="class"),
+    )
 
 
 def _area_under(counted: xr.DataArray, what: str) -> xr.DataArray:

@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from cookbook_utils._change import WATER_CHANGES, classes_of_change, compare, paired_names
 from cookbook_utils._conventions.grids import require_same_grid
 from cookbook_utils._conventions.labels import (
     N_LABELS,
     NODATA_LABEL,
+    WATER_CLASSES,
     as_labels,
+    class_text,
     flags,
-    meanings_of,
     paired_labels,
+    without_flags,
 )
-from cookbook_utils._samples import sum_over_blocks
+from cookbook_utils._conventions.times import require_in_order
+from cookbook_utils._naming import (
+    first_that_holds,
+    look_up,
+    lookup_table,
+    require_class_name,
+    require_names,
+    require_rules,
+    rule_sums,
+)
+from cookbook_utils._samples import count_pairs, require_any, sum_over_blocks
 from cookbook_utils._water import (
     WATER_BANDS,
-    WATER_CLASSES,
     WATER_MAX_DISSENT,
     WATER_MAX_EVI2,
     WATER_MAX_NIR,
     WATER_MAX_SWIR1,
+    bands_of,
+    require_plausible,
+    spectral_pairs,
     water_doubts,
-    water_pairs,
     water_rule,
+    water_spectra,
     water_sums,
 )
 
@@ -41,12 +56,14 @@ __all__ = [
     "WATER_MAX_SWIR1",
     "change_map",
     "find_water",
+    "is_water",
     "match_labels",
+    "name_clusters",
+    "reference_table",
+    "rule_table",
     "water_mask",
     "water_table",
 ]
-
-CHANGE_CLASSES = ("land", "water", "lost", "gained")
 
 
 def match_labels(
@@ -101,8 +118,7 @@ def match_labels(
     result = xr.apply_ufunc(
         lambda values: table[values], labels, dask="parallelized", output_dtypes=[dtype]
     )
-    result.attrs = {k: v for k, v in labels.attrs.items() if not k.startswith("flag_")}
-    return result
+    return without_flags(result.assign_attrs(labels.attrs))
 
 
 def _assignment(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -213,7 +229,7 @@ def water_table(
     0        -0.35  0.14  0.08   -0.43  False
     1         0.67 -0.50 -0.05    0.09   True
     """
-    pairs = water_pairs(scene, labels)
+    pairs = spectral_pairs(scene, labels, WATER_BANDS, "find_water")
     totals = sum(sum_over_blocks(water_sums, *pair, "scene") for pair in pairs)
     found = np.flatnonzero(totals[:, 0])
     if not found.size:
@@ -222,12 +238,7 @@ def water_table(
             "got none"
         )
     _, means, passing = np.split(totals[found] / totals[found, :1], [1, -1], axis=1)
-    if not ((means > -0.2) & (means < 2)).all():
-        raise ValueError(
-            "scene must hold reflectance, got clusters with mean values from "
-            f"{means.min():.3g} to {means.max():.3g}: use the scene before it was standardized, or "
-            "after scaling.to_reflectance"
-        )
+    require_plausible(means)
     table = water_rule(means).to_dataframe()
     table.index = pd.Index(found, name="cluster")
     table.insert(0, "pixels", totals[found, 0].astype(np.int64))
@@ -340,33 +351,282 @@ def _mask_of(labels: xr.DataArray, water: list[int]) -> xr.DataArray:
     return mask
 
 
-def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
-    """Map the change between two water masks.
+def is_water(scene: xr.DataArray) -> xr.DataArray:
+    """Return which spectra are water by the rule of `water_table`.
 
-    Use it to see where water was lost and gained; `class_areas` gives the areas.
+    Use it as a rule of `rule_table`; for a map of clusters, `water_mask` is less noisy.
 
     Parameters
     ----------
-    before, after : xarray.DataArray
-        Water masks (y, x) on one grid: 0 land, 1 water, and nodata (255, NaN or the declared
-        nodata value). If ``flag_values`` and ``flag_meanings`` assign other numbers to land and
-        water, these are used.
+    scene : xarray.DataArray
+        Reflectance with a ``band`` dimension that has green, red, nir and swir1 once each.
 
     Returns
     -------
     xarray.DataArray
-        Named "change", uint8 (y, x): 0 land and 1 water at both dates, 2 lost (water before, land
-        after), 3 gained, 255 where either is nodata. It has the coordinates and CRS of `before`
-        without its time, and is lazy if the masks are.
+        Boolean, with the dimensions of `scene` except ``band``; lazy if `scene` is. False where a
+        band is nodata.
 
     Raises
     ------
     TypeError
-        If a mask is not a DataArray of real numbers.
+        If `scene` is not a DataArray of real numbers.
+    ValueError
+        If `scene` is not reflectance, or lacks a band or has it twice.
+
+    Examples
+    --------
+    >>> spectra = xr.DataArray(
+    ...     [[0.05, 0.03, 0.01, 0.01], [0.12, 0.15, 0.2, 0.25]], dims=("pixel", "band"),
+    ...     coords={"band": ["green", "red", "nir", "swir1"]}, attrs={"units": "1"},
+    ... )
+    >>> is_water(spectra).values
+    array([ True, False])
+    """
+    spectra = water_spectra(scene)
+
+    def rule(values: np.ndarray) -> np.ndarray:
+        margin = water_rule(values.reshape(-1, values.shape[-1]))["margin"].values
+        return (margin > 0).reshape(values.shape[:-1])
+
+    result = xr.apply_ufunc(
+        rule, spectra, input_core_dims=[["band"]], dask="parallelized", output_dtypes=[bool],
+        dask_gufunc_kwargs={"allow_rechunk": True},
+    )  # fmt: skip
+    return result.rename("water")
+
+
+def name_clusters(
+    labels: xr.DataArray,
+    names: Mapping[int, str] | pd.Series,
+    *,
+    default: str | None = None,
+) -> xr.DataArray:
+    """Return a label map of named classes from a map of clusters.
+
+    Use it when the clusters are known by eye, or with the column "class" of `rule_table` or
+    `reference_table`. Several clusters may belong to one class.
+
+    Parameters
+    ----------
+    labels : xarray.DataArray
+        Label map, such as (y, x): 0 to 254, and nodata (255, NaN or the declared nodata value).
+    names : mapping of int to str, or pandas.Series
+        Name of the class of each cluster. A missing name (None or NaN) counts as none. Spaces in a
+        name become underscores.
+    default : str, optional
+        Name of the class of clusters without a name. By default they are an error.
+
+    Returns
+    -------
+    xarray.DataArray
+        Named "class", uint8 with the dimensions and coordinates of `labels`: classes from 0, in the
+        order in which `names` has them first, then `default`; 255 for nodata. ``flag_meanings``
+        and ``flag_values`` hold their names. It is lazy if `labels` is.
+
+    Raises
+    ------
+    TypeError
+        If `labels` is not a DataArray of real numbers, or `names` does not map integers to text.
+    ValueError
+        If a value is not a label, a name is blank, or a cluster has no name and there is no
+        `default` (on compute if `labels` is lazy).
+
+    Examples
+    --------
+    >>> labels = xr.DataArray(np.uint8([[0, 1, 2, 255]]), dims=("y", "x"))
+    >>> classes = name_clusters(labels, {0: "sea", 1: "land", 2: "sea"})
+    >>> classes.values, classes.attrs["flag_meanings"]
+    (array([[  0,   1,   0, 255]], dtype=uint8), 'sea land')
+    """
+    labels = as_labels(labels, allow_extra=True, dims=())
+    found = require_names(names)
+    if default is not None:
+        default = require_class_name(default, "default")
+    classes = list(dict.fromkeys([*found.values(), *([] if default is None else [default])]))
+    if not classes:
+        raise ValueError("names must have a name for a cluster, got none, and no default")
+    table = lookup_table(found, classes, default)
+    result = xr.apply_ufunc(
+        look_up, labels, kwargs={"table": table}, dask="parallelized", output_dtypes=[np.uint8]
+    ).rename("class")
+    result.attrs = flags("class", classes)
+    return result
+
+
+def rule_table(
+    scene: xr.DataArray | Sequence[xr.DataArray],
+    labels: xr.DataArray | Sequence[xr.DataArray],
+    rules: Mapping[str, Callable[[xr.DataArray], xr.DataArray]],
+    *,
+    default: str = "other",
+) -> pd.DataFrame:
+    """Assign clusters to classes by rules on their mean spectra.
+
+    Use it to name clusters without reference data: `name_clusters` takes the column "class". The
+    share shows how far a rule may be trusted: it is near 1 for clusters whose pixels pass it
+    individually, too, and low for mixed ones.
+
+    Parameters
+    ----------
+    scene : xarray.DataArray or sequence of xarray.DataArray
+        Reflectance, as for `water_table`, with any bands. All of them must be valid in a pixel that
+        counts; select those that the rules need if others have gaps.
+    labels : xarray.DataArray or sequence of xarray.DataArray
+        As for `water_table`.
+    rules : mapping of str to callable
+        For each class a function of spectra (pixel, band), such as ``is_water`` or
+        ``lambda spectra: ndvi(spectra) > 0.4``, that returns a boolean for each spectrum. The first
+        rule that holds wins.
+    default : str, default "other"
+        Class of clusters for which no rule holds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each "cluster", in ascending order: "class", "pixels" and "share", the fraction
+        of the pixels that get the same class individually.
+
+    Raises
+    ------
+    TypeError
+        If `scene` or `labels` is not a DataArray of numbers, only one of them is a list, or `rules`
+        does not map text to functions.
+    ValueError
+        If grids or times differ, `scene` is not reflectance or has a band twice, a value is not a
+        label, no pixel is valid, or a rule does not return one boolean for each spectrum.
+
+    Examples
+    --------
+    >>> from cookbook_utils.indices import ndvi
+    >>> scene = xr.DataArray(
+    ...     [[[0.1, 0.1, 0.2]], [[0.5, 0.4, 0.2]]], dims=("band", "y", "x"),
+    ...     coords={"band": ["red", "nir"]}, attrs={"units": "1"},
+    ... )
+    >>> labels = xr.DataArray(np.uint8([[3, 3, 5]]), dims=("y", "x"))
+    >>> rule_table(scene, labels, {"plants": lambda spectra: ndvi(spectra) > 0.4})
+              class  pixels  share
+    cluster
+    3        plants       2    1.0
+    5         other       1    1.0
+    """
+    rules = require_rules(rules, default)
+    bands = bands_of(scene)
+    pairs = spectral_pairs(scene, labels, bands, "rule_table")
+
+    def spectra_of(values: np.ndarray) -> xr.DataArray:
+        return xr.DataArray(
+            values, dims=("pixel", "band"), coords={"band": list(bands)}, attrs={"units": "1"}
+        )
+
+    sums = rule_sums(rules, spectra_of)
+    totals = sum(sum_over_blocks(sums, *pair, "scene") for pair in pairs)
+    require_any(totals[:, 0])
+    found = np.flatnonzero(totals[:, 0])
+    _, means, votes = np.split(totals[found] / totals[found, :1], [1, 1 + len(bands)], axis=1)
+    require_plausible(means)
+    classes = first_that_holds(rules, spectra_of(means))
+    names = [*rules, require_class_name(default, "default")]
+    return pd.DataFrame(
+        {
+            "class": [names[number] for number in classes],
+            "pixels": totals[found, 0].astype(np.int64),
+            "share": votes[np.arange(found.size), classes],
+        },
+        pd.Index(found, name="cluster"),
+    )
+
+
+def reference_table(labels: xr.DataArray, reference: xr.DataArray) -> pd.DataFrame:
+    """Assign clusters to classes by the majority of their reference pixels.
+
+    Use it to name clusters by ground data: `name_clusters` takes the column "class". Several
+    clusters may belong to one class; for a one-to-one renumbering use `match_labels`. An accuracy
+    that is measured with the same reference pixels is too high, the more so the more clusters there
+    are for few pixels: keep a part of the reference for `accuracy.accuracy_table`.
+
+    Parameters
+    ----------
+    labels : xarray.DataArray
+        Label map of clusters: 0 to 254, and nodata (255, NaN or the declared nodata value). Names
+        of classes in its attributes are ignored.
+    reference : xarray.DataArray
+        Label map of classes on the grid of `labels`, as `accuracy.rasterize_reference` returns it.
+        Without ``flag_meanings`` the names of classes are their numbers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each "cluster" that occurs, in ascending order: "class", missing for a cluster
+        without reference pixels, "pixels", the number of its reference pixels, and "share", the
+        fraction of them that are of this class. Of equally frequent classes it is the first in the
+        order of `reference`.
+
+    Raises
+    ------
+    TypeError
+        If the maps are not DataArrays of real numbers.
+    ValueError
+        If the grids differ, a value is not a label, or no pixel is valid in both.
+
+    Examples
+    --------
+    >>> labels = xr.DataArray(np.uint8([[0, 0, 0, 1, 2]]), dims=("y", "x"))
+    >>> reference = xr.DataArray(np.uint8([[0, 0, 1, 0, 1]]), dims=("y", "x"),
+    ...     attrs={"flag_values": [0, 1], "flag_meanings": "sea land"})
+    >>> reference_table(labels, reference).round(2)
+            class  pixels  share
+    cluster
+    0         sea       3   0.67
+    1         sea       1   1.00
+    2        land       1   1.00
+    """
+    labels = as_labels(labels, dims=(), allow_extra=True)
+    matrix = count_pairs(without_flags(labels), reference, ("labels", "reference"))
+    matrix = matrix.T.groupby(level=0, sort=False).sum().T
+    pixels = matrix.sum(axis=1)
+    classes = matrix.columns.map(class_text)[matrix.to_numpy().argmax(axis=1)]
+    return pd.DataFrame(
+        {
+            "class": np.where(pixels > 0, classes, None),
+            "pixels": pixels,
+            "share": matrix.max(axis=1) / pixels.where(pixels > 0),
+        }
+    ).rename_axis("cluster")
+
+
+def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
+    """Map the change between two label maps whose classes have names.
+
+    Use it to see what became of each class; `class_areas` gives the areas. Classes are matched by
+    name, whatever their numbers. Of two water masks the changes are called lost and gained.
+
+    Parameters
+    ----------
+    before, after : xarray.DataArray
+        Label maps (y, x) on one grid with ``flag_values`` and ``flag_meanings``, as `name_clusters`
+        returns them: classes from 0 to 254, and nodata (255, NaN or the declared nodata value).
+        Without names they are water masks, 0 land and 1 water.
+
+    Returns
+    -------
+    xarray.DataArray
+        Named "change", (y, x), with the coordinates and CRS of `before` without its time; lazy if
+        the maps are. Of water masks: 0 land and 1 water at both dates, 2 lost (water before, land
+        after), 3 gained. Of other maps: first the classes that both maps have, for pixels that
+        stay the same, then one class for each change that the names allow, such as
+        "forest_to_crops". Nodata, where either is nodata, is 255 and the dtype uint8; with more
+        than 255 classes of change, 65535 and uint16.
+
+    Raises
+    ------
+    TypeError
+        If a map is not a DataArray of real numbers.
     ValueError
         If the grids differ, the time of `before` is later than that of `after` or cannot be
-        compared with it (dates of any calendar, ISO 8601 text and numbers can), the named classes
-        of a mask are not land and water, or a mask holds other values (on compute if it is lazy).
+        compared with it (dates of any calendar, ISO 8601 text and numbers can), only one of the
+        maps has names and they are not land and water, two changes would have one name, or a map
+        holds a class without a name (on compute if it is lazy).
 
     Examples
     --------
@@ -374,80 +634,22 @@ def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
     >>> after = xr.DataArray(np.uint8([[1, 0, 1, 0]]), dims=("y", "x"))
     >>> change_map(before, after).values
     array([[  1,   2,   3, 255]], dtype=uint8)
+    >>> before = name_clusters(before, {0: "forest", 1: "crops"})
+    >>> after = name_clusters(after, {0: "forest", 1: "crops"})
+    >>> change_map(before, after).attrs["flag_meanings"]
+    'forest crops forest_to_crops crops_to_forest'
     """
-    masks, codes = [], []
-    for mask, what in ((before, "before"), (after, "after")):
-        masks.append(as_labels(mask, what))
-        codes.append(_land_and_water(mask, what))
-    before, after = masks[0], require_same_grid(*masks)
-    _require_in_order(*masks)
+    maps = [as_labels(labels, what) for labels, what in ((before, "before"), (after, "after"))]
+    names = paired_names(before, after)
+    before, after = maps[0], require_same_grid(*maps)
+    require_in_order(*maps)
+    changes = classes_of_change(*names)
+    dtype = np.dtype(np.uint8 if len(changes) <= NODATA_LABEL else np.uint16)
     change = xr.apply_ufunc(
-        _compare, before.drop_vars("time", errors="ignore"), after.reset_coords(drop=True),
-        kwargs={"codes": codes}, dask="parallelized", output_dtypes=[np.uint8],
+        compare, before.drop_vars("time", errors="ignore"), after.reset_coords(drop=True),
+        kwargs={"names": names, "changes": changes, "dtype": dtype},
+        dask="parallelized", output_dtypes=[dtype],
     ).rename("change")  # fmt: skip
-    change.attrs = flags("water change", CHANGE_CLASSES)
+    title = "water change" if changes is WATER_CHANGES else "change"
+    change.attrs = flags(title, changes.values()) | {"_FillValue": int(np.iinfo(dtype).max)}
     return change
-
-
-def _require_in_order(before: xr.DataArray, after: xr.DataArray) -> None:
-    """Raise ValueError if both masks have a time and that of `before` is later.
-
-    Dates of different calendars are compared by year, month, day and time of day.
-    """
-    times = [mask.coords.get("time") for mask in (before, after)]
-    if any(time is None or time.ndim for time in times):
-        return
-    one, two = (time.values[()] for time in times)
-    try:
-        swapped = _moment(one) > _moment(two)
-    except (ValueError, TypeError):
-        raise ValueError(
-            "before and after must have times that can be compared, dates, text of ISO 8601 or "
-            f"numbers, got {one} and {two}: drop them with .drop_vars('time')"
-        ) from None
-    if swapped:
-        raise ValueError(
-            f"before must not be later than after, got {one} and {two}: are they swapped?"
-        )
-
-
-def _moment(time: Any) -> Any:
-    """Return a time as a number or tuple that can be compared; NaT becomes a tuple of NaN."""
-    if isinstance(time, str):
-        time = pd.to_datetime(time, format="ISO8601", utc=True)
-    elif isinstance(time, np.datetime64):
-        time = pd.Timestamp(time)
-    if not hasattr(time, "year"):
-        return time.item() if isinstance(time, np.generic) else time
-    parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
-    return tuple(getattr(time, part, 0) for part in parts)
-
-
-def _land_and_water(mask: xr.DataArray, what: str) -> tuple[int, int]:
-    """Return the numbers of land and water in a mask."""
-    numbers = {name: number for number, name in meanings_of(mask).items()}
-    if not numbers:
-        return 0, 1
-    if set(numbers) != set(WATER_CLASSES):
-        raise ValueError(
-            f"{what} must be a mask of land and water, got flag_meanings "
-            f"{' '.join(numbers)!r}: name them land and water, or delete them from the "
-            "attributes if 0 is land and 1 is water"
-        )
-    land, water = (numbers[name] for name in WATER_CLASSES)
-    return land, water
-
-
-def _compare(before: np.ndarray, after: np.ndarray, codes: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return the change class of each pixel; `codes` are the numbers of land and water by mask."""
-    for mask, what, known in zip((before, after), ("before", "after"), codes, strict=True):
-        other = np.setdiff1d(mask, (*known, NODATA_LABEL))
-        if other.size:
-            raise ValueError(
-                f"{what} must hold only {known[0]} (land), {known[1]} (water) and {NODATA_LABEL} "
-                f"(nodata), got {other[:5].tolist()}"
-            )
-    land, water, lost, gained = range(len(CHANGE_CLASSES))
-    table = np.full((N_LABELS, N_LABELS), NODATA_LABEL, np.uint8)
-    table[np.ix_(*codes)] = [[land, gained], [lost, water]]
-    return table[before, after]

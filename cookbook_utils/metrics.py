@@ -16,18 +16,18 @@ from cookbook_utils._checks import (
 )
 from cookbook_utils._conventions.labels import (
     NODATA_LABEL,
-    as_labels,
-    class_names,
     labels_of,
     paired_labels,
     require_binary,
 )
 from cookbook_utils._samples import (
+    count_pairs,
     profiles_by_label,
     require_any,
     require_finite,
     sum_over_blocks,
     sums_by_label,
+    valid_in_both,
     valid_labels,
 )
 
@@ -73,7 +73,7 @@ def intersection_over_union(mask: xr.DataArray, reference: xr.DataArray) -> floa
     masks = paired_labels(mask, reference, names)
     for values, what in zip(masks, names, strict=True):
         require_binary(values, what)
-    a, b = _valid_in_both(*masks)
+    a, b = valid_in_both(*masks)
     union = np.count_nonzero((a == 1) | (b == 1))
     if union == 0:
         raise ValueError(
@@ -81,16 +81,6 @@ def intersection_over_union(mask: xr.DataArray, reference: xr.DataArray) -> floa
             "intersection over union is undefined"
         )
     return float(np.count_nonzero((a == 1) & (b == 1)) / union)
-
-
-def _valid_in_both(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels of the pixels that are valid in both, each as a 1-D array."""
-    valid = (one != NODATA_LABEL) & (two != NODATA_LABEL)
-    if not valid.any():
-        raise ValueError(
-            f"the maps must share a pixel that is valid in both, got none of {one.size}"
-        )
-    return one[valid], two[valid]
 
 
 def label_change(before: Any, after: Any) -> float:
@@ -123,7 +113,7 @@ def label_change(before: Any, after: Any) -> float:
     >>> label_change([0, 1, 1, 255], [0, 1, 2, 0])
     0.3333333333333333
     """
-    one, two = _valid_in_both(*paired_labels(before, after, ("before", "after")))
+    one, two = valid_in_both(*paired_labels(before, after, ("before", "after")))
     return float(np.count_nonzero(one != two) / one.size)
 
 
@@ -159,19 +149,7 @@ def transition_matrix(before: xr.DataArray, after: xr.DataArray) -> pd.DataFrame
     array([[1, 1],
            [0, 1]])
     """
-    before, after = (
-        as_labels(labels, what, getattr(labels, "dims", ("y", "x"))).compute()
-        for labels, what in ((before, "before"), (after, "after"))
-    )
-    rows, columns = class_names(before), class_names(after)
-    both = _valid_in_both(*paired_labels(before, after, ("before", "after")))
-    pairs, counts = np.unique(np.stack(both), axis=1, return_counts=True)
-    matrix = pd.DataFrame(0, list(rows), list(columns))
-    for one, two, count in zip(*pairs, counts, strict=True):
-        matrix.loc[one, two] = count
-    matrix.index = pd.Index(list(rows.values()), name="before")
-    matrix.columns = pd.Index(list(columns.values()), name="after")
-    return matrix
+    return count_pairs(before, after, ("before", "after"))
 
 
 def cluster_profiles(samples: xr.DataArray, labels: Any) -> xr.Dataset:

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils import _figures
+from cookbook_utils._change import CHANGE_CLASSES, CHANGE_WORD
 from cookbook_utils._conventions.bands import units_of
 from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, meanings_of
 from cookbook_utils._conventions.nodata import mask_and_float
@@ -27,7 +28,6 @@ from cookbook_utils._maps import (
 )
 from cookbook_utils._palette import CLASS_COLORS, LABEL_COLORS, NODATA_COLOR
 from cookbook_utils.areas import class_areas
-from cookbook_utils.labels import CHANGE_CLASSES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -206,13 +206,13 @@ def plot_labels(
 
 
 def plot_change(change: xr.DataArray, *, ax: Axes | None = None, title: str | None = None) -> Axes:
-    """Draw a water change map, with the area of each class in its legend.
+    """Draw a change map, with the area of each class in its legend.
 
     Parameters
     ----------
     change : xarray.DataArray
         Change map (y, x) with a CRS, as returned by `labels.change_map`: 0 land, 1 water, 2 lost,
-        3 gained, 255 nodata.
+        3 gained, 255 nodata; or up to 255 classes of other changes.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on. By default a new figure is made.
     title : str, optional
@@ -221,7 +221,8 @@ def plot_change(change: xr.DataArray, *, ax: Axes | None = None, title: str | No
     Returns
     -------
     matplotlib.axes.Axes
-        The Axes with the map. Its legend lists all four classes with their areas in km².
+        The Axes with the map. Its legend has the areas in km² of all four classes, or of the
+        classes of other changes that occur.
 
     Raises
     ------
@@ -245,16 +246,21 @@ def plot_change(change: xr.DataArray, *, ax: Axes | None = None, title: str | No
     _figures.check_arguments(ax, title)
     change = check_labels(change, what="change")
     found = meanings_of(change)
-    if found != dict(enumerate(CHANGE_CLASSES)):
+    if found == dict(enumerate(CHANGE_CLASSES)):
+        classes = {number: (name, CLASS_COLORS[name]) for number, name in found.items()}
+    elif any(CHANGE_WORD in name for name in found.values()):
+        classes = classes_of(change, None)
+    else:
         raise ValueError(
-            f"change must have the classes {' '.join(CHANGE_CLASSES)} with the numbers 0 to 3 in "
-            f"flag_meanings and flag_values, got {found or 'neither'}: make it with "
-            "cookbook_utils.labels.change_map"
+            f"change must have the classes {' '.join(CHANGE_CLASSES)} with the numbers 0 to 3, or "
+            "classes such as forest_to_crops, in flag_meanings and flag_values, got "
+            f"{found or 'neither'}: make it with cookbook_utils.labels.change_map"
         )
     areas = class_areas(change)
     classes = {
-        number: (f"{name} {areas[name]:,.1f} km²", CLASS_COLORS[name])
-        for number, name in found.items()
+        number: (f"{name} {areas[found[number]]:,.1f} km²", color)
+        for number, (name, color) in classes.items()
+        if number != NODATA_LABEL
     }
     if NODATA_LABEL in change:
         classes[NODATA_LABEL] = ("nodata", NODATA_COLOR)

@@ -29,12 +29,14 @@ FLOORS = [
     {"_files"},
     {"_conventions"},
     {
+        "_change",
         "_egms",
         "_gaps",
         "_palette",
         "_resampling",
         "_samples",
-        "areas",
+        "_stratified",
+        "_vectors",
         "stacking",
         "scaling",
         "indices",
@@ -42,6 +44,8 @@ FLOORS = [
     },
     {
         "_maps",
+        "_naming",
+        "areas",
         "datasets",
         "regridding",
         "spectral",
@@ -52,12 +56,13 @@ FLOORS = [
         "interimage",
     },
     {"_bokeh", "_figures", "insar", "labels", "minibatch"},
-    {"plotting", "reservoir", "views"},
+    {"accuracy", "plotting", "reservoir", "views"},
 ]
 # Imported inside the function that needs them, so that a reader without them can use the rest.
 ON_DEMAND = [
-    "IPython", "bokeh", "cartopy", "cupy", "cupyx", "dask_ml", "geoviews", "holoviews", "hvplot",
-    "matplotlib", "panel", "rasterio", "requests", "rioxarray", "sklearn",
+    "IPython", "bokeh", "cartopy", "cupy", "cupyx", "dask_ml", "geopandas", "geoviews", "holoviews",
+    "hvplot", "matplotlib", "panel", "pyogrio", "rasterio", "requests", "rioxarray", "shapely",
+    "sklearn",
 ]  # fmt: skip
 
 

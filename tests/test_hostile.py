@@ -19,6 +19,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import geopandas
 import holoviews as hv
 import matplotlib
 import matplotlib.pyplot as plt
@@ -32,8 +33,9 @@ from matplotlib.axes import Axes
 
 import cookbook_utils
 from cookbook_utils.graph import neighbor_graph
+from cookbook_utils.indices import dnbr
 from cookbook_utils.interimage import InterImageKMeans
-from cookbook_utils.labels import change_map
+from cookbook_utils.labels import change_map, is_water
 from cookbook_utils.metrics import cluster_profiles
 from cookbook_utils.minibatch import MiniBatchShardKMeans, displacement_profiles
 from cookbook_utils.reservoir import ReservoirEmbedding, embed_shards
@@ -73,6 +75,11 @@ GRAPH = neighbor_graph(*PLACE, n_neighbors=3)
 EGMS = "pid,latitude,longitude,20200103,20200109\na1,69.6,20.2,0.0,-1.5\n"
 LARGE = np.arange(100_000.0).reshape(1000, 100)  # whose repr has many lines
 MASKED = np.ma.masked_less(SAMPLES.values, 0.1)
+COUNTS = pd.DataFrame([[9, 1, 0], [0, 8, 1], [1, 0, 9]])
+FIELDS = geopandas.GeoDataFrame(
+    {"crop": ["rice", "maize"]}, crs=32611,
+    geometry=geopandas.points_from_xy([330_015, 330_075], [4_299_985] * 2).buffer(20),
+)  # fmt: skip
 
 
 # -- hostile arguments ------------------------------------------------------------------------
@@ -384,6 +391,36 @@ HOSTILE = {
               ("another shape", GRAPH[:5, :5], ValueError),
               ("complex numbers", GRAPH.astype(complex), TypeError),
               ("weights below 0", -GRAPH, ValueError), ("NaN", GRAPH * np.nan, ValueError)],
+    "class name": [*NONE, *NO_TEXT, ("nothing", "", ValueError), ("a space", " ", ValueError)],
+    "rules": [*NONE, ("text", "abc", TypeError), ("a list", ["a"], TypeError),
+              ("nothing", {}, ValueError), ("no function", {"a": 3}, TypeError),
+              ("a large array", {"a": LARGE}, TypeError),
+              ("a number as name", {3: is_water}, TypeError),
+              ("no boolean", {"a": lambda spectra: spectra.isel(band=0)}, ValueError),
+              ("one boolean", {"a": lambda spectra: np.bool_(True)}, ValueError)],
+    "confusion": [*NONE, ("text", "abc", TypeError), ("an array", COUNTS.values, TypeError),
+                  ("texts", COUNTS.astype(str), TypeError),
+                  ("objects", COUNTS.astype(object), TypeError),
+                  ("complex numbers", COUNTS.astype(complex), TypeError),
+                  ("a negative number", COUNTS - 8, ValueError),
+                  ("NaN", COUNTS * np.nan, ValueError), ("zeros", COUNTS * 0, ValueError),
+                  ("no class", COUNTS.iloc[:0, :0], (TypeError, ValueError)),
+                  ("a class twice", COUNTS.rename(index={1: 0}), ValueError)],
+    "areas": [("text", "abc", TypeError), ("a list", [1.0, 2.0], TypeError),
+              ("a large array", LARGE, TypeError), ("texts", {"0": "large"}, TypeError),
+              ("large arrays", {"0": LARGE}, TypeError), ("nothing", {}, ValueError),
+              ("a negative number", {"0": -1.0}, ValueError), ("NaN", {"0": np.nan}, ValueError),
+              ("a class too few", {"0": 1.0}, ValueError),
+              ("an unknown class", {"a": 1.0}, ValueError)],
+    "vectors": [*NONE, ("a number", 3, TypeError), ("a list", ["a"], TypeError),
+                ("bytes", b"a", TypeError), ("a large array", LARGE, TypeError),
+                ("geometries only", FIELDS.geometry, TypeError),
+                ("no file", "none.gpkg", OSError), ("nothing", "", ValueError),
+                ("a null character", "a\0b", ValueError),
+                ("no CRS", FIELDS.set_crs(None, allow_override=True), ValueError),
+                ("no feature", FIELDS.iloc[:0], ValueError),
+                ("lines", FIELDS.set_geometry(FIELDS.boundary), ValueError),
+                ("elsewhere", FIELDS.set_geometry(FIELDS.translate(1e5)), ValueError)],
     "nothing": [],
 }  # fmt: skip
 
@@ -516,6 +553,21 @@ TABLE = {
     "scaling.rescale": ({"data": SCENE}, {"data": "scene", "per_band": "switch"}),
     "indices.ndvi": ({"scene": SCENE}, {"scene": "reflectance"}),
     "indices.mndwi": ({"scene": SCENE}, {"scene": "reflectance"}),
+    "indices.nbr": ({"scene": SCENE}, {"scene": "reflectance"}),
+    "indices.dnbr": (
+        {"before": SCENE, "after": make_scene(seed=1)},
+        {"before": "reflectance", "after": "reflectance"}),
+    "indices.burn_severity": (
+        {"difference": dnbr(SCENE, make_scene(seed=1))}, {"difference": "array"}),
+    "areas.adjusted_areas": (
+        {"labels": LABELS, "confusion": COUNTS}, {"labels": "map", "confusion": "confusion"}),
+    "accuracy.rasterize_reference": (
+        {"data": FIELDS, "scene": SCENE, "column": "crop"},
+        {"data": "vectors", "scene": "grid", "column": "choice", "layer": "text",
+         "overlap": "choice"}),
+    "accuracy.accuracy_table": (
+        {"labels": LABELS, "reference": AFTER},
+        {"labels": "any map", "reference": "any map", "areas": "areas"}),
     "areas.pixel_area_km2": ({"template": SCENE}, {"template": "grid"}),
     "areas.area_km2": ({"mask": MASK}, {"mask": "map"}),
     "areas.class_areas": ({"labels": LABELS}, {"labels": "map"}),
@@ -580,6 +632,15 @@ TABLE = {
         {"scene": SCENE, "labels": LABELS}, {"scene": "reflectance", "labels": "map"}),
     "labels.water_mask": (
         {"scene": SCENE, "labels": LABELS}, {"scene": "reflectance", "labels": "map"}),
+    "labels.is_water": ({"scene": SCENE}, {"scene": "reflectance"}),
+    "labels.rule_table": (
+        {"scene": SCENE, "labels": LABELS, "rules": {"water": is_water}},
+        {"scene": "reflectance", "labels": "map", "rules": "rules", "default": "class name"}),
+    "labels.reference_table": (
+        {"labels": LABELS, "reference": AFTER}, {"labels": "any map", "reference": "any map"}),
+    "labels.name_clusters": (
+        {"labels": LABELS, "names": {0: "sea", 1: "land", 2: "sea"}},
+        {"labels": "any map", "names": "names", "default": "text"}),
     "labels.change_map": ({"before": MASK, "after": MASK}, {"before": "map", "after": "map"}),
     "insar.read_egms": ({"path": path_to("points.csv")}, {"path": "path"}),
     "insar.open_points": (
@@ -708,6 +769,7 @@ ELSEWHERE = {  # what has no entry, and why
     "datasets.DataUnavailableError": "is an error",
     "datasets.UnknownDatasetError": "is an error",
     "minibatch.LabelCounts": "label_shards makes it",
+    "accuracy.AccuracyTable": "accuracy_table makes it",
     "shards.Batch": "batches of PointShards makes it",
 }
 FINE = set()
@@ -807,7 +869,7 @@ def times(folder):
 
 SHOWN = (
     "centers cluster_centers_ labels_ components_ mean_ counts n_points features "
-    "n_features representation random_state"
+    "n_features representation random_state confusion classes overall overall_interval"
 ).split()
 
 

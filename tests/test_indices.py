@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from cookbook_utils.indices import mndwi, ndvi
+from cookbook_utils.indices import burn_severity, dnbr, mndwi, nbr, ndvi
 
 from .factories import make_scene
 
@@ -12,7 +12,8 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.mark.parametrize(
-    ("index", "plus", "minus"), [(ndvi, "nir", "red"), (mndwi, "green", "swir1")]
+    ("index", "plus", "minus"),
+    [(ndvi, "nir", "red"), (mndwi, "green", "swir1"), (nbr, "nir", "swir2")],
 )
 @pytest.mark.parametrize("chunks", [None, 2])
 def test_against_the_formula(index, plus, minus, chunks):
@@ -43,7 +44,8 @@ def test_no_index_without_light(values):
 
 @pytest.mark.parametrize("chunks", [None, 1])
 @pytest.mark.parametrize(
-    ("index", "plus", "minus"), [(ndvi, "nir", "red"), (mndwi, "green", "swir1")]
+    ("index", "plus", "minus"),
+    [(ndvi, "nir", "red"), (mndwi, "green", "swir1"), (nbr, "nir", "swir2")],
 )
 def test_reflectance_below_0_counts_as_0(index, plus, minus, chunks):
     values = np.array([[0.02, 0.01, -0.01], [-0.01, -0.01, 0.03]])[..., np.newaxis]
@@ -87,3 +89,32 @@ def test_nodata_has_no_index(index, chunks, key):
     expected = index(scene.where(scene.x > scene.x[0]))
     nodata = scene.where(scene.x > scene.x[0], 9999).assign_attrs(scene.attrs | {key: 9999})
     xr.testing.assert_identical(index(nodata).compute(), expected.compute())
+
+
+@pytest.mark.parametrize("chunks", [None, 2])
+def test_dnbr_is_the_loss_between_two_dates(chunks):
+    before = make_scene(chunks=chunks)
+    after = make_scene(seed=1, chunks=chunks).assign_coords(time=np.datetime64("2018-08-01", "ns"))
+    result = dnbr(before, after.transpose("y", "band", "x"))
+    assert (result.chunks is None) == (chunks is None)
+    np.testing.assert_array_equal(result, nbr(before).values - nbr(after).values)
+    assert result.dims == ("y", "x")
+    assert set(result.coords) == {"y", "x", "spatial_ref"}
+    with pytest.raises(ValueError, match="before must not be later than after"):
+        dnbr(after, before)
+    with pytest.raises(ValueError, match="grids must be equal, got different x"):
+        dnbr(before, after.assign_coords(x=after.x + 30))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_burn_severity_includes_the_lower_threshold(dtype):
+    values = [-0.56, -0.5, -0.25, -0.1, 0.0999, 0.1, 0.27, 0.44, 0.66, 1.3, 1.36, np.nan]
+    difference = xr.DataArray(np.array(values, dtype), dims="x")
+    expected = [255, 0, 1, 2, 2, 3, 4, 5, 6, 6, 255, 255]
+    for given in (difference, difference.chunk(x=4)):
+        np.testing.assert_array_equal(burn_severity(given), expected)
+    assert burn_severity(difference).dtype == np.uint8
+    with pytest.raises(ValueError, match="from -2 to 2, as dnbr returns it, got 1360"):
+        burn_severity((difference * 1000).round())
+    with pytest.raises(TypeError, match="difference must hold floats"):
+        burn_severity(difference.fillna(0).astype(int))

@@ -202,7 +202,7 @@ def test_change_map_reads_masks_as_files_store_them():
 def test_change_map_asks_what_is_water():
     mask = make_labels([[0, 1], [1, 1]]).assign_attrs(flag_values=[0, 1])
     for names, message in [
-        ("dry wet", "before must be a mask of land and water, got flag_meanings 'dry wet'"),
+        ("dry wet", "after must have the names of its classes .* got none beside 'dry wet'"),
         ("land water cloud", "2 flag_values and 3 flag_meanings"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -19,6 +19,7 @@ from matplotlib.text import Text
 
 from cookbook_utils import _figures
 from cookbook_utils._palette import label_color
+from cookbook_utils.labels import change_map, name_clusters
 from cookbook_utils.metrics import cluster_profiles
 from cookbook_utils.plotting import (
     CLASS_COLORS,
@@ -392,6 +393,17 @@ def test_change_lists_every_class_with_its_area(change):
     ]
     classes = ("land", "water", "lost", "gained")
     assert list(legend.values())[:4] == [to_rgba(CLASS_COLORS[name]) for name in classes]
+
+
+def test_change_of_other_classes_lists_those_that_occur(labels):
+    named = {0: "forest", 1: "crops", 2: "crops", 3: "built up", 5: "crops", 7: "forest"}
+    before = name_clusters(labels, named, default="forest")
+    after = before.copy(data=np.where(before == 0, 1, before))
+    change = change_map(before, after)
+    legend = list(legend_of(plot_change(change, ax=new_axes())))
+    assert any(entry.startswith("forest to crops ") for entry in legend)
+    assert all(entry == "nodata" or entry.endswith(" km²") for entry in legend)
+    assert not any(entry.startswith("crops to") for entry in legend)
 
 
 def test_change_refuses_other_maps(labels, change):

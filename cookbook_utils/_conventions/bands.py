@@ -22,25 +22,25 @@ def units_of(array: xr.DataArray) -> str | None:
     return None if units is None else str(units)
 
 
-def require_reflectance(scene: xr.DataArray, what: str) -> None:
+def require_reflectance(scene: xr.DataArray, what: str, name: str = "scene") -> None:
     """Raise unless `scene` holds reflectance: units ``"1"``, neither standardized nor rescaled.
 
     Raises
     ------
     ValueError
-        If `scene` holds digital numbers or scaled features. The message says that `what` needs
-        reflectance.
+        If `scene` holds digital numbers or scaled features. The message calls it `name` and says
+        that `what` needs reflectance.
     """
     units, scaling = units_of(scene), scene.attrs.get("scaling")
     if scaling is not None:
         raise ValueError(
-            f"scene must hold reflectance for {what}, got {scaling} values: use the scene before "
+            f"{name} must hold reflectance for {what}, got {scaling} values: use the scene before "
             "scaling.standardize or scaling.rescale"
         )
     if units != "1":
         raise ValueError(
-            f'scene must hold reflectance (attrs["units"] == "1") for {what}, got units '
-            f"{shown(units)}: call cookbook_utils.scaling.to_reflectance(scene) first"
+            f'{name} must hold reflectance (attrs["units"] == "1") for {what}, got units '
+            f"{shown(units)}: call cookbook_utils.scaling.to_reflectance({name}) first"
         )
 
 

@@ -28,6 +28,9 @@ N_LABELS = NODATA_LABEL + 1
 LABEL_ATTRS = {"_FillValue": NODATA_LABEL}
 """Attributes of every label map."""
 
+WATER_CLASSES = ("land", "water")
+"""Classes of a water mask, by their numbers."""
+
 
 def as_labels(
     labels: xr.DataArray,
@@ -35,6 +38,7 @@ def as_labels(
     dims: Iterable[Hashable] = ("y", "x"),
     *,
     allow_extra: bool = False,
+    dtype: type | np.dtype = np.uint8,
 ) -> xr.DataArray:
     """Convert a label map to uint8 with `NODATA_LABEL` for nodata.
 
@@ -53,6 +57,9 @@ def as_labels(
         Required dimensions.
     allow_extra : bool, default False
         Whether the map may have further dimensions.
+    dtype : type or numpy.dtype, default numpy.uint8
+        Unsigned integers, whose largest is nodata: uint16 for the classes of change of two maps
+        with many classes.
 
     Returns
     -------
@@ -71,14 +78,14 @@ def as_labels(
     if "band" not in dims:
         labels = without_single_band(labels)
     require_dims(labels, dims, what, allow_extra=allow_extra)
-    nodata = nodata_values(labels)
-    if labels.dtype == np.uint8 and set(nodata) <= {NODATA_LABEL}:
+    nodata, largest = nodata_values(labels), int(np.iinfo(dtype).max)
+    if labels.dtype == dtype and set(nodata) <= {largest}:
         return labels
     result = xr.apply_ufunc(
-        lambda values: labels_of(values, what, nodata),
-        labels, dask="parallelized", output_dtypes=[np.uint8],
+        lambda values: labels_of(values, what, nodata, dtype),
+        labels, dask="parallelized", output_dtypes=[dtype],
     )  # fmt: skip
-    result.attrs = without_nodata(labels.attrs) | LABEL_ATTRS
+    result.attrs = without_nodata(labels.attrs) | {"_FillValue": largest}
     return result.rename(labels.name)
 
 
@@ -89,30 +96,38 @@ def without_single_band(labels: Any) -> Any:
     return labels
 
 
-def labels_of(values: np.ndarray, what: str, nodata: Sequence[float] = ()) -> np.ndarray:
+def labels_of(
+    values: np.ndarray,
+    what: str,
+    nodata: Sequence[float] = (),
+    dtype: type | np.dtype = np.uint8,
+) -> np.ndarray:
     """Return labels as uint8 with `NODATA_LABEL` where `values` are NaN, 255 or `nodata`.
+
+    With another `dtype`, its largest value stands for nodata instead of 255.
 
     Raises
     ------
     ValueError
         If a value is not a whole number from 0 to 254, or 255 occurs beside another nodata value.
     """
-    if nodata and NODATA_LABEL not in nodata and (values == NODATA_LABEL).any():
+    largest = int(np.iinfo(dtype).max)
+    if nodata and largest not in nodata and (values == largest).any():
         raise ValueError(
-            f"{what} must be whole numbers from 0 to {NODATA_LABEL - 1}, got {NODATA_LABEL}, "
+            f"{what} must be whole numbers from 0 to {largest - 1}, got {largest}, "
             f"while their nodata value is {nodata[0]}: replace it by the nodata value, or renumber "
             "the classes"
         )
-    missing = equals_nodata(values, (*nodata, NODATA_LABEL))
+    missing = equals_nodata(values, (*nodata, largest))
     present = values[~missing]
     whole = present.dtype.kind != "f" or (present == np.floor(present)).all()
-    if present.size and not (0 <= present.min() and present.max() < NODATA_LABEL and whole):
-        wrong = present[(present < 0) | (present >= NODATA_LABEL) | (present != np.floor(present))]
+    if present.size and not (0 <= present.min() and present.max() < largest and whole):
+        wrong = present[(present < 0) | (present >= largest) | (present != np.floor(present))]
         raise ValueError(
-            f"{what} must be whole numbers from 0 to {NODATA_LABEL - 1}, and {NODATA_LABEL} "
+            f"{what} must be whole numbers from 0 to {largest - 1}, and {largest} "
             f"for nodata, got {wrong.flat[0]}"
         )
-    result = np.full(values.shape, NODATA_LABEL, np.uint8)
+    result = np.full(values.shape, largest, dtype)
     result[~missing] = present
     return result
 
@@ -208,8 +223,20 @@ def flags(long_name: str, classes: Sequence[str]) -> dict[str, Any]:
         "long_name": long_name,
         **LABEL_ATTRS,
         "flag_values": list(range(len(classes))),
-        "flag_meanings": " ".join(classes),
+        "flag_meanings": " ".join(map(class_text, classes)),
     }
+
+
+def class_text(name: Any) -> str:
+    """Return the name of a class as one word, as ``flag_meanings`` needs it: "open_water"."""
+    return "_".join(str(name).split())
+
+
+def without_flags(labels: xr.DataArray) -> xr.DataArray:
+    """Return a label map without the names of its classes."""
+    return labels.drop_attrs(deep=False).assign_attrs(
+        {key: value for key, value in labels.attrs.items() if not str(key).startswith("flag_")}
+    )
 
 
 def meanings_of(labels: xr.DataArray) -> dict[int, str]:
@@ -222,16 +249,17 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
     ValueError
         If the numbers of values and names differ, or the values are not distinct labels.
     """
-    values = labels.attrs.get("flag_values", [])
-    if isinstance(values, str):
-        values = re.findall(r"(?<![\w.])[-+]?\d+", values)
+    values = _flag_values(labels)
     names = labels.attrs.get("flag_meanings", "")
     names = names.split() if isinstance(names, str) else np.atleast_1d(names).astype(str).tolist()
+    dtype = label_dtype(labels)
     try:
-        numbers = labels_of(np.atleast_1d(values).astype(np.float64), "flag_values").tolist()
+        numbers = np.atleast_1d(values).astype(np.float64)
+        numbers = labels_of(numbers, "flag_values", dtype=dtype).tolist()
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"flag_values must be whole numbers from 0 to {NODATA_LABEL - 1}, got {shown(values)}"
+            f"flag_values must be whole numbers from 0 to {np.iinfo(dtype).max - 1}, got "
+            f"{shown(values)}"
         ) from error
     if len(numbers) != len(names):
         raise ValueError(
@@ -243,6 +271,25 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
     return dict(zip(numbers, names, strict=True))
 
 
+def _flag_values(labels: xr.DataArray) -> Any:
+    """Return ``flag_values`` as they are, or as a list if they are text."""
+    values = labels.attrs.get("flag_values", [])
+    return re.findall(r"(?<![\w.])[-+]?\d+", values) if isinstance(values, str) else values
+
+
+def label_dtype(labels: Any) -> np.dtype:
+    """Return uint16 for a map of more classes than uint8 holds, as `labels.change_map` makes it.
+
+    Such a map declares the nodata value 65535 and has a flag above 254.
+    """
+    wide = np.dtype(np.uint16)
+    if isinstance(labels, xr.DataArray) and np.iinfo(wide).max in nodata_values(labels):
+        flags = np.atleast_1d(_flag_values(labels))
+        if flags.size and (pd.to_numeric(flags, errors="coerce") >= NODATA_LABEL).any():
+            return wide
+    return np.dtype(np.uint8)
+
+
 def class_names(labels: xr.DataArray) -> dict[int, str | int]:
     """Return the names of classes by number, or the labels that occur if classes have no names.
 
@@ -251,7 +298,7 @@ def class_names(labels: xr.DataArray) -> dict[int, str | int]:
     ValueError
         If classes have names and `labels`, as `as_labels` returns them, contain another number.
     """
-    found = np.setdiff1d(labels.values, NODATA_LABEL).tolist()
+    found = np.setdiff1d(labels.values, np.iinfo(labels.dtype).max).tolist()
     names = meanings_of(labels)
     if unknown := [number for number in found if names and number not in names]:
         raise ValueError(
