@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import xarray as xr
 
@@ -69,7 +71,7 @@ def classes_of_change(before: dict[int, str], after: dict[int, str]) -> dict[tup
         return WATER_CHANGES
     same = {(name, name): name for name in one if name in two}
     changes = same | {(a, b): a + CHANGE_WORD + b for a in one for b in two if a != b}
-    twice = sorted({name for name in changes.values() if list(changes.values()).count(name) > 1})
+    twice = [name for name, count in Counter(changes.values()).items() if count > 1]
     if twice:
         raise ValueError(
             "the names of the classes of before and after must give each change a name of its "

@@ -1,4 +1,4 @@
-"""Vector data for `accuracy.rasterize_reference`: read, checked and brought to a CRS."""
+"""Vector data for `accuracy.rasterize_reference`: read, checked, reprojected and rasterized."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
-from cookbook_utils._checks import shown
-from cookbook_utils._conventions.grids import same_crs, transformer
+from cookbook_utils._checks import require_dims, shown
+from cookbook_utils._conventions.grids import crs_of, regular_centers, same_crs, transformer
 from cookbook_utils._conventions.labels import NODATA_LABEL, class_text
 from cookbook_utils._files import as_path
 
@@ -57,6 +58,11 @@ def read_vectors(data: Any, layer: Any) -> geopandas.GeoDataFrame:
     if isinstance(data, geopandas.GeoDataFrame):
         if layer is not None:
             raise ValueError(f"layer must be None for a GeoDataFrame, got {layer!r}")
+        if data.active_geometry_name is None:
+            raise ValueError(
+                f"data must have a column of geometries, got {list(data.columns)}: name it with "
+                "data.set_geometry"
+            )
         return data
     if not isinstance(data, str | os.PathLike):
         raise TypeError(
@@ -242,3 +248,104 @@ def _reprojected(
         )
         geometry = geometry.segmentize(max(right - left, top - bottom) / EDGE_PARTS)
     return geometry.to_crs(crs)
+
+
+def coordinates(scene: xr.DataArray | xr.Dataset) -> xr.Dataset:
+    """Return the x and y of a scene without anything else."""
+    return xr.Dataset(coords={dim: scene[dim].variable for dim in ("y", "x")})
+
+
+def north_up_grid(
+    scene: xr.DataArray | xr.Dataset,
+) -> tuple[xr.Dataset, tuple[float, float, float, float]]:
+    """Return the grid of a scene with y descending and x ascending, and its outer edges."""
+    if not isinstance(scene, xr.DataArray | xr.Dataset):
+        raise TypeError(
+            "scene must be an xarray.DataArray or Dataset with x, y and a CRS, got "
+            f"{type(scene).__name__}"
+        )
+    if isinstance(scene, xr.DataArray):
+        require_dims(scene, (), "scene", allow_extra=True)
+    crs = crs_of(scene)
+    if crs is None:
+        raise ValueError("scene must have a CRS, got none: set it with rio.write_crs")
+    (x, dx), (y, dy) = (regular_centers(scene, dim, "scene") for dim in ("x", "y"))
+    grid = coordinates(scene).rio.write_crs(crs)
+    grid = grid.isel(
+        x=slice(None, None, -1 if dx < 0 else 1), y=slice(None, None, -1 if dy > 0 else 1)
+    )
+    half = abs(dx) / 2, abs(dy) / 2
+    return grid, (x.min() - half[0], y.min() - half[1], x.max() + half[0], y.max() + half[1])
+
+
+def burned(
+    geometry: geopandas.GeoSeries,
+    labels: np.ndarray,
+    grid: xr.Dataset,
+    bounds: tuple[float, float, float, float],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and the highest label of the features of each pixel, or nodata."""
+    from rasterio.features import rasterize
+    from rasterio.transform import Affine
+
+    shape = grid.sizes["y"], grid.sizes["x"]
+    if not len(geometry):
+        return (np.full(shape, NODATA_LABEL, np.uint8),) * 2
+    left, bottom, right, top = bounds
+    transform = Affine((right - left) / shape[1], 0, left, 0, (bottom - top) / shape[0], top)
+    order = np.argsort(labels, kind="stable")
+    return tuple(
+        rasterize(
+            zip(geometry.iloc[of], labels[of].tolist(), strict=True), shape, NODATA_LABEL,
+            transform=transform, dtype="uint8",
+        )
+        for of in (order[::-1], order)  # the last one that is burned wins
+    )  # fmt: skip
+
+
+def extent(bounds: np.ndarray | tuple) -> str:
+    """Describe the edges of an extent."""
+    return "(" + ", ".join(f"{edge:.6g}" for edge in bounds) + ")"
+
+
+def require_no_overlap(lowest: np.ndarray, highest: np.ndarray, names: dict[int, str]) -> None:
+    """Raise ValueError if features of different classes claim one pixel."""
+    claimed = lowest != highest
+    if not claimed.any():
+        return
+    pairs = np.stack([lowest[claimed], highest[claimed]])
+    (one, two), counts = (found for found in np.unique(pairs, axis=1, return_counts=True))
+    most = counts.argmax()
+    raise ValueError(
+        f"data must give each pixel one class, got {int(claimed.sum())} pixels with several, most "
+        f"of them ({counts[most]}) {names[int(one[most])]!r} and {names[int(two[most])]!r}: "
+        'correct the features, or pass overlap="nodata" to leave these pixels out'
+    )
+
+
+def warn_of_lost(
+    values: np.ndarray,
+    names: dict[int, str],
+    geometry: geopandas.GeoSeries,
+    bounds: tuple[float, float, float, float],
+) -> None:
+    """Warn of classes that cover no pixel, and of polygons that hold no center of a pixel."""
+    found = np.unique(values)
+    if absent := [name for number, name in names.items() if number not in found]:
+        warnings.warn(
+            f"{len(absent)} of {len(names)} classes of data cover no pixel of scene: "
+            f"{', '.join(absent[:5])}",
+            UserWarning, stacklevel=3,
+        )  # fmt: skip
+    edges = geometry[geometry.geom_type.str.endswith("Polygon")].bounds.to_numpy().T
+    low, high, origin, end = edges[:2], edges[2:], np.array(bounds[:2]), np.array(bounds[2:])
+    step = (end - origin) / np.array(values.shape[::-1])
+    first, last = ((edge.T - origin) / step - 0.5 for edge in (low, high))
+    inside = ((high.T > origin) & (low.T < end)).all(axis=1)
+    small = (np.ceil(first) > np.floor(last)).any(axis=1) & inside
+    if small.any():
+        warnings.warn(
+            f"{small.sum()} of {inside.sum()} polygons in scene are too small to hold the center "
+            "of a pixel and are left out: pass their data.representative_point() instead",
+            UserWarning, stacklevel=3,
+        )  # fmt: skip

@@ -13,8 +13,8 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils import _stratified
-from cookbook_utils._checks import require_choice, require_dims
-from cookbook_utils._conventions.grids import crs_of, regular_centers
+from cookbook_utils._checks import require_choice
+from cookbook_utils._conventions.grids import crs_of
 from cookbook_utils._conventions.labels import (
     LABEL_ATTRS,
     NODATA_LABEL,
@@ -23,7 +23,18 @@ from cookbook_utils._conventions.labels import (
     meanings_of,
 )
 from cookbook_utils._samples import count_pairs
-from cookbook_utils._vectors import classes_in, geometries_in, is_present, read_vectors
+from cookbook_utils._vectors import (
+    burned,
+    classes_in,
+    coordinates,
+    extent,
+    geometries_in,
+    is_present,
+    north_up_grid,
+    read_vectors,
+    require_no_overlap,
+    warn_of_lost,
+)
 from cookbook_utils.labels import name_clusters, reference_table
 
 if TYPE_CHECKING:
@@ -89,7 +100,8 @@ def rasterize_reference(
     Warns
     -----
     UserWarning
-        If features have no geometry, polygons are repaired, or a class covers no pixel.
+        If features have no geometry, polygons are repaired or too small to hold the center of a
+        pixel, or a class covers no pixel.
 
     Examples
     --------
@@ -105,25 +117,25 @@ def rasterize_reference(
            [  0,   1]], dtype=uint8), 'maize rice')
     """
     require_choice(overlap, "overlap", OVERLAPS)
-    template, bounds = _north_up_grid(scene)
+    template, bounds = north_up_grid(scene)
     crs = crs_of(template)
     data = read_vectors(data, layer)
     labels, names = classes_in(data, column)
     geometry = geometries_in(data, crs, bounds)
     present = is_present(geometry)
-    lowest, highest = _burned(geometry[present], labels[present], template, bounds)
+    lowest, highest = burned(geometry[present], labels[present], template, bounds)
     values = np.where(lowest == highest, lowest, np.uint8(NODATA_LABEL))
     if (lowest == NODATA_LABEL).all():
         raise ValueError(
             "data must cover the center of a pixel of scene, got none: data extend over "
-            f"{_extent(data.to_crs(crs).total_bounds)}, scene over {_extent(bounds)} (left, "
+            f"{extent(data.to_crs(crs).total_bounds)}, scene over {extent(bounds)} (left, "
             f"bottom, right, top) in {crs.name}"
         )
     if overlap == "raise":
-        _require_no_overlap(lowest, highest, names)
-    _warn_of_absent(values, names)
+        require_no_overlap(lowest, highest, names)
+    warn_of_lost(values, names, geometry[present], bounds)
     result = xr.DataArray(values, template.coords, ("y", "x"), "reference")
-    result = result.reindex_like(_coordinates(scene))
+    result = result.reindex_like(coordinates(scene))
     result.attrs = {
         "long_name": "reference class",
         **LABEL_ATTRS,
@@ -131,90 +143,6 @@ def rasterize_reference(
         "flag_meanings": " ".join(names.values()),
     }
     return result
-
-
-def _coordinates(scene: xr.DataArray | xr.Dataset) -> xr.Dataset:
-    """Return the x and y of a scene without anything else."""
-    return xr.Dataset(coords={dim: scene[dim].variable for dim in ("y", "x")})
-
-
-def _north_up_grid(
-    scene: xr.DataArray | xr.Dataset,
-) -> tuple[xr.Dataset, tuple[float, float, float, float]]:
-    """Return the grid of a scene with y descending and x ascending, and its outer edges."""
-    if not isinstance(scene, xr.DataArray | xr.Dataset):
-        raise TypeError(
-            "scene must be an xarray.DataArray or Dataset with x, y and a CRS, got "
-            f"{type(scene).__name__}"
-        )
-    if isinstance(scene, xr.DataArray):
-        require_dims(scene, (), "scene", allow_extra=True)
-    crs = crs_of(scene)
-    if crs is None:
-        raise ValueError("scene must have a CRS, got none: set it with rio.write_crs")
-    (x, dx), (y, dy) = (regular_centers(scene, dim, "scene") for dim in ("x", "y"))
-    grid = _coordinates(scene).rio.write_crs(crs)
-    grid = grid.isel(
-        x=slice(None, None, -1 if dx < 0 else 1), y=slice(None, None, -1 if dy > 0 else 1)
-    )
-    half = abs(dx) / 2, abs(dy) / 2
-    return grid, (x.min() - half[0], y.min() - half[1], x.max() + half[0], y.max() + half[1])
-
-
-def _burned(
-    geometry: geopandas.GeoSeries,
-    labels: np.ndarray,
-    grid: xr.Dataset,
-    bounds: tuple[float, float, float, float],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lowest and the highest label of the features of each pixel, or nodata."""
-    from rasterio.features import rasterize
-    from rasterio.transform import Affine
-
-    shape = grid.sizes["y"], grid.sizes["x"]
-    if not len(geometry):
-        return (np.full(shape, NODATA_LABEL, np.uint8),) * 2
-    left, bottom, right, top = bounds
-    transform = Affine((right - left) / shape[1], 0, left, 0, (bottom - top) / shape[0], top)
-    order = np.argsort(labels, kind="stable")
-    return tuple(
-        rasterize(
-            zip(geometry.iloc[of], labels[of].tolist(), strict=True), shape, NODATA_LABEL,
-            transform=transform, dtype="uint8",
-        )
-        for of in (order[::-1], order)  # the last one that is burned wins
-    )  # fmt: skip
-
-
-def _extent(bounds: np.ndarray | tuple) -> str:
-    """Describe the edges of an extent."""
-    return "(" + ", ".join(f"{edge:.6g}" for edge in bounds) + ")"
-
-
-def _require_no_overlap(lowest: np.ndarray, highest: np.ndarray, names: dict[int, str]) -> None:
-    """Raise ValueError if features of different classes claim one pixel."""
-    claimed = lowest != highest
-    if not claimed.any():
-        return
-    pairs = np.stack([lowest[claimed], highest[claimed]])
-    (one, two), counts = (found for found in np.unique(pairs, axis=1, return_counts=True))
-    most = counts.argmax()
-    raise ValueError(
-        f"data must give each pixel one class, got {int(claimed.sum())} pixels with several, most "
-        f"of them ({counts[most]}) {names[int(one[most])]!r} and {names[int(two[most])]!r}: "
-        'correct the features, or pass overlap="nodata" to leave these pixels out'
-    )
-
-
-def _warn_of_absent(values: np.ndarray, names: dict[int, str]) -> None:
-    """Warn of classes that cover no pixel."""
-    absent = [name for number, name in names.items() if number not in np.unique(values)]
-    if absent:
-        warnings.warn(
-            f"{len(absent)} of {len(names)} classes of data cover no pixel of scene: "
-            f"{', '.join(absent[:5])}",
-            UserWarning, stacklevel=3,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -311,6 +239,11 @@ def accuracy_table(
         If grids differ, a value is not a label or not among the flags, no pixel is valid in both,
         no class has the same name in both, an area is negative, or a class with an area has fewer
         than two reference pixels.
+
+    Warns
+    -----
+    UserWarning
+        If `reference` has a class that `labels` does not have.
 
     References
     ----------
@@ -421,6 +354,13 @@ def _confusion(labels: xr.DataArray, reference: xr.DataArray) -> pd.DataFrame:
             f"{', '.join(counts.index[:5])} and {', '.join(counts.columns[:5])}: rename classes "
             "with cookbook_utils.labels.name_clusters"
         )
+    known = {class_text(name) for name in meanings_of(labels).values()}
+    if alien := [name for name in counts.columns[counts.sum() > 0] if name not in known]:
+        warnings.warn(
+            f"{len(alien)} classes of reference are no classes of labels, and all of their pixels "
+            f"count as errors: {', '.join(alien[:5])}",
+            UserWarning, stacklevel=3,
+        )  # fmt: skip
     counts = _stratified.require_confusion(counts)
     found = counts.index[(counts.sum(axis=0) + counts.sum(axis=1)) > 0]
     return counts.loc[found, found].rename_axis(index="map", columns="reference")

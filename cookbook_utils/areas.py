@@ -263,7 +263,10 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     labels = as_labels(labels, dtype=label_dtype(labels)).compute()
     names = class_names(labels)
     area = _area_under(labels != np.iinfo(labels.dtype).max, "labels")
-    areas = [float(((labels == number) * area).sum()) for number in names]
+    found = set(np.unique(labels))  # saves a pass for each class that does not occur
+    areas = [
+        float(((labels == number) * area).sum()) if number in found else 0.0 for number in names
+    ]
     return pd.Series(areas, pd.Index(list(names.values()), name="class"), name="area_km2")
 
 

@@ -258,6 +258,28 @@ def test_odd_geometries():
         rasterize_reference(lines, grid, "cover")
 
 
+def test_polygons_without_a_pixel_center_are_counted():
+    shapes = [box(LEFT + x, TOP - 25, LEFT + x + 5, TOP - 5) for x in (1, 12, 20)]
+    shapes += [box(LEFT + 60, TOP - 90, LEFT + 150, TOP), box(0, 0, 1, 1), Point(LEFT + 1, TOP - 1)]
+    fields = geopandas.GeoDataFrame({"cover": list("aaabba")}, geometry=shapes, crs=32611)
+    with pytest.warns(UserWarning, match="^2 of 4 polygons in scene are too small to hold"):
+        reference = rasterize_reference(fields, make_grid(), "cover")
+    np.testing.assert_array_equal(reference[0], [0, 255, 1, 1, 1, 255])
+
+
+def test_data_without_geometry_are_refused():
+    with pytest.raises(ValueError, match=r"must have a column of geometries, got \['cover'\]"):
+        rasterize_reference(geopandas.GeoDataFrame({"cover": ["a"]}), make_grid(), "cover")
+
+
+def test_a_class_that_the_map_lacks_is_named():
+    labels, reference = sample_maps()
+    other = reference.assign_attrs(flag_meanings="Deforestation " + " ".join(CLASSES[1:]))
+    with pytest.warns(UserWarning, match="1 classes of reference .* as errors: Deforestation"):
+        table = accuracy_table(labels, other)
+    assert table.classes.loc["Deforestation", "producers"] == 0
+
+
 def test_data_elsewhere_name_both_extents():
     fields = make_fields()
     grid = make_grid(**GRID)
