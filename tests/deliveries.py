@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from pyproj import Transformer
 from rasterio.transform import from_origin
 
 LANDSAT_8 = "LC08_L2SP_042033_20171022_20200903_02_T1"
@@ -105,22 +106,7 @@ def landsat_groups(product=LANDSAT_8, *, sun_elevation=SUN_ELEVATION, cloud_cove
             "REFLECTIVE_LINES": 40,
             "REFLECTIVE_SAMPLES": 50,
             "ORIENTATION": "NORTH_UP",
-            "CORNER_UL_LAT_PRODUCT": 38.88046,
-            "CORNER_UL_LON_PRODUCT": -118.93199,
-            "CORNER_UR_LAT_PRODUCT": 38.88074,
-            "CORNER_UR_LON_PRODUCT": -118.91505,
-            "CORNER_LL_LAT_PRODUCT": 38.86992,
-            "CORNER_LL_LON_PRODUCT": -118.93170,
-            "CORNER_LR_LAT_PRODUCT": 38.87020,
-            "CORNER_LR_LON_PRODUCT": -118.91476,
-            "CORNER_UL_PROJECTION_X_PRODUCT": "332415.000",
-            "CORNER_UL_PROJECTION_Y_PRODUCT": "4304985.000",
-            "CORNER_UR_PROJECTION_X_PRODUCT": "333885.000",
-            "CORNER_UR_PROJECTION_Y_PRODUCT": "4304985.000",
-            "CORNER_LL_PROJECTION_X_PRODUCT": "332415.000",
-            "CORNER_LL_PROJECTION_Y_PRODUCT": "4303815.000",
-            "CORNER_LR_PROJECTION_X_PRODUCT": "333885.000",
-            "CORNER_LR_PROJECTION_Y_PRODUCT": "4303815.000",
+            **_corners(),
         },
         "LEVEL2_PROCESSING_RECORD": {"DATE_PRODUCT_GENERATED": "2020-09-03T11:12:13Z"},
         "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS": {
@@ -153,6 +139,22 @@ def landsat_groups(product=LANDSAT_8, *, sun_elevation=SUN_ELEVATION, cloud_cove
         }
         for name, group in groups.items()
     }
+
+
+def _corners():
+    """Return the centers of the corner pixels, in degrees and in meters."""
+    to_degrees = Transformer.from_crs("EPSG:32611", "EPSG:4326", always_xy=True)
+    values = {}
+    for name, x, y in (
+        ("UL", 332_415, 4_304_985), ("UR", 333_885, 4_304_985),
+        ("LL", 332_415, 4_303_815), ("LR", 333_885, 4_303_815),
+    ):  # fmt: skip
+        longitude, latitude = to_degrees.transform(x, y)
+        values |= {f"CORNER_{name}_LAT_PRODUCT": f"{latitude:.5f}"}
+        values |= {f"CORNER_{name}_LON_PRODUCT": f"{longitude:.5f}"}
+        values |= {f"CORNER_{name}_PROJECTION_X_PRODUCT": f"{x:.3f}"}
+        values |= {f"CORNER_{name}_PROJECTION_Y_PRODUCT": f"{y:.3f}"}
+    return values
 
 
 def as_odl(groups):

@@ -13,7 +13,8 @@ import pytest
 import rasterio
 
 from cookbook_utils.datasets._landsat import is_landsat, landsat_item
-from tests.deliveries import (
+
+from .deliveries import (
     LANDSAT_8,
     SUN_ELEVATION,
     landsat_groups,
