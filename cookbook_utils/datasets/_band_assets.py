@@ -141,7 +141,7 @@ def make_item(
     assets: Mapping[str, pystac.Asset],
     properties: Mapping[str, Any],
 ) -> pystac.Item:
-    """Return an item whose projection and footprint are those of its first asset.
+    """Return an item whose projection and footprint are those of its finest asset.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def make_item(
                 f"the bands of {name} must have one CRS, got {shown(other)} for {key} and "
                 f"{shown(projection)} for {first}"
             )
-    fields = assets[first].extra_fields
+    fields = min((asset.extra_fields for asset in assets.values()), key=_resolution)
     crs = CRS.from_user_input(projection.get("proj:code") or projection["proj:wkt2"])
     geometry = transform_geom(
         crs,
@@ -182,6 +182,10 @@ def make_item(
     for key, asset in assets.items():
         item.add_asset(key, asset)
     return item
+
+
+def _resolution(fields: Mapping[str, Any]) -> float:
+    return fields["raster:bands"][0]["spatial_resolution"]
 
 
 def _ring(fields: Mapping[str, Any]) -> list[tuple[float, float]]:

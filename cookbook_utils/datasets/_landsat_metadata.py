@@ -81,25 +81,23 @@ def read_facts(delivery: Delivery, product: str) -> Facts:
 
 
 def _read_odl(data: bytes, what: str) -> Groups:
-    """Parse the text of an MTL, which ends with the line END."""
+    """Parse the text of an MTL, which is complete when its outermost group is closed."""
     groups: dict[str, dict[str, str]] = {}
     open_groups: list[str] = []
     for line in data.decode("utf-8", "replace").splitlines():
         key, equals, value = (part.strip() for part in line.partition("="))
-        if key == "END" and not equals:
-            if not open_groups:
-                return _require_collection_2(groups, what)
-            break
         if key == "GROUP":
             open_groups.append(value)
             groups.setdefault(value, {})
         elif key == "END_GROUP":
             if not open_groups or open_groups.pop() != value:
                 break
+            if not open_groups:
+                return _require_collection_2(groups, what)
         elif equals and open_groups:
             groups[open_groups[-1]][key] = value.strip('"')
     raise _MetadataError(
-        f"{what} must be a complete MTL, which ends with END, got {len(data)} bytes without it: "
+        f"{what} must be a complete MTL, got {len(data)} bytes that do not close all groups: "
         "download it again"
     )
 
