@@ -35,6 +35,7 @@ FLOORS = [
         "_resampling",
         "_samples",
         "areas",
+        "clouds",
         "stacking",
         "scaling",
         "indices",
