@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import sys
+import tarfile
 import warnings
 from datetime import UTC, datetime
 
@@ -180,6 +181,28 @@ def test_other_files_and_another_case_of_names_do_no_harm(tmp_path):
     (folder / "README.txt").write_text("notes")
     assert is_landsat(folder)
     np.testing.assert_array_equal(load(landsat_item(folder), "red").red, pixels["4"])
+
+
+@pytest.mark.parametrize("name", ["a (1).tar", "A.TAR.GZ", "b.tgz", "no ending", "x.tar/in.tar"])
+def test_tars_of_other_names_and_of_a_folder_are_read(tmp_path, name):
+    """``tar -C folder -cf a.tar .`` puts "./" before each name."""
+    pixels = write_landsat(tmp_path / "a")
+    path = tmp_path / "archives" / name
+    path.parent.mkdir(parents=True)
+    with tarfile.open(path, "w:gz" if "g" in path.suffix.lower() else "w") as tar:
+        for file in (tmp_path / "a").iterdir():
+            tar.add(file, f"./{file.name}")
+    item = landsat_item(path)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]  # GDAL wrote nothing
+    np.testing.assert_array_equal(load(item, "red").red, pixels["4"])
+
+
+def test_relative_paths_lead_to_absolute_ones(tmp_path, monkeypatch):
+    pixels = write_landsat(tmp_path / "a")
+    pack_tar(tmp_path / "a", tmp_path / "a.tar")
+    monkeypatch.chdir(tmp_path)
+    for source in ("a", "a.tar"):
+        np.testing.assert_array_equal(load(landsat_item(source), "red").red, pixels["4"])
 
 
 @pytest.mark.parametrize("new", [" (1).TIF", "-1.TIF", ".TIF.tif", ".TIF.crdownload"])

@@ -22,6 +22,10 @@ EXTENSIONS = (
 """Extensions of STAC whose fields the items have."""
 
 
+GDAL_OPTIONS = {"CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO"}
+"""Options of GDAL for deliveries: it would write a file beside a tar.gz that it has read."""
+
+
 class Band(NamedTuple):
     """A band of a sensor: its name in files, the package's name, and its wavelength in um."""
 
@@ -67,7 +71,7 @@ def read_header(href: str) -> Header:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # our own error follows
-            with rasterio.Env(), rasterio.open(href) as file:
+            with rasterio.Env(**GDAL_OPTIONS), rasterio.open(href) as file:
                 header = Header(
                     file.shape, tuple(file.transform)[:6], file.crs, str(file.dtypes[0])
                 )

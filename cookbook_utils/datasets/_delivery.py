@@ -19,9 +19,6 @@ MAX_FILES = 20_000
 MAX_METADATA_BYTES = 64 * 2**20
 """Largest metadata file that is read; that of a Sentinel-2 tile has less than 1 MB."""
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-"""Endings of the tars that GDAL reads in place."""
-
 SIDE_CARS = (".aux.xml", ".ovr", ".msk", ".xml", ".txt", ".json", ".jpg", ".jpeg", ".png", ".md5")
 """Endings of files that stand beside a band and are not the band."""
 
@@ -35,10 +32,13 @@ class Delivery(NamedTuple):
 
     def gdal_path(self, name: str) -> str:
         """Return the path by which GDAL opens a file, inside an archive if it is in one."""
+        path = self.path.absolute()
         if self.kind == "folder":
-            return str(self.path / name)
-        # GDAL takes what braces enclose for the archive, whatever its ending.
-        return f"/vsi{self.kind}/{{{self.path.absolute()}}}/{name}"
+            return str(path / name)
+        # GDAL takes what braces enclose for the archive, whatever its ending. It drops the "./" of
+        # names in a tar that was made of a folder.
+        archive = {"tar": path, "tar.gz": f"/vsigzip/{path}", "zip": path}[self.kind]
+        return f"/vsi{self.kind[:3]}/{{{archive}}}/{name.removeprefix('./')}"
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a metadata file, or raise OSError."""
@@ -135,16 +135,17 @@ def base(name: str) -> str:
 
 
 def _kind_of(path: Path) -> str:
-    """Return "tar" or "zip", by the first bytes of a file."""
+    """Return "tar", "tar.gz" or "zip", by the first bytes of a file, whatever its ending."""
     with path.open("rb") as file:
         start = file.read(512)
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "zip"
-    is_gzip = start[:2] == b"\x1f\x8b" and path.name.lower().endswith((".gz", ".tgz"))
-    if start[257:262] == b"ustar" or is_gzip:
+    if start[:2] == b"\x1f\x8b":
+        return "tar.gz"
+    if start[257:262] == b"ustar" or (path.name.lower().endswith(".tar") and start):
         return "tar"
     raise ValueError(
-        f"source must be a folder, a tar ({', '.join(TAR_SUFFIXES)}) or a zip, got the file {path}"
+        f"source must be a folder, a tar, a tar.gz or a zip, got the file {path}: extract it"
     )
 
 
@@ -190,5 +191,7 @@ _ARCHIVE_ERRORS = (
     OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
     NotImplementedError, RuntimeError, KeyError, UnicodeError,
 )  # fmt: skip
-_NAMES = {"tar": _names_of_tar, "zip": _names_of_zip}
-_READ = {"folder": _read_in_folder, "tar": _read_in_tar, "zip": _read_in_zip}
+_NAMES = {"tar": _names_of_tar, "tar.gz": _names_of_tar, "zip": _names_of_zip}
+_READ = {
+    "folder": _read_in_folder, "tar": _read_in_tar, "tar.gz": _read_in_tar, "zip": _read_in_zip
+}  # fmt: skip
