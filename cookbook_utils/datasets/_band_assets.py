@@ -8,7 +8,10 @@ from datetime import datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from cookbook_utils._checks import shown
+from cookbook_utils._conventions.grids import transformer
 
 if TYPE_CHECKING:
     import pystac
@@ -152,9 +155,6 @@ def make_item(
     ValueError
         If the assets have several CRS.
     """
-    from rasterio.crs import CRS
-    from rasterio.warp import transform_geom
-
     found = {
         key: {k: v for k, v in asset.extra_fields.items() if k in ("proj:code", "proj:wkt2")}
         for key, asset in assets.items()
@@ -167,18 +167,13 @@ def make_item(
                 f"{shown(projection)} for {first}"
             )
     fields = min((asset.extra_fields for asset in assets.values()), key=_resolution)
-    crs = CRS.from_user_input(projection.get("proj:code") or projection["proj:wkt2"])
-    geometry = transform_geom(
-        crs,
-        "EPSG:4326",
-        {"type": "Polygon", "coordinates": [_ring(fields)]},
-        antimeridian_cutting=True,
-    )
+    crs = projection.get("proj:code") or projection["proj:wkt2"]
+    geometry, bbox = _footprint(crs, _outline(fields))
     grid = {key: fields[key] for key in ("proj:shape", "proj:transform")}
     item = import_pystac().Item(
         name,
         geometry=geometry,
-        bbox=_bbox(geometry),
+        bbox=bbox,
         datetime=when,
         properties={**properties, **projection, **grid},
         stac_extensions=list(EXTENSIONS),
@@ -192,38 +187,42 @@ def _resolution(fields: Mapping[str, Any]) -> float:
     return fields["raster:bands"][0]["spatial_resolution"]
 
 
-def _ring(fields: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """Return the outline of a grid in its CRS, with points along the sides, which bend."""
+def _outline(fields: Mapping[str, Any]) -> np.ndarray:
+    """Return the outline of a grid in its CRS, with points along the sides, which may bend."""
     (ny, nx), (a, b, c, d, e, f) = fields["proj:shape"], fields["proj:transform"]
-    steps = [step / 8 for step in range(9)]
-    corners = (
-        [(s * nx, 0) for s in steps]
-        + [(nx, s * ny) for s in steps[1:]]
-        + [(nx - s * nx, ny) for s in steps[1:]]
-        + [(0, ny - s * ny) for s in steps[1:]]
-    )
-    return [(a * x + b * y + c, d * x + e * y + f) for x, y in corners]
+    along, start, end = np.linspace(0, 1, 9), np.zeros(9), np.ones(9)
+    x = nx * np.concatenate([along, end, along[::-1], start])
+    y = ny * np.concatenate([start, along, end, along[::-1]])
+    return np.stack([a * x + b * y + c, d * x + e * y + f])
 
 
-def _bbox(geometry: Mapping[str, Any]) -> list[float]:
-    """Return west, south, east, north; west is greater than east across the antimeridian."""
-    polygons = geometry["coordinates"]
-    if geometry["type"] == "Polygon":
-        polygons = [polygons]
-    boxes = [_bounds(polygon[0]) for polygon in polygons]
-    west, south, east, north = (
-        pick(side)
-        for pick, side in zip((min, min, max, max), zip(*boxes, strict=True), strict=True)
-    )
-    if len(boxes) > 1 and west <= -180 and east >= 180:
-        west = min(box[0] for box in boxes if box[0] > -180)
-        east = max(box[2] for box in boxes if box[2] < 180)
-    return [west, south, east, north]
+def _footprint(crs: str, outline: np.ndarray) -> tuple[dict[str, Any], list[float]]:
+    """Return an outline in degrees, and its west, south, east and north.
 
+    Across the antimeridian it is cut in two, and west is greater than east, as GeoJSON has it.
+    """
+    from shapely import Polygon, box, union_all
+    from shapely.affinity import translate
 
-def _bounds(ring: Sequence[Sequence[float]]) -> tuple[float, float, float, float]:
-    x, y = zip(*(point[:2] for point in ring), strict=True)
-    return min(x), min(y), max(x), max(y)
+    longitude, latitude = transformer(crs, "EPSG:4326").transform(*outline)
+    if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
+        raise ValueError(
+            f"the transform of a band must be within its CRS, got x from {outline[0].min():g} to "
+            f"{outline[0].max():g} and y from {outline[1].min():g} to {outline[1].max():g}"
+        )
+    longitude = np.unwrap(longitude, period=360)
+    south, north = float(latitude.min()), float(latitude.max())
+    if abs(longitude[-1] - longitude[0]) > 180:  # around a pole
+        south, north = (south, 90.0) if latitude.mean() > 0 else (-90.0, north)
+        return box(-180, south, 180, north).__geo_interface__, [-180.0, south, 180.0, north]
+    longitude -= 360 * np.floor((longitude.min() + 180) / 360)
+    west, east = float(longitude.min()), float(longitude.max())
+    shape = Polygon(np.stack([longitude, latitude], axis=1))
+    if east > 180:
+        world = box(-180, -90, 180, 90)
+        parts = [shape & world, translate(shape, -360) & world]
+        shape, east = union_all(parts), east - 360
+    return shape.__geo_interface__, [west, south, east, north]
 
 
 def require_names(bands: Any) -> None:

@@ -110,7 +110,7 @@ def open_delivery(source: str | os.PathLike[str]) -> Delivery:
     path = as_path(source, "source")
     if path.is_dir():
         kind, names = "folder", _names_of_folder(path)
-    elif not path.exists():
+    elif not path.is_file():
         raise FileNotFoundError(f"source must be a folder, tar or zip, got no file {path}")
     else:
         kind = _kind_of(path)

@@ -136,7 +136,7 @@ def _files_by_band(delivery: Delivery) -> dict[str, str]:
         match = BAND_FILE.fullmatch(base(name))
         if not match or base(name).startswith("MSK_") or "." not in base(name):
             continue
-        scenes.update(re.findall(r"T\d{2}[A-Z]{3}_\d{8}T\d{6}", base(name)))
+        scenes.update(re.findall(r"T\d{2}[A-Z]{3}(?:_\d{8}T\d{6})?", base(name)))
         choice = int(match[2] or 0), name
         band = match[1].upper()
         found[band] = min(found.get(band, choice), choice)

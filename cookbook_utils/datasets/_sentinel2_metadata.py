@@ -253,7 +253,7 @@ def _facts_of_item(item: Mapping[str, Any], what: str) -> Facts:
     tile = re.search(r"T?(\d{2}[A-Z]{3})", uri)
     return Facts(
         name=name,
-        level="L1C" if "1C" in uri.upper() else "L2A",
+        level="L1C" if "L1C" in uri.upper() else "L2A",
         platform=str(properties.get("platform") or f"sentinel-{uri[1:3]}"),
         when=_time_of(str(properties.get("datetime", "")), what),
         baseline=None if baseline is None else _baseline_of(str(baseline), what),
