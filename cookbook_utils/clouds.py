@@ -133,7 +133,8 @@ def mask_clouds(
 ) -> xr.DataArray:
     """Set the pixels of clouds and other classes to nodata in all bands of a scene.
 
-    Use it before clustering, which leaves nodata out.
+    Use it before `regridding.regrid`, which drops the quality band, and before clustering, which
+    leaves nodata out.
 
     Parameters
     ----------

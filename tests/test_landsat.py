@@ -269,6 +269,7 @@ def test_an_mtl_in_which_the_value_is_absent_or_wrong_is_named(tmp_path):
         ({"SUN_ELEVATION": "NULL"}, "must be above 0"),
         ({"SUN_ELEVATION": "high"}, "must be a number"),
         ({"REFLECTANCE_MULT_BAND_4": "NULL"}, "REFLECTANCE_MULT_BAND_4"),
+        ({"REFLECTANCE_MULT_BAND_4": "0.0"}, "REFLECTANCE_MULT_BAND_4 of .* must be above 0"),
         ({"DATE_ACQUIRED": None}, "IMAGE_ATTRIBUTES/DATE_ACQUIRED"),
         ({"DATE_ACQUIRED": "yesterday"}, "ISO 8601"),
     ):

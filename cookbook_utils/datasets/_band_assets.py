@@ -239,7 +239,8 @@ def require_bands(
 ) -> None:
     """Raise ValueError unless every band in `wanted` was found; `missing` names the files."""
     if absent := [name for name in wanted if name not in found]:
-        files = f": the files {', '.join(missing)} are absent" if missing else ""
+        names = ", ".join(" ".join(name.split())[:80] for name in missing)
+        files = f": the files {names} are absent" if missing else ""
         raise ValueError(
             f"{path} must have the bands {', '.join(wanted)}, got no {', '.join(absent)}{files}. "
             "Name the bands that you have in `bands` to open those only"

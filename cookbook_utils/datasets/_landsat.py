@@ -183,6 +183,10 @@ def _scale(facts: Facts, band: Band) -> dict[str, float]:
             f"REFLECTANCE_ADD_BAND_{band.number}, got none: a night scene has no reflectance"
         )
     scale, offset = facts.rescaling[band.number]
+    if not scale > 0:
+        raise ValueError(
+            f"REFLECTANCE_MULT_BAND_{band.number} of {facts.product} must be above 0, got {scale}"
+        )
     if facts.level == 2:
         return {"scale": scale, "offset": offset}
     if facts.sun_elevation is None or not 0 < facts.sun_elevation <= 90:
