@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -225,18 +226,13 @@ def _mask(quality: Any, *, kind: str, names: tuple[str, ...], margin: int) -> An
 
 def _pixels_of(quality: Any, kind: str, names: Sequence[str]) -> Any:
     """Return where a quality band has one of some classes; NaN is fill."""
-    missing = quality != quality
     if quality.dtype.kind == "f":  # after alignment with pixels that have none
         fill = 1 << LANDSAT_BITS["fill"] if kind == "landsat_qa_pixel" else 0
-        quality = np.where(missing, fill, quality)
-    quality = quality.astype(np.int64)
+        quality = np.where(quality != quality, fill, quality).astype(np.int32)
     if kind == "landsat_qa_pixel":
         return (quality & sum(1 << bit for bit in {LANDSAT_BITS[name] for name in names})) != 0
     values = {value for name in names for value in SENTINEL_2_CLASSES[name]}
-    mask = missing & False
-    for value in values:
-        mask = mask | (quality == value)
-    return mask
+    return np.isin(quality, sorted(values))
 
 
 def _widen(mask: Any, margin: int) -> Any:
@@ -255,10 +251,16 @@ def _widen(mask: Any, margin: int) -> Any:
 
 
 def _widen_block(mask: np.ndarray, margin: int) -> np.ndarray:
-    from scipy.ndimage import distance_transform_edt
+    """Widen a block in memory: a disk is a run of pixels in each of its rows."""
+    from scipy.ndimage import maximum_filter1d
 
     widened = mask.copy()
-    for index in np.ndindex(mask.shape[:-2]):
-        if mask[index].any():
-            widened[index] = distance_transform_edt(~mask[index]) <= margin
+    if not mask.any():
+        return widened
+    ny, nx = mask.shape[-2:]
+    for rows in range(min(margin, ny - 1) + 1):
+        half = min(isqrt(margin**2 - rows**2), nx - 1)
+        runs = maximum_filter1d(mask, 2 * half + 1, axis=-1, mode="constant")
+        widened[..., rows:, :] |= runs[..., : ny - rows, :]
+        widened[..., : ny - rows, :] |= runs[..., rows:, :]
     return widened

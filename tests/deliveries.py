@@ -349,7 +349,7 @@ def sentinel2_product_xml(product=SENTINEL_2, *, offsets=-1000, quantification=1
 
 def _footprint():
     to_degrees = Transformer.from_crs("EPSG:32629", "EPSG:4326")
-    corners = ((0, 0), (SIDE, 0), (SIDE, SIDE), (0, SIDE), (0, 0))
+    corners = ((0, 0), (0, SIDE), (SIDE, SIDE), (SIDE, 0), (0, 0))
     return " ".join(
         f"{value:.12f}" for x, y in corners for value in to_degrees.transform(ULX + x, ULY - y)
     )

@@ -210,11 +210,11 @@ def band_file(folder, band, step=None):
 def test_absent_bands_are_named_unless_they_are_not_wanted(tmp_path):
     folder, pixels = write_safe(tmp_path)
     band_file(folder, "B08").unlink()
-    with pytest.raises(ValueError, match=r"got no nir: the files .*T29UNU_20221005T115411_B08"):
+    with pytest.raises(ValueError, match=r"got none of nir: T29UNU_20221005T115411_B08"):
         sentinel2_item(folder)
     item = sentinel2_item(folder, bands=["red", "nir08"])
     assert list(item.assets) == ["red", "nir08", "scl"]
-    with pytest.raises(ValueError, match="got no swir16"):
+    with pytest.raises(ValueError, match="bands must be among .* got 'swir16'"):
         sentinel2_item(folder, bands=["swir16"])
     band_file(folder, "B04").unlink()  # it is there with pixels of 20 m, too
     item = sentinel2_item(folder, bands=["red"])

@@ -225,23 +225,37 @@ def _footprint(crs: str, outline: np.ndarray) -> tuple[dict[str, Any], list[floa
     return shape.__geo_interface__, [west, south, east, north]
 
 
-def require_names(bands: Any) -> None:
-    """Raise TypeError unless `bands` is None or a sequence of names."""
-    if bands is None or (
+def choose_bands(known: Sequence[Band], bands: Sequence[str] | None, path: Any) -> list[Band]:
+    """Return the bands that a delivery must have: those named in `bands`, or all.
+
+    Raises
+    ------
+    TypeError
+        If `bands` is not a sequence of names.
+    ValueError
+        If a name is unknown, or there are no bands.
+    """
+    if bands is not None and not (
         isinstance(bands, list | tuple) and all(isinstance(name, str) for name in bands)
     ):
-        return
-    raise TypeError(f"bands must be a list of names, got {shown(bands)}")
+        raise TypeError(f"bands must be a list of names, got {shown(bands)}")
+    names = [band.name for band in known]
+    if not names:
+        raise ValueError(f"{path} must have bands of reflectance, got none")
+    if bands is None:
+        return list(known)
+    unknown = [name for name in bands if name not in names]
+    if unknown or not bands:
+        found = shown(unknown[0]) if unknown else "none"
+        raise ValueError(f"bands must be among {', '.join(names)} of {path}, got {found}")
+    return [band for band in known if band.name in bands]
 
 
-def require_bands(
-    found: Mapping[str, Any], wanted: Sequence[str], missing: Sequence[str], path: Any
-) -> None:
-    """Raise ValueError unless every band in `wanted` was found; `missing` names the files."""
-    if absent := [name for name in wanted if name not in found]:
-        names = ", ".join(" ".join(name.split())[:80] for name in missing)
-        files = f": the files {names} are absent" if missing else ""
+def require_files(absent: Mapping[str, str], path: Any) -> None:
+    """Raise ValueError if files are absent, given by the names of their bands."""
+    if absent:
+        files = ", ".join(" ".join(file.split())[:80] for file in absent.values())
         raise ValueError(
-            f"{path} must have the bands {', '.join(wanted)}, got no {', '.join(absent)}{files}. "
-            "Name the bands that you have in `bands` to open those only"
+            f"{path} must have a file of each band, got none of {', '.join(absent)}: {files}. Name "
+            "the bands that you have in `bands` to open those only"
         )

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from cookbook_utils.datasets._band_assets import (
     Band,
     band_asset,
+    choose_bands,
     make_item,
     quality_asset,
-    require_bands,
-    require_names,
+    require_files,
 )
 from cookbook_utils.datasets._delivery import Delivery, base, open_delivery
 from cookbook_utils.datasets._landsat_metadata import PRODUCT, Facts, read_facts
@@ -92,7 +92,6 @@ def landsat_item(
     # folder only; it makes assets for files that are absent, with a scale that is not from the MTL,
     # and takes the footprint from the network or from a further file. A test checks that items are
     # the same where it works.
-    require_names(bands)
     folder, product = _folder_of(source)
     delivery = open_delivery(folder)
     facts = read_facts(delivery, product or _one_product(delivery))
@@ -139,21 +138,18 @@ def _band_assets(
     delivery: Delivery, facts: Facts, bands: Sequence[str] | None
 ) -> dict[str, pystac.Asset]:
     """Return the assets of the bands that are there, or raise if one of `bands` is not."""
-    designations = _designations(facts, delivery)
-    wanted = [band.name for band in designations if band.number in facts.files]
-    wanted = wanted if bands is None else list(bands)
-    files, missing = {}, []
-    for band in designations:
-        if (file := facts.files.get(band.number)) is None or band.name not in wanted:
-            continue
-        if found := delivery.find(file):
-            files[band] = delivery.gdal_path(found)
-        else:
-            missing.append(file)
-    require_bands({band.name: band for band in files}, wanted, missing, delivery.path)
+    known = [band for band in _designations(facts, delivery) if band.number in facts.files]
+    files = {
+        band: delivery.find(facts.files[band.number])
+        for band in choose_bands(known, bands, delivery.path)
+    }
+    absent = {band.name: facts.files[band.number] for band, file in files.items() if file is None}
+    require_files(absent, delivery.path)
     return {
-        band.name: band_asset(href, band, quantity=_quantity(facts), **_scale(facts, band))
-        for band, href in files.items()
+        band.name: band_asset(
+            delivery.gdal_path(file), band, quantity=_quantity(facts), **_scale(facts, band)
+        )
+        for band, file in files.items()
     }
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from cookbook_utils.datasets._band_assets import (
     Band,
     band_asset,
+    choose_bands,
     make_item,
     quality_asset,
-    require_bands,
-    require_names,
+    require_files,
 )
 from cookbook_utils.datasets._delivery import Delivery, base, open_delivery
 from cookbook_utils.datasets._sentinel2_metadata import (
@@ -95,7 +95,6 @@ def sentinel2_item(
     """
     # stactools-sentinel2 is not used: it reads no zip and no COGs, and takes the scale for granted,
     # and for Level-1C the offset, too. A test checks that items are the same where it works.
-    require_names(bands)
     delivery = open_delivery(_folder_of(source))
     files = _files_by_band(delivery)
     facts = read_facts(delivery)
@@ -164,22 +163,14 @@ def _band_assets(
     delivery: Delivery, facts: Facts, files: dict[str, str], bands: Sequence[str] | None
 ) -> dict[str, pystac.Asset]:
     """Return the assets of the bands that are there, or raise if one of `bands` is not."""
-    listed = {match[1]: name for name in facts.images if (match := BAND_FILE.fullmatch(name))}
-    there = listed or files
-    wanted = [band.name for band in BANDS if band.number in there] if bands is None else list(bands)
-    missing = [
-        listed[band.number]
-        for band in BANDS
-        if band.name in wanted and band.number in listed and band.number not in files
-    ]
-    found = {band.name: band for band in BANDS if band.number in files and band.name in wanted}
-    require_bands(found, wanted, missing, delivery.path)
-    if not found:
-        raise ValueError(
-            "source must be a Sentinel-2 product with files such as "
-            f"T29UNU_20221005T115411_B02.jp2, got none in {delivery.path}"
-        )
-    return {name: _asset(files[band.number], band, facts) for name, band in found.items()}
+    listed = {
+        match[1].upper(): name for name in facts.images if (match := BAND_FILE.fullmatch(name))
+    }
+    known = [band for band in BANDS if band.number in (listed or files)]
+    wanted = choose_bands(known, bands, delivery.path)
+    absent = {band.name: listed[band.number] for band in wanted if band.number not in files}
+    require_files(absent, delivery.path)
+    return {band.name: _asset(files[band.number], band, facts) for band in wanted}
 
 
 def _asset(href: str, band: Band, facts: Facts) -> pystac.Asset:
