@@ -176,7 +176,7 @@ class _Values(NamedTuple):
 def _number(value: Any, what: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise _MetadataError(f"{what} must be a number, got {shown(value)}")

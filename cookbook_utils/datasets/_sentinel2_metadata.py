@@ -103,10 +103,9 @@ class _Document(NamedTuple):
     def number(self, path: str) -> float | None:
         """Return a number, or None where there is none or it is NaN, as angles can be."""
         text = self.optional(path)
-        if text is None:
+        if text is None or text.lower() == "nan":
             return None
-        value = _number(text, f"{path} in {self.what}")
-        return None if math.isnan(value) else value
+        return _number(text, f"{path} in {self.what}")
 
     def by_band(self, path: str, attribute: str) -> dict[str, ElementTree.Element]:
         """Return the elements of a list by the name of their band."""
@@ -131,9 +130,12 @@ def _parse(delivery: Delivery, name: str) -> _Document:
 
 def _number(value: Any, what: str) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} must be a number, got {shown(value)}") from None
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{what} must be a number, got {shown(value)}")
+    return number
 
 
 def _facts_of_product(delivery: Delivery, name: str) -> Facts:
