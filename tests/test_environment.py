@@ -37,6 +37,7 @@ FLOORS = [
         "_samples",
         "_stratified",
         "_vectors",
+        "clouds",
         "stacking",
         "scaling",
         "indices",
@@ -61,8 +62,8 @@ FLOORS = [
 # Imported inside the function that needs them, so that a reader without them can use the rest.
 ON_DEMAND = [
     "IPython", "bokeh", "cartopy", "cupy", "cupyx", "dask_ml", "geopandas", "geoviews", "holoviews",
-    "hvplot", "matplotlib", "panel", "pyogrio", "rasterio", "requests", "rioxarray", "shapely",
-    "sklearn",
+    "hvplot", "matplotlib", "panel", "pyogrio", "pystac", "rasterio", "requests", "rioxarray",
+    "shapely", "sklearn",
 ]  # fmt: skip
 
 

@@ -62,6 +62,9 @@ def series(n=20):
 SCENE = make_scene()
 NUMBERS = (SCENE * 10_000).astype("int16").assign_attrs(scale_factor=1e-4, add_offset=0.0)
 NUMBERS.attrs["units"] = "digital number"
+CLOUDY = SCENE.assign_coords(
+    quality=(("y", "x"), np.full((5, 6), 22280), {"quality_kind": "landsat_qa_pixel"})
+)
 SAMPLES = stack_pixels(SCENE)
 LABELS = make_labels(np.arange(30).reshape(5, 6) % 3)
 AFTER = LABELS.copy(data=(LABELS.values + (LABELS.values == 2)) % 4)
@@ -330,6 +333,17 @@ HOSTILE = {
         ("a large array", LARGE, ValueError),
         ("large arrays", [LARGE] * 3, ValueError),
     ],
+    "classes": [
+        *NONE,
+        ("text", "cloud", TypeError),
+        ("a number", 3, TypeError),
+        ("a set", {"cloud"}, TypeError),
+        ("nothing", [], ValueError),
+        ("numbers", [3], TypeError),
+        ("an unknown word", ["neither"], ValueError),
+        ("a large array", LARGE, TypeError),
+        ("large arrays", [LARGE], TypeError),
+    ],
     "ax": [("text", "axes", TypeError),
            ("a list", [1], TypeError), ("a large array", LARGE, TypeError)],
     "window": [
@@ -459,6 +473,7 @@ ODD = {
     "choice": CHOICES, "optional choice": CHOICES, "word": CHOICES, "text": CHOICES,
     "path": PATHS, "optional path": PATHS,
     "bands": {"in a list": list, "in an array": np.array, "in an index": pd.Index},
+    "classes": {"in a list": list, "of NumPy": lambda names: [*map(np.str_, names)]},
     "crs": {"a number": lambda crs: int(crs[5:]), "of NumPy": lambda crs: np.int32(crs[5:]),
             "of pyproj": pyproj.CRS, "as WKT": lambda crs: pyproj.CRS(crs).to_wkt()},
     "step": {"of pandas": pd.Timedelta, "of NumPy": lambda _: np.timedelta64(6, "D"),
@@ -568,6 +583,12 @@ TABLE = {
     "accuracy.accuracy_table": (
         {"labels": LABELS, "reference": AFTER},
         {"labels": "any map", "reference": "any map", "areas": "areas"}),
+    "clouds.cloud_mask": (
+        {"scene": CLOUDY, "classes": ("cloud",), "margin": 1},
+        {"scene": "array", "classes": "classes", "margin": "integer"}),
+    "clouds.mask_clouds": (
+        {"scene": CLOUDY, "classes": ("cloud",), "margin": 1},
+        {"scene": "array", "classes": "classes", "margin": "integer"}),
     "areas.pixel_area_km2": ({"template": SCENE}, {"template": "grid"}),
     "areas.area_km2": ({"mask": MASK}, {"mask": "map"}),
     "areas.class_areas": ({"labels": LABELS}, {"labels": "map"}),
