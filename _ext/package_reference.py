@@ -123,9 +123,9 @@ def code_of_notebook(notebook: dict[str, Any]) -> str:
 
 
 def title_of_notebook(notebook: dict[str, Any]) -> str:
-    """Return the first heading of a notebook, as far as its colon."""
+    """Return the first heading of a notebook, without its number and as far as its colon."""
     text = "".join(notebook["cells"][0]["source"])
-    return re.search(r"^# ([^:\n]+)", text, flags=re.MULTILINE)[1].strip()
+    return re.search(r"^# (?:\d+\. )?([^:\n]+)", text, flags=re.MULTILINE)[1].strip()
 
 
 def chapters_by_name(folder: Path) -> dict[str, list[Chapter]]:
@@ -139,7 +139,7 @@ def chapters_by_name(folder: Path) -> dict[str, list[Chapter]]:
     found: dict[str, list[Chapter]] = {}
     for path in sorted(folder.glob("[0-9]*_*.ipynb")):
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        number = path.stem.partition("_")[0]
+        number = str(int(path.stem.partition("_")[0]))
         chapter = Chapter(number, title_of_notebook(notebook), f"{folder.name}/{path.stem}")
         for name in names_used(code_of_notebook(notebook)):
             found.setdefault(name, []).append(chapter)

@@ -116,8 +116,9 @@ def test_every_picture_in_the_text_has_alt_text(name):
 
 
 @chapter
-def test_title_picture_and_one_title(name):
+def test_numbered_title_picture_and_one_title(name):
     first = read(name).cells[0]
+    assert first.source.startswith(f"# {int(name[:2])}. "), "the number of the chapter"
     assert [text for level, text, _ in headings(name) if level == 1] == [
         re.match(r"# (.+)", first.source)[1]
     ]

@@ -140,15 +140,15 @@ def test_chapters_are_found_by_what_they_import(pages, tmp_path):
         "02_second": ["from cookbook_utils.labels import find_water"],
     }.items():
         cells = [
-            {"cell_type": "markdown", "source": [f"# {stem[3:].title()}: more\n", "\n", "Text."]},
+            {"cell_type": "markdown", "source": [f"# {int(stem[:2])}. {stem[3:].title()}: more\n", "\n", "Text."]},
             {"cell_type": "code", "source": ["%%time\n", "not Python"]},
             {"cell_type": "code", "source": code},
         ]
         (folder / f"{stem}.ipynb").write_text(json.dumps({"cells": cells}))
     found = pages.chapters_by_name(folder)["cookbook_utils.labels.find_water"]
     assert found == [
-        ("02", "Second", "notebooks/02_second"),
-        ("03", "Later", "notebooks/03_later"),
+        ("2", "Second", "notebooks/02_second"),
+        ("3", "Later", "notebooks/03_later"),
     ]
 
 
@@ -156,7 +156,7 @@ def test_chapters_of_the_book_use_the_package(pages):
     chapters = pages.chapters_by_name(ROOT / "notebooks")
     public = {f"{m}.{name}" for m, names in pages.public_objects().items() for name in names}
     used = {chapter.number for name in public & set(chapters) for chapter in chapters[name]}
-    assert used == {path.name[:2] for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")}
+    assert used == {str(int(path.name[:2])) for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")}
 
 
 # --- Docstrings ----------------------------------------------------------------------------------
