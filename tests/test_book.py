@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 import yaml
+from promises import alt_text, caption, cells_of, promises_view
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "_build" / "html"
@@ -37,6 +38,9 @@ TILE_HOSTS = re.compile(
 
 pytestmark = pytest.mark.slow
 page_of_the_book = pytest.mark.parametrize("name", PAGES)
+chapter = pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+)
 
 
 def test_the_book_is_built():
@@ -115,6 +119,15 @@ FIGURES = f"""() => {{ {DEEP}
         }})(view.frame.bbox) : null,
       }};
     }}));
+}}"""
+# What each code cell of a page shows, in order.
+CELLS = f"""() => {{ {DEEP}
+  return [...document.querySelectorAll('div.cell')].map(cell => ({{
+    images: [...cell.querySelectorAll('img')]
+      .filter(image => image.naturalWidth > 0).map(image => image.alt),
+    caption: cell.querySelector('figcaption')?.textContent ?? '',
+    canvases: deep(cell, node => node.tagName === 'CANVAS').filter(shown).length,
+  }}));
 }}"""
 TOOLTIPS = f"""() => {{ {DEEP}
   return deep(document.body, n => n.classList.contains('bk-Tooltip')).filter(shown)
@@ -239,6 +252,26 @@ def test_every_plot_is_drawn(visit, name):
 
 def test_the_book_has_plots():
     assert sum((BOOK / name).read_text().count('"name":"Figure"') for name in PAGES) >= 6
+
+
+@chapter
+def test_page_shows_each_figure_that_its_cells_promise(visit, name):
+    """Pictures, captions with numbers, and views: each is shown by the cell that promises it."""
+    promised = cells_of(name)
+    shown = visit(f"notebooks/{name}.html").page.evaluate(CELLS)
+    assert len(shown) == len(promised)
+    missing, number = [], 0
+    for cell, on_page in zip(promised, shown, strict=True):
+        if (alt := alt_text(cell)) and on_page["images"] != [alt]:
+            missing.append((alt, on_page))
+        if caption(cell):
+            number += 1
+            start = f"Fig. {int(name[:2])}.{number} "
+            if not on_page["caption"].startswith(start):
+                missing.append((start + caption(cell), on_page))
+        if promises_view(cell) and not on_page["canvases"]:
+            missing.append((cell.source, on_page))
+    assert missing == []
 
 
 @page_of_the_book

@@ -21,6 +21,7 @@ from jupyter_cache import get_cache
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from promises import alt_text, caption, code_cells, promises_view
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = [
@@ -47,10 +48,6 @@ slow = pytest.mark.slow
 @functools.cache
 def read(name: str) -> NotebookNode:
     return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-
-
-def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def tags(cell: NotebookNode) -> set[str]:
@@ -276,25 +273,25 @@ def names_real_images(notebook: NotebookNode) -> bool:
     return any(REAL_IMAGES.search(cell.source) for cell in code_cells(notebook))
 
 
-def require_alt_text(notebook: NotebookNode) -> None:
-    missing = []
-    for cell in code_cells(notebook):
-        if any("image/png" in output.get("data", {}) for output in cell.outputs):
-            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-            if len(alt.split()) < 4:
-                missing.append(cell.source)
-    assert missing == [], "describe the picture in metadata.mystnb.image.alt of these cells"
+def require_promised_figures(notebook: NotebookNode) -> None:
+    """A cell shows the picture that it describes, and describes the picture that it shows.
 
-
-def require_drawn_views(notebook: NotebookNode) -> None:
-    """An interactive view is drawn, not named: ":Points   [longitude,latitude]" is no figure.
-
+    An interactive view is drawn, not named: ":Points   [longitude,latitude]" is no figure.
     HoloViews draws nothing in a notebook that has not loaded its scripts by `import hvplot.xarray`.
     """
+    wrong = []
     for cell in code_cells(notebook):
-        for data in (output.get("data", {}) for output in cell.outputs):
-            is_named = data.get("text/plain", "").startswith(":")
-            assert "text/html" in data or not is_named, cell.source
+        shown = [output.get("data", {}) for output in cell.outputs]
+        pictures = sum("image/png" in data for data in shown)
+        if pictures != bool(alt_text(cell)) or 0 < len(alt_text(cell).split()) < 4:
+            wrong.append(("one picture, described in metadata.mystnb.image.alt", cell.source))
+        if caption(cell) and not pictures:
+            wrong.append(("a caption without a picture", cell.source))
+        is_named = any(data.get("text/plain", "").startswith(":") for data in shown)
+        is_drawn = any("data-root-id" in data.get("text/html", "") for data in shown)
+        if (is_named or promises_view(cell)) and not is_drawn:
+            wrong.append(("a view that is not drawn", cell.source))
+    assert wrong == []
 
 
 def require_taught_errors(notebook: NotebookNode) -> None:
@@ -315,8 +312,7 @@ def test_chapter_runs_offline_in_less_than_2_gb(run, record_property):
 
 @slow
 def test_chapter_shows_figures_and_errors_as_it_should(run):
-    require_alt_text(run.notebook)
-    require_drawn_views(run.notebook)
+    require_promised_figures(run.notebook)
     require_taught_errors(run.notebook)
 
 
@@ -340,8 +336,7 @@ def test_chapter_of_the_book_shows_the_same_with_the_real_images(name):
         pytest.skip("needs the book: run `make book`")
     # A second build keeps outputs only there, and not in jupyter_execute.
     _, notebook = get_cache(cache).merge_match_into_notebook(read(name))
-    require_alt_text(notebook)
-    require_drawn_views(notebook)
+    require_promised_figures(notebook)
     require_taught_errors(notebook)
     if (ROOT / ".build" / "real-images").read_text().strip():
         assert "make data" not in printed(notebook)

@@ -140,7 +140,7 @@ def test_chapters_are_found_by_what_they_import(pages, tmp_path):
         "02_second": ["from cookbook_utils.labels import find_water"],
     }.items():
         cells = [
-            {"cell_type": "markdown", "source": [f"# {int(stem[:2])}. {stem[3:].title()}: more\n", "\n", "Text."]},
+            {"cell_type": "markdown", "source": [f"# {int(stem[:2])}. {stem[3:].title()}: more\n"]},
             {"cell_type": "code", "source": ["%%time\n", "not Python"]},
             {"cell_type": "code", "source": code},
         ]
