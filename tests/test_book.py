@@ -17,7 +17,8 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 import yaml
-from promises import alt_text, caption, cells_of, promises_view
+
+from .promises import alt_text, caption, cells_of, promises_view
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "_build" / "html"
@@ -267,7 +268,7 @@ def test_page_shows_each_figure_that_its_cells_promise(visit, name):
         if caption(cell):
             number += 1
             start = f"Fig. {int(name[:2])}.{number} "
-            if not on_page["caption"].startswith(start):
+            if not on_page["caption"].strip().startswith(start):
                 missing.append((start + caption(cell), on_page))
         if promises_view(cell) and not on_page["canvases"]:
             missing.append((cell.source, on_page))

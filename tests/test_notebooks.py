@@ -21,7 +21,8 @@ from jupyter_cache import get_cache
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
-from promises import alt_text, caption, code_cells, promises_view
+
+from .promises import alt_text, caption, code_cells, promises_view
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = [
@@ -356,6 +357,47 @@ if __name__ == "__main__":
         with Client(cluster) as client:
             client.submit(connect).result()
 """
+
+
+PICTURE = {"image/png": "", "text/plain": "<Figure size 1050x630>"}
+NAMED = {"text/plain": ":Points   [longitude,latitude]"}
+DESCRIBED = {"image": {"alt": "A line that rises to the right."}}
+CAPTIONED = {"figure": {"caption": "A line.", "name": "fig-line"}}
+
+
+@pytest.mark.parametrize(
+    ("source", "promised", "shown"),
+    [
+        ("plt.plot(x);", {}, [PICTURE]),
+        ("plt.plot(x);", DESCRIBED, []),
+        ("plt.plot(x);", DESCRIBED, [PICTURE, PICTURE]),
+        ("plt.plot(x);", {"image": {"alt": "A line."}}, [PICTURE]),
+        ("plt.plot(x);", CAPTIONED, []),
+        ("points", {}, [NAMED]),
+        ("%matplotlib inline\nx.hvplot.image()", {}, []),
+        ("view_points(x)", {}, [NAMED | {"text/html": "<div></div>"}]),
+    ],
+)
+def test_a_figure_that_is_missing_is_noticed(source, promised, shown):
+    outputs = [nbformat.v4.new_output("display_data", data) for data in shown]
+    cell = nbformat.v4.new_code_cell(source, outputs=outputs, metadata={"mystnb": promised})
+    with pytest.raises(AssertionError):
+        require_promised_figures(nbformat.v4.new_notebook(cells=[cell]))
+
+
+@pytest.mark.parametrize(
+    ("source", "promised", "shown"),
+    [
+        ("plt.plot(x);", DESCRIBED | CAPTIONED, [PICTURE]),
+        ("view_points(x)", {}, [NAMED | {"text/html": "<div data-root-id='p1'></div>"}]),
+        ("def region(x):\n    return hv.Bounds(x)", {}, []),
+        ("hv.output(widget_location='bottom')", {}, []),
+    ],
+)
+def test_a_figure_that_is_shown_passes(source, promised, shown):
+    outputs = [nbformat.v4.new_output("display_data", data) for data in shown]
+    cell = nbformat.v4.new_code_cell(source, outputs=outputs, metadata={"mystnb": promised})
+    require_promised_figures(nbformat.v4.new_notebook(cells=[cell]))
 
 
 @slow
