@@ -1,4 +1,4 @@
-"""Parsing of deliveries of the European Ground Motion Service (EGMS), Level 2a and 2b.
+"""Tables of the European Ground Motion Service (EGMS), Level 2a, 2b and 3, block by block.
 
 References
 ----------
@@ -16,83 +16,133 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from cookbook_utils._conventions.points import RESERVED_NAMES, require_radar_date
+from cookbook_utils._deliveries.blocks import (
+    COLUMNS,
+    EXACT,
+    Block,
+    require_displacement,
+    require_finite,
+)
 
-COLUMNS = {  # units and long name of each column; angles and heights as in the format specification
-    "mp_type": ("1", "type of measurement point: 0 persistent, 1 distributed scatterer"),
-    "easting": ("m", "easting, EPSG:3035"),
-    "northing": ("m", "northing, EPSG:3035"),
-    "height": ("m", "height above the geoid"),
-    "height_ellipse": ("m", "height above the ellipsoid"),
-    "line": ("1", "line in the radar image"),
-    "pixel": ("1", "pixel in the radar image"),
-    "rmse": ("mm", "root-mean-square error of the series"),
-    "rmse_ts": ("mm", "root-mean-square error of the series"),
-    "temporal_coherence": ("1", "temporal coherence"),
-    "amplitude_dispersion": ("1", "amplitude dispersion"),
-    "incidence_angle": ("degrees", "angle of incidence"),
-    "track_angle": ("degrees", "angle of the track"),
-    "los_east": ("1", "east component of the line of sight"),
-    "los_north": ("1", "north component of the line of sight"),
-    "los_up": ("1", "up component of the line of sight"),
-    "mean_velocity": ("mm/yr", "mean velocity toward the satellite"),
-    "mean_velocity_std": ("mm/yr", "standard deviation of the mean velocity"),
-    "acceleration": ("mm/yr2", "acceleration toward the satellite"),
-    "acceleration_std": ("mm/yr2", "standard deviation of the acceleration"),
-    "seasonality": ("mm", "amplitude of the annual cycle"),
-    "seasonality_std": ("mm", "standard deviation of the amplitude of the annual cycle"),
-    "gnss_velocity": ("mm/yr", "velocity of the reference network toward the satellite"),
-}
 RENAMED = {"height_ortho": "height"}  # name in deliveries of 2018-2022 and 2020-2024
-
-EXACT = ("longitude", "latitude", "easting", "northing")  # float64; all others are float32
-REQUIRED = ("pid", "longitude", "latitude")
+PLACES = ("longitude", "latitude"), ("easting", "northing")  # a table has one pair, or both
+KNOWN = {"pid", "longitude", "latitude", *COLUMNS, *RENAMED}  # in any case
 LONGEST_LINE = 1 << 17  # bytes; lines of deliveries have up to 4000
 LARGEST_RATIO = 50  # of the size of a CSV to its compressed size; numbers in text have about 4
 SMALL_CSV = 1 << 26  # bytes up to which any compression ratio is accepted
-BYTES_PER_BATCH = 1 << 24  # bytes of the CSV that are parsed at a time
+BYTES_PER_BATCH = 1 << 23  # bytes of the CSV that are parsed at a time
+DIRECTIONS = {"U": "upward", "E": "toward the east"}  # of Level 3, by the letter in its file name
 
 
-class Table(NamedTuple):
-    """The content of a CSV."""
+class EgmsTable:
+    """A CSV, or the only CSV of a zip, whose header was read.
 
-    dates: list[str]
-    """Names of the columns of displacements, in the order of time."""
-    displacement: np.ndarray
-    """float32 (point, time), mm."""
-    columns: dict[str, np.ndarray]
-    """All other columns (point,): ``pid`` as text, numbers in float32 or float64."""
+    Attributes and methods are those of `blocks.Delivery`.
 
-
-# -- reading ----------------------------------------------------------------------------------
-
-
-def read_table(path: Path) -> Table:
-    """Parse the CSV of a delivery, or raise an error that names the file and its first fault.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged, or the CSV has other columns than expected, cells that are not
-        numbers, or no points.
+        If the file is damaged, or the header has other columns than expected.
     """
+
+    source = "European Ground Motion Service, Copernicus Land Monitoring Service"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _faults_of(path, []), _open_csv(path) as stream:
+            names = _split(stream.readline().decode("utf-8-sig"))
+        self._names = [name.lower() if name.lower() in KNOWN else name for name in names]
+        self._dates = _dates_of(path, self._names)
+        self.dates = [parse_date(name).isoformat() for name in self._dates]
+        others = set(self._names) - {"pid", "longitude", "latitude", *self._dates}
+        self.columns = [RENAMED.get(name, name) for name in self._names if name in others]
+        self.track, self.direction = None, "toward the satellite"
+        if found := re.search(r"EGMS_L2[ab]_(\d{3})_", path.name, re.IGNORECASE):
+            self.track = found[1]
+        if found := re.search(r"EGMS_L3_\w*?_100km_([UE])_", path.name, re.IGNORECASE):
+            self.direction = DIRECTIONS[found[1].upper()]
+        elif "longitude" not in self._names:  # Level 3 in a file of another name
+            self.direction = "in the direction of the product"
+
+    def files(self) -> list[Path]:
+        """Return the file."""
+        return [self.path]
+
+    def blocks(self, *, warn: bool = True) -> Iterator[Block]:
+        """Yield all points; see `blocks.Delivery`.
+
+        Raises
+        ------
+        ValueError
+            If a line has another number of cells than the header, a cell is not a number, a pid is
+            empty, a value is out of range, or there are no points.
+
+        Warns
+        -----
+        UserWarning
+            If the coordinates are implausible.
+        """
+        places, n_points = _Places(self.path), 0
+        with _faults_of(self.path, self._names):
+            for values, displacement in _batches(self.path, self._names, self._dates):
+                block = self._block(values, displacement, places)
+                require_displacement(self.path, block, self._dates)
+                n_points += block.size
+                yield block
+        if not n_points:
+            raise ValueError(f"{self.path}: the CSV must hold points, got only a header")
+        places.conclude(warn=warn)
+
+    def _block(
+        self, values: dict[str, np.ndarray], displacement: np.ndarray, places: _Places
+    ) -> Block:
+        """Return the points of a batch, or raise if a value is wrong."""
+        # Spaces, and the byte order mark that editors put at the start of a file.
+        pid = np.char.strip(values.pop("pid").astype(str), " \t\ufeff")
+        if n_empty := np.count_nonzero(pid == ""):
+            raise ValueError(f"{self.path}: {n_empty} of {len(pid)} points have an empty pid")
+        if set(PLACES[0]) <= set(values):
+            place = values.pop("longitude"), values.pop("latitude")
+        else:
+            place = _degrees_of(values["easting"], values["northing"])
+        columns = {RENAMED.get(name, name): array for name, array in values.items()}
+        columns = {name: columns[name] for name in self.columns}
+        block = Block(pid, *place, displacement, columns)
+        require_finite(self.path, block)
+        places.add(block)
+        return block
+
+
+def parse_date(name: str) -> date:
+    """Return the date that the name of a column such as 20200103 stands for."""
+    return datetime.strptime(name, "%Y%m%d").date()
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _faults_of(path: Path, names: list[str]) -> Iterator[None]:
+    """Raise ValueError that names the file and its first fault in place of other errors."""
     import pyarrow as pa
 
     try:
-        with _open_csv(path) as stream:
-            names = _split(stream.readline().decode("utf-8-sig"))
-        dates = _dates_of(path, names)
-        return _parse(path, names, dates)
+        yield
     except FileNotFoundError:
         raise
     except (
@@ -106,20 +156,16 @@ def read_table(path: Path) -> Table:
         raise ValueError(f"{path}: the CSV cannot be parsed: {fault}") from None
 
 
-def parse_date(name: str) -> date:
-    """Return the date that the name of a column such as 20200103 stands for."""
-    return datetime.strptime(name, "%Y%m%d").date()
-
-
-def _parse(path: Path, names: list[str], dates: list[str]) -> Table:
-    """Parse all lines after the header."""
+def _batches(
+    path: Path, names: list[str], dates: list[str]
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """Yield columns by name, and displacement (point, time), of the lines after the header."""
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
     types = dict.fromkeys(names, pa.float32()) | {"pid": pa.string()}
     types |= {name: pa.float64() for name in EXACT if name in names}
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in names if name not in dates}
-    series: list[np.ndarray] = []
+    others = [name for name in names if name not in dates]
     with _open_csv(path) as stream:
         reader = pa_csv.open_csv(
             stream,
@@ -127,16 +173,10 @@ def _parse(path: Path, names: list[str], dates: list[str]) -> Table:
             convert_options=pa_csv.ConvertOptions(column_types=types),
         )
         for batch in reader:
-            for name, parts in columns.items():
-                parts.append(batch[name].to_numpy(zero_copy_only=False))
-            block = [batch[name].to_numpy(zero_copy_only=False) for name in dates]
-            series.append(np.stack(block, axis=1))
-    if not series:
-        raise ValueError(f"{path}: the CSV must hold points, got only a header")
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    # Spaces, and the byte order mark that editors put at the start of a file.
-    joined["pid"] = np.char.strip(joined["pid"].astype(str), " \t\ufeff")
-    return Table(dates, np.concatenate(series), joined)
+            if batch.num_rows:
+                values = {name: batch[name].to_numpy(zero_copy_only=False) for name in others}
+                series = [batch[name].to_numpy(zero_copy_only=False) for name in dates]
+                yield values, np.stack(series, axis=1)
 
 
 @contextmanager
@@ -224,11 +264,13 @@ def _first_fault(path: Path, names: list[str], message: str) -> str:
 def _dates_of(path: Path, names: list[str]) -> list[str]:
     """Return the columns that are dates, in the order of time, or raise if columns are invalid."""
     found = f"it has {', '.join(names[:12])}..."
-    missing = [name for name in REQUIRED if name not in names]
+    missing = [name for name in ("pid", *PLACES[0]) if name not in names]
+    if set(PLACES[1]) <= set(names):  # Level 3 has no other coordinates
+        missing = [name for name in missing if name == "pid"]
     if missing:
         raise ValueError(
             f"{path}: the CSV lacks the columns {', '.join(missing)}; {found}, expected those of "
-            "EGMS Level 2a or 2b, separated by commas"
+            "EGMS Level 2a, 2b or 3, separated by commas"
         )
     _require_distinct_names(path, names)
     dates = [name for name in names if re.fullmatch("[0-9]{8}", name)]
@@ -274,76 +316,62 @@ def _require_no_other_dates(path: Path, names: set[str]) -> None:
         )
 
 
-# -- values -----------------------------------------------------------------------------------
+# -- coordinates ------------------------------------------------------------------------------
 
 
-def require_points(path: Path, columns: dict[str, np.ndarray]) -> None:
-    """Raise ValueError unless each point has a unique pid, coordinates and finite features."""
-    pid = columns["pid"]
-    names, counts = np.unique(pid, return_counts=True)
-    if names[0] == "":
-        raise ValueError(f"{path}: {counts[0]} of {len(pid)} points have an empty pid")
-    if counts.max() > 1:
-        raise ValueError(
-            f"{path}: the column pid must hold each value once, got "
-            f"{str(names[counts.argmax()])!r} {counts.max()} times"
-        )
-    for name, limit in (("longitude", 180), ("latitude", 90)):
-        bad = np.flatnonzero(~(np.abs(columns[name]) <= limit))
-        if bad.size:
+def _degrees_of(easting: np.ndarray, northing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return longitude and latitude (EPSG:4326) of easting and northing (EPSG:3035)."""
+    import pyproj
+
+    to_degrees = pyproj.Transformer.from_crs("EPSG:3035", "EPSG:4326", always_xy=True)
+    return tuple(map(np.asarray, to_degrees.transform(easting, northing)))
+
+
+class _Places:
+    """Statistics of the coordinates of a file, which show whether they are plausible."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.n_points = self.n_apart = 0
+        self.n_unlike = 0  # points that are apart if longitude and latitude are swapped, too
+        self.low, self.high = np.full(2, np.inf), np.full(2, -np.inf)
+        self.is_projected = False
+
+    def add(self, block: Block) -> None:
+        """Add points."""
+        place = np.stack([block.longitude, block.latitude])
+        self.low = np.minimum(self.low, place.min(axis=1))
+        self.high = np.maximum(self.high, place.max(axis=1))
+        if self.is_projected or set(PLACES[1]) <= set(block.columns):
+            self.is_projected = True
+            projected = np.stack([block.columns[name] for name in PLACES[1]])
+            self.n_points += block.size
+            n_apart = _count_apart(*place, projected)
+            self.n_apart += n_apart
+            self.n_unlike += _count_apart(*place[::-1], projected) if n_apart else block.size
+
+    def conclude(self, *, warn: bool) -> None:
+        """Raise ValueError if longitude and latitude are swapped; warn if they are implausible."""
+        if not self.is_projected:
+            (west, south), (east, north) = self.low, self.high
+            # Europe with its overseas territories.
+            if warn and (west < -65 or east > 60 or south < 20 or north > 85):
+                warnings.warn(
+                    f"{self.path}: its points lie from longitude {west:g} to {east:g} and latitude "
+                    f"{south:g} to {north:g}, outside of Europe: are the two swapped?",
+                    stacklevel=2,
+                )
+        elif self.n_apart and not self.n_unlike:
             raise ValueError(
-                f"{path}: {bad.size} of {len(pid)} points have no valid {name}, expected degrees "
-                f"from {-limit} to {limit}, got {columns[name][bad[0]]} at the point {pid[bad[0]]}"
+                f"{self.path}: longitude and latitude are swapped, as easting and northing show: "
+                "rename the two columns"
             )
-    for name, values in columns.items():
-        if name != "pid" and np.isinf(values).any():
-            raise ValueError(
-                f"{path}: the column {name} must hold finite numbers in {values.dtype}, got "
-                f"{values[np.isinf(values)][0]} at the point {pid[np.isinf(values)][0]}"
-            )
-
-
-def require_displacement(
-    path: Path, pid: np.ndarray, dates: Sequence[str], displacement: np.ndarray, largest: float
-) -> None:
-    """Raise ValueError unless every displacement is NaN or of at most `largest` mm."""
-    for column, name in zip(displacement.T, dates, strict=True):
-        bad = np.flatnonzero(np.abs(column) > largest)
-        if bad.size:
-            raise ValueError(
-                f"{path}: the column {name} must hold displacements from {-largest:g} to "
-                f"{largest:g} mm, got {column[bad[0]]} at the point {pid[bad[0]]}: leave a cell "
-                "empty where there is none"
-            )
-
-
-def require_plausible_places(path: Path, columns: dict[str, np.ndarray]) -> None:
-    """Raise ValueError if longitude and latitude are swapped; warn if they are implausible."""
-    longitude, latitude = columns["longitude"], columns["latitude"]
-    if not {"easting", "northing"} <= set(columns):
-        west, east, south, north = (
-            longitude.min(), longitude.max(), latitude.min(), latitude.max()
-        )  # fmt: skip
-        if west < -65 or east > 60 or south < 20 or north > 85:  # with overseas territories
+        elif self.n_apart and warn:
             warnings.warn(
-                f"{path}: its points lie from longitude {west:g} to {east:g} and latitude "
-                f"{south:g} to {north:g}, outside of Europe: are the two swapped?",
-                stacklevel=3,
+                f"{self.path}: {self.n_apart} of {self.n_points} points have a longitude and "
+                "latitude more than 1 km from their easting and northing (EPSG:3035)",
+                stacklevel=2,
             )
-        return
-    projected = np.stack([columns["easting"], columns["northing"]])
-    if not (n_bad := _count_apart(longitude, latitude, projected)):
-        return
-    if not _count_apart(latitude, longitude, projected):
-        raise ValueError(
-            f"{path}: longitude and latitude are swapped, as easting and northing show: rename the "
-            "two columns"
-        )
-    warnings.warn(
-        f"{path}: {n_bad} of {len(longitude)} points have a longitude and latitude more than 1 km "
-        "from their easting and northing (EPSG:3035)",
-        stacklevel=3,
-    )
 
 
 def _count_apart(longitude: np.ndarray, latitude: np.ndarray, projected: np.ndarray) -> int:
@@ -352,4 +380,4 @@ def _count_apart(longitude: np.ndarray, latitude: np.ndarray, projected: np.ndar
 
     to_meters = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:3035", always_xy=True)
     apart = np.hypot(*(np.stack(to_meters.transform(longitude, latitude)) - projected))
-    return int(np.count_nonzero(apart > 1000))
+    return int(np.count_nonzero(~(apart <= 1000)))
