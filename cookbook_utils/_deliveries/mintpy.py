@@ -180,7 +180,8 @@ class MintPySeries:
             keep &= (values != 0).any(axis=1) | is_reference
         with np.errstate(over="ignore"):
             displacement = np.ascontiguousarray(values[keep].astype(np.float32))
-        pid = np.array([f"y{y}x{x}" for y, x in zip(*(p[keep].tolist() for p in places))], "U")
+        at = zip(*(place[keep].tolist() for place in places), strict=True)
+        pid = np.array([f"y{y}x{x}" for y, x in at], np.str_)
         columns = self._features({name: layer[keep] for name, layer in layers.items()})
         return Block(pid, longitude[keep], latitude[keep], displacement, columns)
 
@@ -231,7 +232,8 @@ def _opened(path: Path) -> Iterator[Any]:
 def _beside(path: Path) -> list[Path]:
     """Return the files of layers that lie where MintPy puts them."""
     prefix = "geo_" if path.name.startswith("geo_") else ""
-    places = [path.parent / folder / f"{prefix}{name}" for folder in FOLDERS for name in LAYER_FILES]
+    names = [f"{prefix}{name}" for name in LAYER_FILES]
+    places = [path.parent / folder / name for folder in FOLDERS for name in names]
     return [place for place in places if place.is_file()]
 
 
