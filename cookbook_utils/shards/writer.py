@@ -203,10 +203,10 @@ class ShardWriter:
         """Return the manifest of the folder, or raise if it or a shard does not match."""
         manifest = _manifest.read_manifest(self.folder)
         for key, value in ({_manifest.PIDS: None} | specification).items():
-            if manifest.get(key) != value:
+            if (found := manifest.get(key)) != value:
                 raise ValueError(
-                    f"{self.folder} already holds shards with other {key}: it must be {value}, "
-                    f"got {manifest.get(key)}; delete the folder, or write to another one"
+                    f"{self.folder} already holds shards with other {key}: "
+                    f"{_difference(value, found)}; delete the folder, or write to another one"
                 )
         for number in range(len(manifest["shards"])):
             _tables.open_shard(self.folder, manifest, number).close()
@@ -300,3 +300,12 @@ class ShardWriter:
                     path.unlink(missing_ok=True)
                 raise
         self._manifest, self._on_disk = changed, content
+
+
+def _difference(expected: Any, found: Any) -> str:
+    """Describe the first entry in which two values differ, on one line of limited length."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in (*expected, *found):
+            if expected.get(key) != found.get(key):
+                return f"{key}, {_difference(expected.get(key), found.get(key))}"
+    return f"it must be {shown(expected)}, got {shown(found)}"
