@@ -204,7 +204,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
     for row in descending:
         row[15] = -0.62
     write_table(two, descending)
-    with pytest.raises(ValueError, match="seen from opposite sides, .* 0.59 and -0.62"):
+    with pytest.raises(ValueError, match="seen from opposite sides, .*0.59 and -0.62"):
         open_points([one, two])
 
 
@@ -214,8 +214,13 @@ def test_static_features_are_chosen_by_name(tmp_path):
     both(path, folder, static_features=["seasonality", "acceleration"])
     assert PointShards(folder).features["static"] == ["seasonality", "acceleration"]
     assert "height" in PointShards(folder).features["other"]
-    for wrong, error in [("height", TypeError), ([3], TypeError), (["speed"], ValueError),
-                         (["height", "height"], ValueError), (["easting"], ValueError)]:  # fmt: skip
+    for wrong, error in [
+        ("height", TypeError),
+        ([3], TypeError),
+        (["speed"], ValueError),
+        (["height", "height"], ValueError),
+        (["easting"], ValueError),
+    ]:
         with pytest.raises(error, match="static_features must be distinct columns among mp_type"):
             open_points(path, static_features=wrong)
     with pytest.raises(ValueError, match="other features: static, it must be"):
