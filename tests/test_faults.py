@@ -94,7 +94,7 @@ def embedded(folder):
 
 def delivered(folder):
     """Write the points of a CSV to shards; the CSV is written first, unless it is there."""
-    csv = folder / "points.csv"
+    csv = folder / "tiles" / "points.csv"
     if not csv.exists():
         dates = ",".join(f"2020{month:02}01" for month in range(1, 13))
         series = [f",{k / 7:.1f}" * 12 for k in range(240)]

@@ -326,6 +326,17 @@ HOSTILE = {
         ("nothing", "", ValueError),
         ("a null character", "a\0b", ValueError),
     ],
+    "columns": [
+        ("text", "height", TypeError),
+        ("a number", 3, TypeError),
+        ("numbers in a list", [3], TypeError),
+        ("an unknown name", ["speed"], ValueError),
+    ],
+    "pids": [
+        ("numbers", np.arange(20), TypeError),
+        ("bytes", [b"a"] * 20, TypeError),
+        ("text without need", [f"p{k}" for k in range(20)], ValueError),
+    ],
     "text": [("a number", 3, TypeError), ("a list", ["a"], TypeError), ("bytes", b"a", TypeError),
              ("a large array", LARGE, TypeError)],
     "names": [("text", "abc", TypeError), ("a list", ["a"], TypeError),
@@ -483,6 +494,7 @@ ODD = {
     "switch": {"of NumPy": np.bool_},
     "choice": CHOICES, "optional choice": CHOICES, "word": CHOICES, "text": CHOICES,
     "path": PATHS, "optional path": PATHS, "paths": PATHS,
+    "optional paths": {}, "columns": {}, "pids": {},
     "bands": {"in a list": list, "in an array": np.array, "in an index": pd.Index},
     "classes": {"in a list": list, "of NumPy": lambda names: [*map(np.str_, names)]},
     "crs": {"a number": lambda crs: int(crs[5:]), "of NumPy": lambda crs: np.int32(crs[5:]),
@@ -677,7 +689,8 @@ TABLE = {
     "insar.open_points": (
         {"source": path_to("points.csv"), "folder": path_to("new"), "chunks": 100,
          "shard_size": 100},
-        {"source": "paths", "folder": "optional path", "dates": "choice", "chunks": "integer",
+        {"source": "paths", "folder": "optional path", "static_features": "columns",
+         "dates": "choice", "layers": "optional paths", "chunks": "integer",
          "shard_size": "integer", "progress": "progress"}),
     "insar.fill_gaps": (
         {"points": SERIES, "step": "6D"},
@@ -701,10 +714,12 @@ TABLE = {
          "shard_size": "integer", "progress": "progress"} | EMBEDDED),
     "shards.ShardWriter": (
         {"folder": path_to("new"), "features": {"dynamic": ["a"]}, "shard_size": 100},
-        {"folder": "path", "features": "features", "shard_size": "integer", "attrs": "attrs"}),
+        {"folder": "path", "features": "features", "shard_size": "integer", "attrs": "attrs",
+         "with_pids": "switch"}),
     "shards.ShardWriter.append": (
         {"self": WRITER, "dynamic": np.ones((20, 2))} | APPENDED,
-        {"points": "ids", "longitude": "numbers", "latitude": "numbers", "dynamic": "table"}),
+        {"points": "ids", "longitude": "numbers", "latitude": "numbers", "pid": "pids",
+         "dynamic": "table"}),
     "shards.ShardWriter.close": ({"self": WRITER}, {}),
     "shards.PointShards": ({"folder": path_to("shards")}, {"folder": "path"}),
     "shards.PointShards.read": (
@@ -791,6 +806,7 @@ HOSTILE["reflectance"] = [*HOSTILE["scene"], *HOSTILE["reflectance"]]
 HOSTILE["block"] = [*HOSTILE["integer"], ("blocks that take hours", 3, ValueError)]
 HOSTILE["scene with values"] = [*HOSTILE["scene"], ("no value", SCENE * np.nan, ValueError)]
 HOSTILE["optional path"] = HOSTILE["path"][1:]
+HOSTILE["optional paths"] = HOSTILE["paths"][1:]
 HOSTILE["optional numbers"] = HOSTILE["numbers"][1:]
 
 ELSEWHERE = {  # what has no entry, and why

@@ -229,6 +229,7 @@ class ShardWriter:
                 f"features must be of the kinds {sorted(widths)}, got {sorted(features)}"
             )
         has_pids = _manifest.PIDS in self._manifest
+        pid = None if pid is None else as_pids(pid, "pid")
         if (pid is not None) != has_pids:
             needed = "be given" if has_pids else "be None, for a folder without identifiers"
             raise ValueError(f"pid must {needed}, got {shown(pid)}")
@@ -236,7 +237,7 @@ class ShardWriter:
             "point": as_point_numbers(points, "points"),
             "longitude": np.array(as_real_array(longitude, "longitude"), np.float64),
             "latitude": np.array(as_real_array(latitude, "latitude"), np.float64),
-            **({"pid": as_pids(pid, "pid")} if has_pids else {}),
+            **({"pid": pid} if has_pids else {}),
             **{kind: as_float32(features[kind], kind) for kind in widths},
         }
         numbers = columns["point"]
