@@ -75,7 +75,8 @@ def open_points(
         the folder already holds the points of the same files, it is unchanged.
     static_features : sequence of str, optional
         Columns of the deliveries that become static features, by default those of
-        `STATIC_FEATURES` that there are.
+        `STATIC_FEATURES` that there are. The track angle is circular; ``los_east``, ``los_north``
+        and ``los_up``, which hold it as a vector, are not.
     dates : {"same", "common", "all"}, default "same"
         What is done if the files have different dates: raise an error, keep the dates that all
         files have, or keep all dates and leave gaps.
@@ -155,6 +156,8 @@ def open_points(
     target = None if folder is None else as_path(folder, "folder")
     deliveries = find_deliveries(source, layers, dates)
     static = opening.static_of(static_features, deliveries)
+    if target is not None and target.resolve() in deliveries.folders():
+        raise ValueError(f"folder must be another one than that of the source, got {target}")
     if target is None:
         return opening.read_points(deliveries, static)
     write_all(target, deliveries, static, shard_size=shard_size, bar=bar)

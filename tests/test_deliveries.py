@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
 import warnings
 import zipfile
 
@@ -346,6 +347,35 @@ def test_a_folder_that_is_none_of_points(tmp_path, names, error, message):
         open_points(tmp_path)
 
 
+def test_files_of_file_managers_are_no_deliveries(tmp_path):
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    path = write_table(folder / "points.csv", rows_of(0, 3))
+    expected = open_points(path)
+    (folder / "._points.csv").write_bytes(b"\0\5\26\7")
+    xr.testing.assert_identical(open_points(folder), expected)
+    with zipfile.ZipFile(tmp_path / "points.zip", "w") as file:
+        file.write(path, "tiles/points.csv")
+        file.writestr("__MACOSX/tiles/._points.csv", b"\0\5\26\7")
+    xr.testing.assert_identical(open_points(tmp_path / "points.zip"), expected)
+
+
+def test_a_folder_that_cannot_hold_the_shards(tmp_path):
+    path = write_table(tmp_path / "points.csv", rows_of(0, 3))
+    with pytest.raises(ValueError, match="folder must be another one than that of the source"):
+        open_points(path, folder=tmp_path)
+    with pytest.raises(OSError, match="cannot write 'manifest.json' in"):
+        open_points(path, folder=path / "shards")
+
+
+def test_an_identifier_that_is_too_long_for_shards(tmp_path):
+    path = write_table(tmp_path / "points.csv", [*rows_of(0, 3), ["ä" * 17, *rows_of(3, 1)[0][1:]]])
+    assert open_points(path).pid.values[3] == "ä" * 17
+    with pytest.raises(ValueError, match="points.csv: a pid must have at most 32 bytes in shards"):
+        open_points(path, folder=tmp_path / "shards")
+    assert not (tmp_path / "shards").exists()
+
+
 def test_layers_are_none_of_egms(tmp_path):
     path = write_table(tmp_path / "points.csv", rows_of(0, 3))
     with pytest.raises(ValueError, match="layers must be None for points of EGMS"):
@@ -559,6 +589,12 @@ def test_hdf5_that_is_none_of_mintpy_or_damaged(tmp_path):
     one = write_series(tmp_path / "one.h5", IN_DEGREES)
     with pytest.raises(ValueError, match="source must be one time series of MintPy, got 2 files"):
         open_points([one, write_table(tmp_path / "points.csv", rows_of(0, 2))])
+
+
+def test_h5py_is_asked_for_where_it_is_needed(radar, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ImportError, match=r"pip install 'satellite-clustering-cookbook\[insar\]'"):
+        open_points(radar)
 
 
 def test_layers_named_by_the_user(radar, tmp_path):

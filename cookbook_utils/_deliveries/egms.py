@@ -200,7 +200,10 @@ def _open_csv(path: Path) -> Iterator[io.BufferedIOBase]:
 
 def _only_csv(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     """Return the one CSV of a zip, or raise if there are none or several or it is a zip bomb."""
-    members = [member for member in archive.infolist() if not member.is_dir()]
+    members = [
+        member for member in archive.infolist()
+        if not member.is_dir() and not is_hidden(member.filename)
+    ]  # fmt: skip
     found = [member for member in members if member.filename.lower().endswith(".csv")]
     if len(found) != 1:
         names = ", ".join(member.filename for member in (found or members)[:12]) or "nothing"
@@ -212,6 +215,12 @@ def _only_csv(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
             f"{packed} bytes for {size}"
         )
     return found[0]
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file is one of those that file managers put beside the files of users."""
+    *folders, last = name.split("/")
+    return last.startswith(".") or "__MACOSX" in folders
 
 
 def _require_short_header(path: Path, stream: io.BufferedIOBase) -> None:

@@ -223,7 +223,7 @@ def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking="best-effort") as file:  # network folders have no locks
             yield file
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path} is damaged, or no HDF5 file of MintPy: {error}") from None

@@ -11,7 +11,7 @@ import numpy as np
 
 from cookbook_utils._checks import require_choice, shown
 from cookbook_utils._deliveries.blocks import COLUMNS, Block, Delivery
-from cookbook_utils._deliveries.egms import EgmsTable
+from cookbook_utils._deliveries.egms import EgmsTable, is_hidden
 from cookbook_utils._deliveries.mintpy import SUFFIXES, MintPySeries
 from cookbook_utils._files import as_path
 
@@ -69,6 +69,10 @@ class Deliveries:
         """Who made the points."""
         return self.items[0].source
 
+    def folders(self) -> set[Path]:
+        """Return the folders of all files."""
+        return {file.resolve().parent for item in self.items for file in item.files()}
+
     def attributes_of(self, name: str) -> dict[str, str]:
         """Return the attributes of a variable."""
         direction = self.items[0].direction
@@ -120,7 +124,7 @@ def _paths_of(value: Any, name: str) -> list[Path]:
 
 def _files_in(folder: Path) -> list[Path]:
     """Return the deliveries of a folder, sorted by name, or raise if there are none."""
-    found = sorted(path for path in folder.iterdir() if path.is_file())
+    found = sorted(p for p in folder.iterdir() if p.is_file() and not is_hidden(p.name))
     tables = [path for path in found if path.suffix.lower() in (".csv", ".zip")]
     series = [p for p in found if p.suffix.lower() in SUFFIXES and "timeseries" in p.name.lower()]
     if tables and not series:

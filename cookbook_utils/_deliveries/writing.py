@@ -14,6 +14,7 @@ from cookbook_utils._deliveries.blocks import EXACT, Block
 from cookbook_utils._deliveries.duplicates import DuplicateFinder
 from cookbook_utils._deliveries.sources import Deliveries
 from cookbook_utils.shards import ShardWriter
+from cookbook_utils.shards._parameters import PID_BYTES
 
 MANIFEST = "manifest.json"  # file of a folder of shards
 
@@ -79,6 +80,7 @@ def write_all(
             return
         with _files.reporting(manifest), DuplicateFinder(folder) as finder:
             for number, block in bar(deliveries.blocks(), desc="checking points", total=None):
+                _require_short_pids(deliveries.items[number].path, block)
                 finder.add(block, number)
             skipped = _rows_to_skip(finder, deliveries)
         _append(writer, deliveries, kinds, skipped, bar)
@@ -94,6 +96,16 @@ def _attrs(deliveries: Deliveries, names: Sequence[str]) -> dict[str, Any]:
         "variables": {name: deliveries.attributes_of(name) for name in ("displacement", *names)},
         "sources": [[file.name, *_files.measure(file)] for file in files],
     }
+
+
+def _require_short_pids(path: Path, block: Block) -> None:
+    """Raise ValueError if a pid has more bytes than shards can hold."""
+    sizes = np.char.str_len(np.char.encode(block.pid, "utf-8"))
+    if sizes.max() > PID_BYTES:
+        raise ValueError(
+            f"{path}: a pid must have at most {PID_BYTES} bytes in shards, got "
+            f"{str(block.pid[sizes.argmax()])!r:.60}"
+        )
 
 
 def _append(
