@@ -68,8 +68,8 @@ def open_points(
     source : str, os.PathLike or sequence of these
         Deliveries of the European Ground Motion Service, Level 2a, 2b or 3: CSV files, or zip
         files that hold one CSV each, which are not unpacked to disk. Or a time series of MintPy
-        in HDF5, such as ``timeseries.h5``. Or a folder that holds one of these kinds. Or a folder
-        of shards.
+        in HDF5, such as ``timeseries.h5``, or in HDF-EOS5. Or a folder that holds one of these
+        kinds. Or a folder of shards.
     folder : str or os.PathLike, optional
         Folder for the shards of the deliveries. An interrupted call is resumed by the next one; if
         the folder already holds the points of the same files, it is unchanged.

@@ -192,7 +192,10 @@ def named(tmp_path, *names, rows=rows_of, columns=LEVEL_2):
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path):
     names = "EGMS_L2b_022_0845_IW2_VV_2020_2024_1.csv", "EGMS_L2b_117_0227_IW2_VV_2020_2024_1.csv"
-    with pytest.raises(ValueError, match="track 022, .* of 117: they see the ground"):
+    with pytest.raises(ValueError, match="of Level 2b, track 022, .* of Level 2b, track 117"):
+        open_points(named(tmp_path, *names))
+    names = "EGMS_L2b_022_0845_IW2_VV_2020_2024_1.csv", "EGMS_L2A_022_0846_IW2_VV_2020_2024_1.csv"
+    with pytest.raises(ValueError, match="of Level 2a, track 022: displacements of different"):
         open_points(named(tmp_path, *names))
     names = "EGMS_L3_E45N17_100km_E_2020_2024_1.csv", "EGMS_L3_E45N17_100km_U_2020_2024_1.csv"
     with pytest.raises(ValueError, match="toward the east, .* displacements upward: open each"):
@@ -589,6 +592,34 @@ def test_hdf5_that_is_none_of_mintpy_or_damaged(tmp_path):
     one = write_series(tmp_path / "one.h5", IN_DEGREES)
     with pytest.raises(ValueError, match="source must be one time series of MintPy, got 2 files"):
         open_points([one, write_table(tmp_path / "points.csv", rows_of(0, 2))])
+
+
+@pytest.mark.parametrize("grid", [{}, IN_DEGREES])
+def test_a_time_series_in_hdf_eos5(radar, tmp_path, grid):
+    """As MintPy writes them for the archives of time series."""
+    coherence = np.linspace(0, 1, 20).reshape(SHAPE).astype("f4")
+    mask = np.ones(SHAPE, bool)
+    mask[0, 0] = mask[4] = False
+    path = tmp_path / "S1_IW12_128_0593_0597_20200103_20200115.he5"
+    base = "HDFEOS/GRIDS/timeseries"
+    observed = {"displacement": METERS, "date": np.array(DATES, np.bytes_), "bperp": np.zeros(3)}
+    write_h5(
+        path,
+        TEXT | {"FILE_TYPE": "HDFEOS"} | grid,
+        **{f"{base}/observation/{name}": values for name, values in observed.items()},
+        **{f"{base}/geometry/{name}": values for name, values in geometry().items()},
+        **{f"{base}/quality/temporalCoherence": coherence, f"{base}/quality/mask": mask},
+    )
+    points = both(path, tmp_path / "shards")
+    assert points.attrs["static_features"] == "height temporal_coherence"
+    assert points.sizes["point"] == 15
+    expected = open_points(radar)
+    np.testing.assert_array_equal(points.displacement, expected.displacement)
+    np.testing.assert_array_equal(points.temporal_coherence, expected.temporal_coherence)
+    if not grid:
+        np.testing.assert_array_equal(points.longitude, expected.longitude)
+    else:
+        assert points.longitude.values[0] == 13.1 + 1.5 * 0.02
 
 
 def test_h5py_is_asked_for_where_it_is_needed(radar, monkeypatch):

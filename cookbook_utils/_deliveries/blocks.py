@@ -97,8 +97,8 @@ class Delivery(Protocol):
     """Who made the points."""
     direction: str
     """What the displacements are measured along, such as ``toward the satellite``."""
-    track: str | None
-    """Track of the satellite, if it is known."""
+    product: str | None
+    """Level of processing and track of the satellite, if they are known."""
 
     def blocks(self, *, warn: bool = True) -> Iterator[Block]:
         """Yield all points, checked, in memory that does not depend on their number."""

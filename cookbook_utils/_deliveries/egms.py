@@ -71,9 +71,9 @@ class EgmsTable:
         self.dates = [parse_date(name).isoformat() for name in self._dates]
         others = set(self._names) - {"pid", "longitude", "latitude", *self._dates}
         self.columns = [RENAMED.get(name, name) for name in self._names if name in others]
-        self.track, self.direction = None, "toward the satellite"
-        if found := re.search(r"EGMS_L2[ab]_(\d{3})_", path.name, re.IGNORECASE):
-            self.track = found[1]
+        self.product, self.direction = None, "toward the satellite"
+        if found := re.search(r"EGMS_L(2[ab])_(\d{3})_", path.name, re.IGNORECASE):
+            self.product = f"Level {found[1].lower()}, track {found[2]}"
         if found := re.search(r"EGMS_L3_\w*?_100km_([UE])_", path.name, re.IGNORECASE):
             self.direction = DIRECTIONS[found[1].upper()]
         elif "longitude" not in self._names:  # Level 3 in a file of another name

@@ -31,6 +31,13 @@ LAYERS = (
     "height", "latitude", "longitude", "incidenceAngle", "azimuthAngle", "temporalCoherence",
     "mask", "velocity",
 )  # fmt: skip
+_EOS = "HDFEOS/GRIDS/timeseries"  # group of the files that MintPy writes for archives
+_EOS_NAMES = {
+    **{name: f"{_EOS}/geometry/{name}" for name in LAYERS[:5]},
+    **{name: f"{_EOS}/quality/{name}" for name in ("temporalCoherence", "mask")},
+    "timeseries": f"{_EOS}/observation/displacement",
+    "date": f"{_EOS}/observation/date",
+}
 
 
 class MintPySeries:
@@ -41,7 +48,7 @@ class MintPySeries:
     Parameters
     ----------
     path : pathlib.Path
-        The file with the data set ``timeseries``.
+        The file with the data set ``timeseries``, or in HDF-EOS5.
     layers : sequence of pathlib.Path, optional
         Files with further layers on the same grid, by default those that lie where MintPy puts
         them: geometry, mask, temporal coherence and velocity.
@@ -58,15 +65,15 @@ class MintPySeries:
 
     source = "processed with MintPy"
     direction = "toward the satellite"
-    track = None
+    product = None
 
     def __init__(self, path: Path, layers: Sequence[Path] | None = None) -> None:
         self.path = path
         with _opened(path) as file:
             self._read_header(file)
         self._layers: dict[str, Path] = {}
-        for layer in _beside(path) if layers is None else layers:
-            self._add_layers(layer, required=layers is not None)
+        for layer in [path, *_beside(path)] if layers is None else [*layers, path]:
+            self._add_layers(layer, required=layers is not None and layer != path)
         is_placed = {"latitude", "longitude"} <= set(self._layers)
         if self._grid is None and not is_placed:
             raise ValueError(
@@ -77,7 +84,7 @@ class MintPySeries:
 
     def _read_header(self, file: Any) -> None:
         """Read shape, dates, units and grid, or raise ValueError."""
-        series, dates = file.get("timeseries"), file.get("date")
+        series, dates = _dataset(file, "timeseries"), _dataset(file, "date")
         if getattr(series, "ndim", 0) != 3 or getattr(dates, "ndim", 0) != 1:
             raise ValueError(
                 f"{self.path} must hold timeseries (date, y, x) and date, as MintPy writes them, "
@@ -106,7 +113,7 @@ class MintPySeries:
     def _add_layers(self, path: Path, *, required: bool) -> None:
         """Note which layers a file holds; raise ValueError if it has none that fit."""
         with _opened(path) as file:
-            shapes = {name: getattr(file.get(name), "shape", None) for name in LAYERS}
+            shapes = {name: getattr(_dataset(file, name), "shape", None) for name in LAYERS}
             is_geocoded = "Y_FIRST" in file.attrs
         fit = [name for name in LAYERS if shapes[name] == self._shape[1:]]
         if is_geocoded != (self._grid is not None):
@@ -132,7 +139,7 @@ class MintPySeries:
 
     def files(self) -> list[Path]:
         """Return the time series and the files of its layers."""
-        return [self.path, *sorted(set(self._layers.values()))]
+        return [self.path, *sorted(set(self._layers.values()) - {self.path})]
 
     def blocks(self, *, warn: bool = True) -> Iterator[Block]:
         """Yield the pixels that have displacements, row by row; see `blocks.Delivery`.
@@ -158,7 +165,7 @@ class MintPySeries:
     def _block(self, rows: slice) -> Block:
         """Return the pixels of some rows that have displacements and coordinates."""
         with _opened(self.path) as file:
-            values = file["timeseries"][:, rows].astype(np.float64)[self._order]
+            values = _dataset(file, "timeseries")[:, rows].astype(np.float64)[self._order]
         values = values.reshape(len(values), -1).T * self._scale
         if self._nodata is not None:
             values[values == self._nodata * self._scale] = np.nan
@@ -170,7 +177,8 @@ class MintPySeries:
             longitude, latitude = _place_of(self._grid, *places)
         keep = np.isfinite(longitude) & np.isfinite(latitude) & ~np.isnan(values).all(axis=1)
         if self._grid is None:
-            keep &= (longitude != 0) | (latitude != 0)  # outside of the elevation model
+            # Outside of the elevation model.
+            keep &= ((longitude != 0) | (latitude != 0)) & (np.abs(latitude) != 90)
         if "mask" in layers:
             keep &= np.nan_to_num(layers["mask"]) != 0
         else:
@@ -188,7 +196,7 @@ class MintPySeries:
     def _read(self, name: str, rows: slice) -> np.ndarray:
         """Return some rows of a layer as float64 (pixel,)."""
         with _opened(self._layers[name]) as file:
-            return file[name][rows].astype(np.float64).reshape(-1)
+            return _dataset(file, name)[rows].astype(np.float64).reshape(-1)
 
     def _features(self, layers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the features of pixels from their layers, in the units of EGMS."""
@@ -227,6 +235,11 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path} is damaged, or no HDF5 file of MintPy: {error}") from None
+
+
+def _dataset(file: Any, name: str) -> Any:
+    """Return a data set of MintPy, or None if the file has none of this name."""
+    return file.get(name, file.get(_EOS_NAMES.get(name, name)))
 
 
 def _beside(path: Path) -> list[Path]:

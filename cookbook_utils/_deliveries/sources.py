@@ -48,8 +48,9 @@ class Deliveries:
             at = np.array([place.get(date, -1) for date in self.dates])
             is_whole = item.dates == self.dates
             for start, block in enumerate(item.blocks(warn=warn)):
-                if start == 0 and "los_east" in block.columns:
-                    looks.append((float(np.nanmedian(block.columns["los_east"])), item.path))
+                look = block.columns.get("los_east", np.empty(0))
+                if start == 0 and np.isfinite(look).any():
+                    looks.append((float(np.nanmedian(look)), item.path))
                     _require_one_look(looks)
                 columns = {name: block.columns[name] for name in self.columns}
                 series = block.displacement
@@ -126,7 +127,11 @@ def _files_in(folder: Path) -> list[Path]:
     """Return the deliveries of a folder, sorted by name, or raise if there are none."""
     found = sorted(p for p in folder.iterdir() if p.is_file() and not is_hidden(p.name))
     tables = [path for path in found if path.suffix.lower() in (".csv", ".zip")]
-    series = [p for p in found if p.suffix.lower() in SUFFIXES and "timeseries" in p.name.lower()]
+    series = [
+        path for path in found
+        if path.suffix.lower() == ".he5"
+        or (path.suffix.lower() in SUFFIXES and "timeseries" in path.name.lower())
+    ]  # fmt: skip
     if tables and not series:
         return tables
     if len(series) == 1 and not tables:
@@ -156,11 +161,11 @@ def _require_one_product(items: Sequence[Delivery]) -> None:
                 f"{first.path} holds displacements {first.direction}, {item.path} displacements "
                 f"{item.direction}: open each by itself"
             )
-        if item.track != first.track:
+        if item.product != first.product:
             raise ValueError(
-                f"{first.path} is of the satellite's track {first.track}, {item.path} of "
-                f"{item.track}: they see the ground from different directions; open each track by "
-                "itself"
+                f"{first.path} is of {first.product or 'no known product'}, {item.path} of "
+                f"{item.product or 'none'}: displacements of different tracks and levels have "
+                "different directions and references; open each by itself"
             )
         if set(item.columns) != set(first.columns):
             apart = sorted({*item.columns} ^ {*first.columns})
