@@ -1,84 +1,136 @@
-"""InSAR points as a Dataset: read from EGMS deliveries or from shards, with their gaps filled.
+"""InSAR points as a Dataset: opened from deliveries or from shards, with their gaps filled.
 
-Points are an `xarray.Dataset` with ``displacement`` (point, time) in mm toward the satellite, NaN
-where it is missing, static features (point,) with units, and the coordinates ``pid``,
-``longitude``, ``latitude`` (point,) in degrees (EPSG:4326) and ``time``.
+Points are an `xarray.Dataset` with ``displacement`` (point, time) in mm, NaN where it is missing,
+features (point,) with units, and the coordinates ``pid``, ``longitude``, ``latitude`` (point,) in
+degrees (EPSG:4326) and ``time``. Displacement is toward the satellite, except for EGMS Level 3,
+where it is upward or toward the east.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils import _egms
-from cookbook_utils._checks import require_choice, require_integer, require_rising_time, shown
+from cookbook_utils._checks import (
+    progress_bar,
+    require_choice,
+    require_integer,
+    require_rising_time,
+    shown,
+)
 from cookbook_utils._conventions.points import (
-    RESERVED_NAMES,
-    dates_of,
     displacement_of,
     step_of,
 )
+from cookbook_utils._deliveries import opening
+from cookbook_utils._deliveries.sources import DATES, find_deliveries
+from cookbook_utils._deliveries.writing import MANIFEST, write_all
 from cookbook_utils._files import as_path
 from cookbook_utils._gaps import interpolate
 from cookbook_utils.datasets import DataUnavailableError, fetch
 from cookbook_utils.datasets._reader import CheckedReader, local_folder
-from cookbook_utils.shards import PointShards
 
-STATIC_FEATURES = ("height", "mean_velocity", "temporal_coherence", "amplitude_dispersion")
-MAX_DISPLACEMENT = 5000.0
-"""Largest displacement in mm that `read_egms` accepts.
-
-Phase cannot measure more: between two images six days apart a point may move a quarter of a
-wavelength, 14 mm, which adds up to 4.2 m in the five years of a delivery.
-"""
+STATIC_FEATURES = opening.STATIC_FEATURES
+"""Columns of deliveries that become static features by default, as far as there are such."""
 MAX_DATES = 100_000
 """Largest number of regular dates that `fill_gaps` makes: one an hour for eleven years."""
 _MAX_YEARS = 290  # from the first to the last date; timedelta64[ns] reaches 292
 
 
-# -- reading ----------------------------------------------------------------------------------
+# -- opening ----------------------------------------------------------------------------------
 
 
-def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read points of the European Ground Motion Service, Level 2a or 2b, as delivered.
+def open_points(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    static_features: Sequence[str] | None = None,
+    dates: Literal["same", "common", "all"] = "same",
+    layers: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    chunks: int = 65536,
+    shard_size: int = 65536,
+    progress: Callable[..., Iterable] | None = None,
+) -> xr.Dataset:
+    """Open displacement series as a service or a processor delivers them, or in shards.
 
-    Use it on a file as it was downloaded; `fill_gaps` then interpolates its missing values.
+    Use it on files as they were downloaded. With a `folder`, the points are written to shards in
+    memory that does not depend on their number, and opened lazily; `reservoir.embed_shards` and
+    `minibatch.MiniBatchShardKMeans` take that folder. Without one, they are read into memory.
+    `fill_gaps` then interpolates missing values.
 
     Parameters
     ----------
-    path : str or os.PathLike
-        A CSV, or a zip that holds one CSV (and an XML); a zip is not unpacked to disk.
+    source : str, os.PathLike or sequence of these
+        Deliveries of the European Ground Motion Service, Level 2a, 2b or 3: CSV files, or zip
+        files that hold one CSV each, which are not unpacked to disk. Or a time series of MintPy
+        in HDF5, such as ``timeseries.h5``, or in HDF-EOS5. Or a folder that holds one of these
+        kinds. Or a folder of shards.
+    folder : str or os.PathLike, optional
+        Folder for the shards of the deliveries. An interrupted call is resumed by the next one; if
+        the folder already holds the points of the same files, it is unchanged.
+    static_features : sequence of str, optional
+        Columns of the deliveries that become static features, by default those of
+        `STATIC_FEATURES` that there are. The track angle is circular; ``los_east``, ``los_north``
+        and ``los_up``, which hold it as a vector, are not.
+    dates : {"same", "common", "all"}, default "same"
+        What is done if the files have different dates: raise an error, keep the dates that all
+        files have, or keep all dates and leave gaps.
+    layers : str, os.PathLike or sequence of these, optional
+        HDF5 files of MintPy with the geometry, mask, temporal coherence and velocity of a time
+        series; by default those that lie where MintPy puts them.
+    chunks : int, default 65536
+        Number of points in a chunk of lazy points.
+    shard_size : int, default 65536
+        Number of points in a shard of `folder`.
+    progress : callable, optional
+        Progress bar such as ``tqdm.auto.tqdm``: it is called with an iterable and the keyword
+        arguments ``desc`` and ``total``, and returns an iterable.
 
     Returns
     -------
     xarray.Dataset
-        ``displacement`` (point, time) float32 in mm, and every other numeric column as a variable
-        (point,), float32 except for easting and northing in float64; ``height_ortho`` is named
-        ``height``. Coordinates ``pid`` (text), ``longitude``, ``latitude`` (float64) and ``time``,
-        ascending. Empty cells are NaN.
+        ``displacement`` (point, time) float32 in mm, NaN where it is missing, and every other
+        numeric column as a variable (point,), float32 except for easting and northing in float64,
+        which shards leave out; ``height_ortho`` is named ``height``. Coordinates ``pid``,
+        ``longitude``, ``latitude`` (point,) float64 and ``time``, ascending. From shards,
+        variables and text pids are Dask arrays, other coordinates are in memory, and so is
+        ``regime`` (point,), uint8, if the shards have labels of that name. Of MintPy, pixels
+        outside of the mask, without coordinates or without displacements are left out.
 
     Raises
     ------
     TypeError
-        If `path` is not a path.
+        If a path is not a path, or an option has the wrong type.
     FileNotFoundError
-        If there is no such file.
+        If there is no such file, or nothing to open in a folder.
+    ImportError
+        If h5py is needed and absent.
     ValueError
-        If the zip is damaged or does not hold exactly one CSV; if a column is missing, repeated or
-        has a reserved name; if a date is invalid, before the first radar satellite or in the
-        future; if a line has another number of cells than the header, or a cell is not a number; if
-        a pid is empty or repeated; if a point has no valid coordinates, or they are swapped; or if
-        a displacement exceeds `MAX_DISPLACEMENT`.
+        If a file is damaged, or a zip does not hold exactly one CSV; if a column is missing,
+        repeated or has a reserved name; if a date is invalid, before the first radar satellite or
+        in the future; if a line has another number of cells than the header, or a cell is not a
+        number; if a pid is empty, repeated in a file, or stands for different points in two files;
+        if a point has no valid coordinates, or they are swapped; if a displacement exceeds 5 m; if
+        files have other columns, dates, tracks or directions than the first one; if shards are
+        damaged or incomplete or have no displacement; or if an option is invalid.
+    OSError
+        If the shards cannot be written, or another process is still writing them after two minutes.
 
     Warns
     -----
     UserWarning
-        If the coordinates contradict easting and northing, or lie outside of Europe.
+        If coordinates contradict easting and northing, or lie outside of Europe; or if points are
+        in several files.
+
+    References
+    ----------
+    EGMS-D6, Product Description and Format Specification, European Ground Motion Service. Z.
+    Yunjun, H. Fattahi, F. Amelung (2019), doi:10.1016/j.cageo.2019.104331, for MintPy.
 
     Examples
     --------
@@ -86,146 +138,30 @@ def read_egms(path: str | os.PathLike[str]) -> xr.Dataset:
     >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "points.csv"
-    ...     header = "pid,latitude,longitude,20200103,20200109"
-    ...     _ = path.write_text(header + "\\na1,38.7,13.2,0.0,-1.5\\n")
-    ...     read_egms(path).displacement.values
-    array([[ 0. , -1.5]], dtype=float32)
+    ...     header = "pid,latitude,longitude,height,20200103,20200109"
+    ...     _ = path.write_text(header + "\\na1,38.7,13.2,5,0.0,-1.5\\n")
+    ...     lazy = open_points(path, folder=Path(folder) / "shards")
+    ...     open_points(path).displacement.values, lazy.displacement.values
+    (array([[ 0. , -1.5]], dtype=float32), array([[ 0. , -1.5]], dtype=float32))
     """
-    path = as_path(path, "path")
-    table = _egms.read_table(path)
-    _egms.require_points(path, table.columns)
-    _egms.require_plausible_places(path, table.columns)
-    pid = table.columns["pid"]
-    _egms.require_displacement(path, pid, table.dates, table.displacement, MAX_DISPLACEMENT)
-    return _as_points(table, title=f"EGMS points, {path.stem}")
-
-
-def _as_points(table: _egms.Table, *, title: str) -> xr.Dataset:
-    """Return the content of a delivery as points."""
-    columns = dict(table.columns)
-    time = np.array([_egms.parse_date(name) for name in table.dates], "datetime64[D]")
-    coords = {
-        "pid": ("point", columns.pop("pid"), {"long_name": "identifier of the point"}),
-        "longitude": ("point", columns.pop("longitude"), {"units": "degrees_east"}),
-        "latitude": ("point", columns.pop("latitude"), {"units": "degrees_north"}),
-        "time": time.astype("datetime64[ns]"),
-    }
-    attrs = {"units": "mm", "long_name": "displacement toward the satellite"}
-    data: dict[str, Any] = {"displacement": (("point", "time"), table.displacement, attrs)}
-    for column, values in columns.items():
-        name = _egms.RENAMED.get(column, column)
-        units, long_name = _egms.COLUMNS.get(name, (None, column))
-        attrs = {"long_name": long_name} | ({"units": units} if units else {})
-        data[name] = ("point", values, attrs)
-    attrs = {
-        "title": title,
-        "source": "European Ground Motion Service, Copernicus Land Monitoring Service",
-        "static_features": " ".join(name for name in STATIC_FEATURES if name in data),
-        "crs": "EPSG:4326",
-    }
-    return xr.Dataset(data, coords, attrs)
-
-
-class _Column:
-    """Features of shards as an array from which Dask reads slices."""
-
-    def __init__(self, shards: PointShards, name: str) -> None:
-        self.shards, self.name = shards, name
-        self.shape = (shards.n_points, len(shards.features[name]))
-        self.dtype, self.ndim = np.dtype("f4"), 2
-
-    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
-        return self.shards.read(self.name, key[0])[:, key[1]]
-
-
-def open_points(folder: str | os.PathLike[str], *, chunks: int = 65536) -> xr.Dataset:
-    """Open displacement series in shards lazily.
-
-    Use it for points that do not fit in memory; `fill_gaps` keeps them lazy.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
-        Shards with the features ``displacement``, named by date, and ``static``, as
-        `simulate.write_site` writes them.
-    chunks : int, default 65536
-        Number of points in a chunk.
-
-    Returns
-    -------
-    xarray.Dataset
-        Points whose displacement and static features are Dask arrays. The coordinates are in
-        memory, and so is ``regime`` (point,), uint8, if the shards have labels of that name.
-
-    Raises
-    ------
-    TypeError
-        If `folder` is not a path or `chunks` not an integer.
-    FileNotFoundError
-        If there are no shards in the folder.
-    ValueError
-        If `chunks` is less than 1, or the shards are damaged or incomplete, have no displacement or
-        static features, or have dates that are invalid or not ascending.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from cookbook_utils.simulate import write_site
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     points = open_points(write_site(folder, "insar_lyngen", n_points=100), chunks=50)
-    ...     points.displacement.chunks[0], dict(points.compute().sizes)
-    ((50, 50), {'point': 100, 'time': 201})
-    """
-    import dask.array as da
-
     chunks = require_integer(chunks, "chunks", least=1)
-    shards = PointShards(folder)
-    if missing := [kind for kind in ("displacement", "static") if kind not in shards.features]:
-        raise ValueError(
-            f"{shards.folder} has no features {', '.join(missing)}; it has "
-            f"{', '.join(shards.features)}, expected displacement series of points"
-        )
-    time = dates_of(shards.features["displacement"], f"{shards.folder}: the names of displacement")
-    statics = shards.features["static"]
-    if taken := sorted({*RESERVED_NAMES, "pid", "longitude", "latitude"} & set(statics)):
-        raise ValueError(
-            f"{shards.folder} has static features named {', '.join(taken)}, names that are "
-            "reserved for other variables of points"
-        )
-    lazy = {
-        kind: da.from_array(_Column(shards, kind), chunks=(chunks, -1), name=False)
-        for kind in ("displacement", "static")
-    }
-    attrs = dict(shards.attrs)
-    variables = _variables_of(shards, attrs.pop("variables", {}))
-    data: dict[str, Any] = {"displacement": (("point", "time"), lazy["displacement"])}
-    for k, name in enumerate(statics):
-        data[name] = ("point", lazy["static"][:, k])
-    coords = {
-        "pid": ("point", shards.read("point")),
-        "longitude": ("point", shards.read("longitude"), {"units": "degrees_east"}),
-        "latitude": ("point", shards.read("latitude"), {"units": "degrees_north"}),
-        "time": time,
-    }
-    attrs |= {"static_features": " ".join(statics), "crs": "EPSG:4326"}
-    points = xr.Dataset(data, coords, attrs)
-    for name in data:
-        points[name].attrs.update(variables.get(name, {}))
-    try:
-        points["regime"] = shards.read_labels("regime")
-    except FileNotFoundError:
-        pass  # only simulated points have known regimes
-    return points
-
-
-def _variables_of(shards: PointShards, variables: Any) -> Mapping[str, Mapping[str, Any]]:
-    """Return the attributes of each variable in the attrs of shards, or raise if invalid."""
-    if not isinstance(variables, dict) or not all(isinstance(v, dict) for v in variables.values()):
-        raise ValueError(
-            f"{shards.folder}: variables in its attrs must map each name to a mapping of "
-            f"attributes, got {variables!r:.60}"
-        )
-    return variables
+    shard_size = require_integer(shard_size, "shard_size", least=1)
+    require_choice(dates, "dates", DATES)
+    bar = progress_bar(progress)
+    if isinstance(source, str | os.PathLike) and (as_path(source, "source") / MANIFEST).is_file():
+        options = {"folder": folder, "static_features": static_features, "layers": layers}
+        if given := [name for name, value in options.items() if value is not None]:
+            raise ValueError(f"{given[0]} must be None for a folder of shards, got {source}")
+        return opening.open_shards(as_path(source, "source"), chunks)
+    target = None if folder is None else as_path(folder, "folder")
+    deliveries = find_deliveries(source, layers, dates)
+    static = opening.static_of(static_features, deliveries)
+    if target is not None and target.resolve() in deliveries.folders():
+        raise ValueError(f"folder must be another one than that of the source, got {target}")
+    if target is None:
+        return opening.read_points(deliveries, static)
+    write_all(target, deliveries, static, shard_size=shard_size, bar=bar)
+    return opening.open_shards(target, chunks)
 
 
 # -- gaps -------------------------------------------------------------------------------------
@@ -393,7 +329,7 @@ class EGMSReader(CheckedReader):
     output_instance = "xarray:Dataset"
 
     def _read(self, *, dataset: str, file: str, folder: str) -> xr.Dataset:
-        """Read a delivery with `read_egms`.
+        """Read a delivery with `open_points`.
 
         Parameters
         ----------
@@ -414,4 +350,4 @@ class EGMSReader(CheckedReader):
         ValueError
             If the file is damaged.
         """
-        return read_egms(fetch(dataset, file, folder=local_folder(folder)))
+        return open_points(fetch(dataset, file, folder=local_folder(folder)))

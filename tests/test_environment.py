@@ -30,7 +30,6 @@ FLOORS = [
     {"_conventions"},
     {
         "_change",
-        "_egms",
         "_gaps",
         "_palette",
         "_resampling",
@@ -44,6 +43,7 @@ FLOORS = [
         "shards",
     },
     {
+        "_deliveries",
         "_maps",
         "_naming",
         "areas",

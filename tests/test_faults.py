@@ -24,7 +24,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cookbook_utils import _files
+from cookbook_utils._deliveries import egms
 from cookbook_utils.graph import smooth_shards, streaming
+from cookbook_utils.insar import open_points
 from cookbook_utils.reservoir import embed_shards
 from cookbook_utils.shards import PointShards, ShardWriter
 from cookbook_utils.simulate import SCENES, SERIES, insar, write_coast, write_scene, write_site
@@ -89,7 +92,20 @@ def embedded(folder):
     embed_shards(folder / "insar_nordnes", folder / "embedded", n_features=8, shard_size=70)
 
 
-WRITERS = (scene, coast, site, shards, labels, smoothed, embedded)
+def delivered(folder):
+    """Write the points of a CSV to shards; the CSV is written first, unless it is there."""
+    csv = folder / "tiles" / "points.csv"
+    if not csv.exists():
+        dates = ",".join(f"2020{month:02}01" for month in range(1, 13))
+        series = [f",{k / 7:.1f}" * 12 for k in range(240)]
+        rows = [f"p{k},{k + 4.6e6:.1f},{k + 1.7e6:.1f},{k}{series[k]}" for k in range(240)]
+        with _files.replacing(csv) as temporary:
+            temporary.write_text("\n".join([f"pid,easting,northing,height,{dates}", *rows]))
+    egms.BYTES_PER_BATCH = 4096
+    open_points(csv, folder=folder / "points", shard_size=50)
+
+
+WRITERS = (scene, coast, site, shards, labels, smoothed, embedded, delivered)
 INPUTS = {labels: shards, smoothed: shards, embedded: site}  # the writer of the input
 
 

@@ -315,6 +315,28 @@ HOSTILE = {
         ("nothing", "", ValueError),
         ("a null character", "a\0b", ValueError),
     ],
+    "paths": [
+        *NONE,
+        ("a number", 3, TypeError),
+        ("a list of numbers", [3], TypeError),
+        ("an empty list", [], ValueError),
+        ("the same path twice", ["a.csv", "a.csv"], ValueError),
+        ("bytes", b"a", TypeError),
+        ("a large array", LARGE, TypeError),
+        ("nothing", "", ValueError),
+        ("a null character", "a\0b", ValueError),
+    ],
+    "columns": [
+        ("text", "height", TypeError),
+        ("a number", 3, TypeError),
+        ("numbers in a list", [3], TypeError),
+        ("an unknown name", ["speed"], ValueError),
+    ],
+    "pids": [
+        ("numbers", np.arange(20), TypeError),
+        ("bytes", [b"a"] * 20, TypeError),
+        ("text without need", [f"p{k}" for k in range(20)], ValueError),
+    ],
     "text": [("a number", 3, TypeError), ("a list", ["a"], TypeError), ("bytes", b"a", TypeError),
              ("a large array", LARGE, TypeError)],
     "names": [("text", "abc", TypeError), ("a list", ["a"], TypeError),
@@ -471,7 +493,8 @@ ODD = {
     "number": {"of NumPy": np.float64}, "optional number": {"of NumPy": np.float64},
     "switch": {"of NumPy": np.bool_},
     "choice": CHOICES, "optional choice": CHOICES, "word": CHOICES, "text": CHOICES,
-    "path": PATHS, "optional path": PATHS,
+    "path": PATHS, "optional path": PATHS, "paths": PATHS,
+    "optional paths": {}, "columns": {}, "pids": {},
     "bands": {"in a list": list, "in an array": np.array, "in an index": pd.Index},
     "classes": {"in a list": list, "of NumPy": lambda names: [*map(np.str_, names)]},
     "crs": {"a number": lambda crs: int(crs[5:]), "of NumPy": lambda crs: np.int32(crs[5:]),
@@ -663,9 +686,12 @@ TABLE = {
         {"labels": LABELS, "names": {0: "sea", 1: "land", 2: "sea"}},
         {"labels": "any map", "names": "names", "default": "text"}),
     "labels.change_map": ({"before": MASK, "after": MASK}, {"before": "map", "after": "map"}),
-    "insar.read_egms": ({"path": path_to("points.csv")}, {"path": "path"}),
     "insar.open_points": (
-        {"folder": path_to("raw"), "chunks": 100}, {"folder": "path", "chunks": "integer"}),
+        {"source": path_to("points.csv"), "folder": path_to("new"), "chunks": 100,
+         "shard_size": 100},
+        {"source": "paths", "folder": "optional path", "static_features": "columns",
+         "dates": "choice", "layers": "optional paths", "chunks": "integer",
+         "shard_size": "integer", "progress": "progress"}),
     "insar.fill_gaps": (
         {"points": SERIES, "step": "6D"},
         {"points": "points", "method": "choice", "step": "step"}),
@@ -688,10 +714,12 @@ TABLE = {
          "shard_size": "integer", "progress": "progress"} | EMBEDDED),
     "shards.ShardWriter": (
         {"folder": path_to("new"), "features": {"dynamic": ["a"]}, "shard_size": 100},
-        {"folder": "path", "features": "features", "shard_size": "integer", "attrs": "attrs"}),
+        {"folder": "path", "features": "features", "shard_size": "integer", "attrs": "attrs",
+         "with_pids": "switch"}),
     "shards.ShardWriter.append": (
         {"self": WRITER, "dynamic": np.ones((20, 2))} | APPENDED,
-        {"points": "ids", "longitude": "numbers", "latitude": "numbers", "dynamic": "table"}),
+        {"points": "ids", "longitude": "numbers", "latitude": "numbers", "pid": "pids",
+         "dynamic": "table"}),
     "shards.ShardWriter.close": ({"self": WRITER}, {}),
     "shards.PointShards": ({"folder": path_to("shards")}, {"folder": "path"}),
     "shards.PointShards.read": (
@@ -778,6 +806,7 @@ HOSTILE["reflectance"] = [*HOSTILE["scene"], *HOSTILE["reflectance"]]
 HOSTILE["block"] = [*HOSTILE["integer"], ("blocks that take hours", 3, ValueError)]
 HOSTILE["scene with values"] = [*HOSTILE["scene"], ("no value", SCENE * np.nan, ValueError)]
 HOSTILE["optional path"] = HOSTILE["path"][1:]
+HOSTILE["optional paths"] = HOSTILE["paths"][1:]
 HOSTILE["optional numbers"] = HOSTILE["numbers"][1:]
 
 ELSEWHERE = {  # what has no entry, and why

@@ -2,8 +2,9 @@
 
 Use it for points that do not fit in memory. A folder holds ``manifest.json`` and the shards
 ``shard-00000.parquet``, ``shard-00001.parquet`` and so on. A shard has the columns ``point``
-(int64, strictly increasing), ``longitude`` and ``latitude`` (float64, degrees), and one column for
-each kind of features, such as ``dynamic`` and ``static``. The features of a point are one
+(int64, strictly increasing), ``longitude`` and ``latitude`` (float64, degrees), optionally ``pid``
+(UTF-8 in 32 bytes, with zeros at its end), and one column for each kind of features, such as
+``dynamic`` and ``static``. The features of a point are one
 fixed-size binary value of little-endian float32 numbers, which Parquet reads about five times as
 fast as a list of floats. Parquet was chosen over Zarr because one file holds points and features
 together with its schema, its number of rows and checksums of its values. The manifest and the

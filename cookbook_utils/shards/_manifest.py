@@ -14,6 +14,7 @@ from cookbook_utils.shards._parameters import check_features
 
 VERSION = 2  # of the layout on disk
 NAME = "manifest.json"
+PIDS = "pids"  # key of a manifest whose shards have the identifiers of points
 _KEYS = {"version", "features", "shard_size", "attrs", "shards", "complete"}
 
 
@@ -59,7 +60,8 @@ def _is_consistent(manifest: Mapping[str, Any]) -> bool:
     try:
         shards, size = manifest["shards"], manifest["shard_size"]
         return (
-            set(manifest) == _KEYS
+            set(manifest) - {PIDS} == _KEYS
+            and manifest.get(PIDS, True) is True
             and check_features(manifest["features"]) == manifest["features"]
             and require_integer(size, "shard_size", least=1) == size
             and isinstance(manifest["attrs"], dict)
@@ -96,7 +98,8 @@ def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
 
 def fingerprint(manifest: Mapping[str, Any]) -> bytes:
     """Return the SHA-256 of the parameters of the writer of a folder, in hexadecimal digits."""
-    facts = {key: manifest[key] for key in ("version", "features", "shard_size", "attrs")}
+    keys = ("version", "features", "shard_size", "attrs", PIDS)
+    facts = {key: manifest[key] for key in keys if key in manifest}
     return _sha256(facts).encode()
 
 

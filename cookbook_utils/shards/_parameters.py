@@ -15,7 +15,10 @@ from cookbook_utils._checks import as_real_array, shown
 COORDINATES = {"point": np.int64, "longitude": np.float64, "latitude": np.float64}
 """Columns of each shard beside the features, with their dtypes."""
 
-RESERVED = (*COORDINATES, "points", "self")  # columns and parameters of `ShardWriter.append`
+PID_BYTES = 32
+"""Bytes of the identifier of a point, in UTF-8, with zeros at its end."""
+
+RESERVED = (*COORDINATES, "pid", "points", "self")  # columns and parameters of `ShardWriter.append`
 
 
 def check_features(features: Any) -> dict[str, list[str]]:
@@ -74,6 +77,20 @@ def as_point_numbers(values: Any, name: str) -> np.ndarray:
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name} must be at most 2**63 - 1, got {array.max()}")
     return np.array(array, np.int64)
+
+
+def as_pids(values: Any, name: str) -> np.ndarray:
+    """Return a new array of identifiers in `PID_BYTES` of UTF-8, or raise."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "UO" or (
+        array.dtype.kind == "O" and not all(isinstance(value, str) for value in array.flat)
+    ):
+        raise TypeError(f"{name} must be text, got dtype {array.dtype}")
+    encoded = np.char.encode(array.astype(np.str_), "utf-8")
+    longest = np.char.str_len(encoded).max(initial=0)
+    if longest > PID_BYTES:
+        raise ValueError(f"{name} must have at most {PID_BYTES} bytes each, got one of {longest}")
+    return encoded.astype(f"S{PID_BYTES}")
 
 
 def label_file_name(name: Any) -> str:

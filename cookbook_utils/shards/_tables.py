@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cookbook_utils.shards._manifest import fingerprint
-from cookbook_utils.shards._parameters import COORDINATES
+from cookbook_utils.shards._manifest import PIDS, fingerprint
+from cookbook_utils.shards._parameters import COORDINATES, PID_BYTES
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,6 +41,7 @@ def schema_of(
     import pyarrow as pa
 
     types = {"point": pa.int64(), "longitude": pa.float64(), "latitude": pa.float64()}
+    types |= {"pid": pa.binary(PID_BYTES)} if PIDS in manifest else {}
     types |= {kind: pa.binary(4 * len(names)) for kind, names in manifest["features"].items()}
     return pa.schema(
         [pa.field(name, type_, nullable=False) for name, type_ in types.items()],
@@ -72,7 +74,8 @@ def write_shard(
     import pyarrow.parquet as pq
 
     arrays = [
-        pa.array(values) if values.ndim == 1 else _as_binary(values) for values in columns.values()
+        pa.array(values) if values.dtype.kind in "if" and values.ndim == 1 else _as_binary(values)
+        for values in columns.values()
     ]
     schema = schema_of(manifest, number, checksums(columns))
     pq.write_table(
@@ -87,11 +90,11 @@ def write_shard(
 
 
 def _as_binary(features: np.ndarray) -> pyarrow.FixedSizeBinaryArray:
-    """Return features (n, width) as n binary values that share the memory of the array."""
+    """Return features (n, width), or text (n,), as n values that share the memory of the array."""
     import pyarrow as pa
 
     data = pa.py_buffer(np.ascontiguousarray(features))
-    type_ = pa.binary(4 * features.shape[1])
+    type_ = pa.binary(features.itemsize * math.prod(features.shape[1:]))
     return pa.FixedSizeBinaryArray.from_buffers(type_, len(features), [None, data])
 
 
@@ -213,7 +216,7 @@ def to_numpy(column: pyarrow.ChunkedArray, name: str, manifest: Mapping[str, Any
     """Return a column as an array (n,), or features as (n, width), without a copy if possible."""
     is_features = name in manifest["features"]
     width = len(manifest["features"][name]) if is_features else 1
-    dtype = "<f4" if is_features else COORDINATES[name]
+    dtype = "<f4" if is_features else {"pid": f"S{PID_BYTES}", **COORDINATES}[name]
     parts = [
         np.frombuffer(chunk.buffers()[1], dtype)[
             chunk.offset * width : (chunk.offset + len(chunk)) * width

@@ -23,7 +23,7 @@ from cookbook_utils._checks import (
 from cookbook_utils._files import as_path
 from cookbook_utils.shards import _batches, _labels, _tables
 from cookbook_utils.shards._batches import Batch
-from cookbook_utils.shards._manifest import read_manifest
+from cookbook_utils.shards._manifest import PIDS, read_manifest
 from cookbook_utils.shards._parameters import COORDINATES, attributes_as_json, check_kinds
 from cookbook_utils.shards.split import is_test
 
@@ -50,6 +50,8 @@ class PointShards:
         The kinds of features, and the feature names of each.
     attrs : dict
         The attributes that were given to the writer.
+    has_pids : bool
+        Whether the points have identifiers beside their numbers.
 
     Raises
     ------
@@ -94,6 +96,9 @@ class PointShards:
         self.n_points: int = self._table.n_points
         self.features: dict[str, list[str]] = manifest["features"]
         self.attrs: dict[str, Any] = manifest["attrs"]
+        self.has_pids: bool = PIDS in manifest
+        pids = ["pid"] if self.has_pids else []
+        self._columns = [*COORDINATES, *pids, *self.features]
 
     def __reduce__(self) -> tuple:
         return PointShards, (self.folder,)  # a worker process opens the folder itself
@@ -104,14 +109,15 @@ class PointShards:
         Parameters
         ----------
         column : str
-            ``"point"``, ``"longitude"``, ``"latitude"`` or a kind of features.
+            ``"point"``, ``"longitude"``, ``"latitude"``, a kind of features, or ``"pid"`` if the
+            points have identifiers.
         rows : slice, default slice(None)
             Positions in the folder, counted from 0, with a step of 1; by default all.
 
         Returns
         -------
         numpy.ndarray
-            The column, read-only: int64 or float64 (n,), or float32 (n, features).
+            The column, read-only: int64, float64 or text (n,), or float32 (n, features).
 
         Raises
         ------
@@ -120,7 +126,7 @@ class PointShards:
         ValueError
             If there is no such column, the step is not 1, or a shard is damaged.
         """
-        require_choice(column, "column", [*COORDINATES, *self.features])
+        require_choice(column, "column", self._columns)
         expected = "rows must be a slice of integers with a step of 1"
         try:
             start, stop, step = rows.indices(self.n_points)
@@ -130,7 +136,8 @@ class PointShards:
             step = 0
         if step != 1:
             raise ValueError(f"{expected}, got {shown(rows)}")
-        return self._table.read([column], [range(start, max(start, stop))])[0]
+        values = self._table.read([column], [range(start, max(start, stop))])[0]
+        return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
 
     def batches(
         self,
@@ -299,7 +306,7 @@ class PointShards:
             If a value was altered since it was written. The error names the shard.
         """
         for rows in self._table.shard_rows():
-            for column in (*COORDINATES, *self.features):
+            for column in self._columns:
                 self._table.read([column], [rows])
 
     def digest(self, kinds: Sequence[str]) -> str:

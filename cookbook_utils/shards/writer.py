@@ -11,11 +11,18 @@ from typing import Any
 import numpy as np
 
 from cookbook_utils import _files
-from cookbook_utils._checks import as_float32, as_real_array, require_integer
+from cookbook_utils._checks import (
+    as_float32,
+    as_real_array,
+    require_bool,
+    require_integer,
+    shown,
+)
 from cookbook_utils._conventions.points import require_coordinates
 from cookbook_utils._files import as_path
 from cookbook_utils.shards import _manifest, _tables
 from cookbook_utils.shards._parameters import (
+    as_pids,
     as_point_numbers,
     attributes_as_json,
     check_features,
@@ -39,6 +46,8 @@ class ShardWriter:
     attrs : mapping of str, optional
         Attributes that say how the features were made (random seeds, sources), which JSON must be
         able to represent. A run is resumed only with the same `features`, `shard_size` and `attrs`.
+    with_pids : bool, default False
+        Whether the points have identifiers of up to 32 bytes beside their numbers.
 
     Attributes
     ----------
@@ -86,6 +95,7 @@ class ShardWriter:
         *,
         shard_size: int = 65536,
         attrs: Mapping[str, Any] | None = None,
+        with_pids: bool = False,
     ) -> None:
         self.folder = as_path(folder, "folder")
         specification = {
@@ -94,6 +104,8 @@ class ShardWriter:
             "shard_size": require_integer(shard_size, "shard_size", least=1),
             "attrs": json.loads(attributes_as_json(attrs)),
         }
+        if require_bool(with_pids, "with_pids"):
+            specification[_manifest.PIDS] = True
         self._path = self.folder / _manifest.NAME
         _files.tidy(self._path)
         self._on_disk = _manifest.read_bytes(self._path)
@@ -123,7 +135,9 @@ class ShardWriter:
         """Whether the folder has all its points."""
         return self._manifest["complete"]
 
-    def append(self, points: Any, longitude: Any, latitude: Any, **features: Any) -> None:
+    def append(
+        self, points: Any, longitude: Any, latitude: Any, *, pid: Any = None, **features: Any
+    ) -> None:
         """Add points, and write every shard that they fill.
 
         Parameters
@@ -134,16 +148,20 @@ class ShardWriter:
             Longitude in degrees, EPSG:4326, from -180 to 360.
         latitude : array_like of float (n,)
             Latitude in degrees, EPSG:4326.
+        pid : array_like of str (n,), optional
+            Identifiers of the points, if the folder has them.
         **features : array_like of float (n, features)
             Features of each kind, stored as float32.
 
         Raises
         ------
         TypeError
-            If an array does not hold real numbers, or `points` does not hold integers.
+            If an array does not hold real numbers, `points` does not hold integers, or `pid` does
+            not hold text.
         ValueError
             If an array has the wrong shape, the numbers do not increase, coordinates are out of
-            range, a feature is out of the range of float32, or the folder is complete.
+            range, a feature is out of the range of float32, an identifier is too long, identifiers
+            are given to a folder that has none or are missing, or the folder is complete.
         OSError
             If a shard cannot be written, or another process has written to the folder.
         """
@@ -152,7 +170,7 @@ class ShardWriter:
                 f"{self.folder} is complete with {self.n_points} points, and no more can be "
                 "added; delete the folder to write it again"
             )
-        columns = self._checked_columns(points, longitude, latitude, features)
+        columns = self._checked_columns(points, longitude, latitude, pid, features)
         numbers = columns["point"]
         if not numbers.size:
             return
@@ -184,11 +202,11 @@ class ShardWriter:
     def _resumed(self, specification: Mapping[str, Any]) -> dict[str, Any]:
         """Return the manifest of the folder, or raise if it or a shard does not match."""
         manifest = _manifest.read_manifest(self.folder)
-        for key, value in specification.items():
-            if manifest[key] != value:
+        for key, value in ({_manifest.PIDS: None} | specification).items():
+            if (found := manifest.get(key)) != value:
                 raise ValueError(
-                    f"{self.folder} already holds shards with other {key}: it must be {value}, "
-                    f"got {manifest[key]}; delete the folder, or write to another one"
+                    f"{self.folder} already holds shards with other {key}: "
+                    f"{_difference(value, found)}; delete the folder, or write to another one"
                 )
         for number in range(len(manifest["shards"])):
             _tables.open_shard(self.folder, manifest, number).close()
@@ -202,7 +220,7 @@ class ShardWriter:
                 _tables.require_own(path)
 
     def _checked_columns(
-        self, points: Any, longitude: Any, latitude: Any, features: Mapping[str, Any]
+        self, points: Any, longitude: Any, latitude: Any, pid: Any, features: Mapping[str, Any]
     ) -> dict[str, np.ndarray]:
         """Return new arrays of the columns of a shard, or raise if the values are not valid."""
         widths = {kind: len(names) for kind, names in self.features.items()}
@@ -210,10 +228,16 @@ class ShardWriter:
             raise ValueError(
                 f"features must be of the kinds {sorted(widths)}, got {sorted(features)}"
             )
+        has_pids = _manifest.PIDS in self._manifest
+        pid = None if pid is None else as_pids(pid, "pid")
+        if (pid is not None) != has_pids:
+            needed = "be given" if has_pids else "be None, for a folder without identifiers"
+            raise ValueError(f"pid must {needed}, got {shown(pid)}")
         columns = {
             "point": as_point_numbers(points, "points"),
             "longitude": np.array(as_real_array(longitude, "longitude"), np.float64),
             "latitude": np.array(as_real_array(latitude, "latitude"), np.float64),
+            **({"pid": pid} if has_pids else {}),
             **{kind: as_float32(features[kind], kind) for kind in widths},
         }
         numbers = columns["point"]
@@ -277,3 +301,12 @@ class ShardWriter:
                     path.unlink(missing_ok=True)
                 raise
         self._manifest, self._on_disk = changed, content
+
+
+def _difference(expected: Any, found: Any) -> str:
+    """Describe the first entry in which two values differ, on one line of limited length."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in (*expected, *found):
+            if expected.get(key) != found.get(key):
+                return f"{key}, {_difference(expected.get(key), found.get(key))}"
+    return f"it must be {shown(expected)}, got {shown(found)}"

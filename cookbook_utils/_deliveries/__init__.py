@@ -1,0 +1,1 @@
+"""Points as services and processors deliver them: EGMS tables and MintPy time series."""
