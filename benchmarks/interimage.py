@@ -197,7 +197,7 @@ class CopyInPlace(Copy):
 
 def vector_registers() -> dict[str, int]:
     """Return how often the compiled kernel names vector registers of each width, in bits."""
-    kernel = numba_kernels._assign_kernel(BANDS, True)
+    kernel = numba_kernels.assign_kernel(BANDS, True)
     code = "".join(kernel.inspect_asm().values())
     return {"128": code.count("%xmm"), "256": code.count("%ymm"), "512": code.count("%zmm")}
 

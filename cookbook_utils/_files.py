@@ -27,7 +27,7 @@ WAIT = 120.0  # s to wait for another process that writes the same file
 _CHUNK_BYTES = 2**20  # read or written at a time
 
 CHECKSUMS = "checksums.json"
-"""File that holds the size and CRC-32 of every file of its folder, see `measure`."""
+"""File that holds the size and CRC-32 of every file of its folder, see `size_and_crc32`."""
 
 
 def as_path(value: Any, name: str) -> Path:
@@ -121,11 +121,11 @@ class Claim:
 
 
 @contextmanager
-def claim(path: Path, *, wait: float | None = None) -> Iterator[Claim]:
+def claim(path: Path, *, wait: float | None = None, outermost: bool = False) -> Iterator[Claim]:
     """Claim a file or folder before writing it, and make its parent folders.
 
-    The same thread may claim it again. When the claim ends, its temporary files and the folders
-    that were made for it and are empty are removed.
+    The same thread may claim it again unless `outermost` is true. When the claim ends, its
+    temporary files and the folders that were made for it and are empty are removed.
 
     Parameters
     ----------
@@ -133,6 +133,8 @@ def claim(path: Path, *, wait: float | None = None) -> Iterator[Claim]:
         The file or folder.
     wait : float, optional
         Seconds to wait while another process holds the claim; `WAIT` by default.
+    outermost : bool, default False
+        Whether the claim is refused if this thread holds it already.
 
     Yields
     ------
@@ -142,7 +144,8 @@ def claim(path: Path, *, wait: float | None = None) -> Iterator[Claim]:
     Raises
     ------
     TimeoutError
-        If another process still holds the claim after that time.
+        If another process still holds the claim after that time, or this thread does where the
+        claim must be the outermost one.
     OSError
         If the folder cannot be written.
     """
@@ -154,7 +157,9 @@ def claim(path: Path, *, wait: float | None = None) -> Iterator[Claim]:
         with reporting(path):
             lock = _acquired(claimed._lock_file(), WAIT if wait is None else wait)
         try:
-            with _outermost(lock, claimed):
+            if outermost and lock.lock_counter > 1:
+                raise TimeoutError(f"{path} is being written by this thread already")
+            with _tidying(lock, claimed):
                 yield claimed
         finally:
             lock.release()
@@ -165,7 +170,7 @@ def claim(path: Path, *, wait: float | None = None) -> Iterator[Claim]:
 
 
 @contextmanager
-def _outermost(lock: BaseFileLock, claimed: Claim) -> Iterator[None]:
+def _tidying(lock: BaseFileLock, claimed: Claim) -> Iterator[None]:
     """Remove temporary files and the lock file, unless the thread has an outer claim."""
     if lock.lock_counter > 1:
         yield
@@ -175,8 +180,10 @@ def _outermost(lock: BaseFileLock, claimed: Claim) -> Iterator[None]:
         yield
     finally:
         claimed._tidy()
-        # Before the release: a process that waits for a removed lock file opens a new one.
-        claimed._lock_file().unlink(missing_ok=True)
+        # Before the release: a process that waits for a removed lock file opens a new one. Windows
+        # cannot remove an open file; a lock file that is left over does no harm.
+        with suppress(PermissionError):
+            claimed._lock_file().unlink(missing_ok=True)
 
 
 def _acquired(path: Path, wait: float) -> BaseFileLock:
@@ -253,8 +260,8 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def measure(path: Path) -> list[int]:
-    """Return the size of a file and its CRC-32 (ISO 3309)."""
+def size_and_crc32(path: Path) -> list[int]:
+    """Return the size of a file in bytes and the CRC-32 (ISO 3309) of its content."""
     checksum = size = 0
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

@@ -16,9 +16,11 @@ from cookbook_utils._checks import (
     require_real,
     shown,
 )
+from cookbook_utils._conventions.bands import positions_of
 from cookbook_utils._conventions.grids import crs_of
 from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, meanings_of
 from cookbook_utils._conventions.nodata import mask_and_float, valid_pixels
+from cookbook_utils._conventions.points import require_coordinates
 from cookbook_utils._palette import NODATA_COLOR, class_color, colors_of
 
 MAX_UNEVEN = 0.1
@@ -63,25 +65,15 @@ def degrees_of(points: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
                 "points must have the coordinates longitude (point) and latitude (point), got "
                 f"{found}"
             )
-    return _degrees(points["longitude"], 180), _degrees(points["latitude"], 90)
-
-
-def _degrees(coordinate: xr.DataArray, limit: float) -> xr.DataArray:
-    """Return a coordinate of points in memory, or raise unless it is from -limit to limit."""
-    name = coordinate.name
-    require_real(coordinate.variable, f"{name} of the points")
-    degrees = coordinate.compute().astype("float64")
-    if not degrees.size:
+    if not points["longitude"].size:
         raise ValueError("points must be one or more, got 0")
-    n_wrong = int((~(abs(degrees) <= limit)).sum())
-    if n_wrong:
-        is_east = name == "longitude" and bool(((degrees > limit) & (degrees <= 360)).any())
-        cure = ": convert 0 to 360 by (longitude + 180) % 360 - 180" if is_east else ""
-        raise ValueError(
-            f"{name} of the points must be from {-limit} to {limit} degrees, got {n_wrong} of "
-            f"{degrees.size} that are not{cure}"
-        )
-    return degrees
+    for name in ("longitude", "latitude"):
+        require_real(points[name].variable, f"{name} of the points")
+    longitude, latitude = (
+        points[name].compute().astype("float64") for name in ("longitude", "latitude")
+    )
+    require_coordinates(longitude.values, latitude.values)
+    return longitude, latitude
 
 
 def match_points(values: Any, points: xr.Dataset, what: str) -> xr.DataArray:
@@ -107,9 +99,8 @@ def match_points(values: Any, points: xr.Dataset, what: str) -> xr.DataArray:
 def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.DataArray:
     """Return three bands in memory, north up, as floats that are NaN where any band is nodata."""
     require_dims(scene, ["band", "y", "x"], "scene")
-    known = scene.indexes.get("band", pd.Index([])).tolist()
-    wanted = _three_bands(bands, known)
-    scene = scene.isel(band=[known.index(band) for band in wanted])
+    wanted = _three_bands(bands, scene.indexes.get("band", pd.Index([])).tolist())
+    scene = scene.isel(band=positions_of(scene, wanted))
     picture = thin(north_up(scene, "scene"), limit).compute()
     picture = mask_and_float(picture).where(valid_pixels(picture))
     valid = np.isfinite(picture).all("band")
@@ -119,7 +110,7 @@ def pick_bands(scene: xr.DataArray, bands: Sequence[str], limit: int) -> xr.Data
 
 
 def _three_bands(bands: Any, known: list) -> list:
-    """Return three names of bands as a list, or raise unless each is `known` once."""
+    """Return three names of bands as a list, or raise unless all are `known`."""
     is_array = isinstance(bands, np.ndarray) and bands.ndim > 0
     is_list = isinstance(bands, Sequence | pd.Index) and not isinstance(bands, str | bytes)
     if not (is_array or is_list):
@@ -130,8 +121,6 @@ def _three_bands(bands: Any, known: list) -> list:
             f"bands must be three out of {known}, got {shown(wanted)}: name the bands of a "
             "scene with scene.assign_coords(band=[...])"
         )
-    if duplicates := [band for band in wanted if known.count(band) > 1]:
-        raise ValueError(f"scene must have each band once, got {duplicates[0]!r} more than once")
     return wanted
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions.bands import require_reflectance
+from cookbook_utils._conventions.bands import positions_of, require_reflectance
 from cookbook_utils._conventions.grids import require_same_grid, same_coordinate
 from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels
 from cookbook_utils._conventions.nodata import mask_and_float
@@ -128,13 +128,7 @@ def _spectral_pair(
 def _select_bands(scene: xr.DataArray, bands: Sequence[str], name: str, what: str) -> xr.DataArray:
     """Return `bands` of the reflectance that `what` needs, or raise unless each is there once."""
     require_reflectance(scene, what)
-    known = scene.get_index("band")
-    numbers = [np.flatnonzero(known == band) for band in bands]
-    if any(len(found) != 1 for found in numbers):
-        raise ValueError(
-            f"{name} must have each of the bands {tuple(bands)} once, got {list(known)}"
-        )
-    return scene.isel(band=np.concatenate(numbers))
+    return scene.isel(band=positions_of(scene, bands, name))
 
 
 def require_plausible(means: np.ndarray) -> None:

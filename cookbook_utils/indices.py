@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_dims
-from cookbook_utils._conventions.bands import require_reflectance
+from cookbook_utils._conventions.bands import positions_of, require_reflectance
 from cookbook_utils._conventions.grids import require_same_grid
 from cookbook_utils._conventions.labels import NODATA_LABEL, flags
 from cookbook_utils._conventions.nodata import mask_and_float
@@ -268,15 +268,9 @@ def _normalized_difference(
             f"{what} must hold reflectance as floats, got dtype {scene.dtype}: "
             f"call cookbook_utils.scaling.to_reflectance({what}) first"
         )
-    bands = scene.get_index("band").tolist()
-    if not bands.count(plus) == bands.count(minus) == 1:
-        raise ValueError(
-            f"{what} must have the bands {plus!r} and {minus!r} once each for {name}, got {bands}"
-        )
+    positions = positions_of(scene, (plus, minus), f"{what} for {name}")
     scene = mask_and_float(scene)
-    one, other = (
-        scene.isel(band=bands.index(band), drop=True).clip(min=0) for band in (plus, minus)
-    )
+    one, other = (scene.isel(band=at, drop=True).clip(min=0) for at in positions)
     total = one + other
     result = ((one - other) / total.where(total > 0)).rename(name)
     result.attrs = {"long_name": long_name, "units": "1"}

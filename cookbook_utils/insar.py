@@ -29,11 +29,12 @@ from cookbook_utils._conventions.points import (
 )
 from cookbook_utils._deliveries import opening
 from cookbook_utils._deliveries.sources import DATES, find_deliveries
-from cookbook_utils._deliveries.writing import MANIFEST, write_all
+from cookbook_utils._deliveries.writing import write_all
 from cookbook_utils._files import as_path
 from cookbook_utils._gaps import interpolate
 from cookbook_utils.datasets import DataUnavailableError, fetch
 from cookbook_utils.datasets._reader import CheckedReader, local_folder
+from cookbook_utils.shards._manifest import MANIFEST
 
 STATIC_FEATURES = opening.STATIC_FEATURES
 """Columns of deliveries that become static features by default, as far as there are such."""
@@ -317,7 +318,7 @@ class PointsReader(CheckedReader):
             If the shards are damaged.
         """
         path = local_folder(folder) / "simulated" / name
-        if not (path / "manifest.json").is_file():
+        if not (path / MANIFEST).is_file():
             raise DataUnavailableError(f"there are no points in {path}; run `{made_by}`")
         return open_points(path, chunks=chunks)
 

@@ -27,6 +27,7 @@ from cookbook_utils._conventions.nodata import (
     nodata_values,
     without_nodata,
 )
+from cookbook_utils._conventions.points import require_coordinates
 from cookbook_utils._resampling import average_shares, linear_shares, resample
 
 if TYPE_CHECKING:
@@ -89,11 +90,7 @@ def common_grid(
 
     longitude = require_number(longitude, "longitude")
     latitude = require_number(latitude, "latitude")
-    if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
-        raise ValueError(
-            "longitude must be from -180 to 180 and latitude from -90 to 90, got "
-            f"longitude={longitude}, latitude={latitude}: are they swapped?"
-        )
+    require_coordinates(np.array([longitude]), np.array([latitude]))
     target = _projected(crs)
     buffer = require_number(buffer, "buffer", above=0)
     resolution = require_number(resolution, "resolution", above=0)

@@ -429,11 +429,11 @@ def test_a_full_disk_leaves_the_previous_state(broken, path, monkeypatch):
 
 
 def test_only_temporary_files_of_killed_writers_are_removed(path):
-    folder, digits = path.parent, "0123456789abcdef"
-    left = [folder / f".fit.npz.{digits}.tmp", folder / ".fit.npz.lock"]
+    folder, digits = path.parent, "0123456789ab"
+    left = [folder / f".fit.npz-{digits}.tmp", folder / ".fit.npz.lock"]
     others = [
         folder / name
-        for name in (f".fit.npz.a.{digits}.tmp", f"fit.npz.{digits}.tmp", ".fit.npz.tmp", "notes")
+        for name in (f".fit.npz.a-{digits}.tmp", f"fit.npz-{digits}.tmp", ".fit.npz.tmp", "notes")
     ]
     for file in left + others:
         file.touch()

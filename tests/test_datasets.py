@@ -22,7 +22,7 @@ import xarray as xr
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_origin
 
-from cookbook_utils._files import measure
+from cookbook_utils._files import size_and_crc32
 from cookbook_utils.datasets import (
     DATA_FOLDER,
     DataUnavailableError,
@@ -469,7 +469,7 @@ def test_file_is_not_a_geotiff(band_file, content):
 
 @pytest.fixture
 def checksums(band_file):
-    measured = {path.name: measure(path) for path in band_file.parent.glob("*.tif")}
+    measured = {path.name: size_and_crc32(path) for path in band_file.parent.glob("*.tif")}
     path = band_file.with_name("checksums.json")
     path.write_text(json.dumps({"signature": "none", "files": measured}))
     return path

@@ -183,9 +183,15 @@ def test_neighbors_do_not_depend_on_the_size_of_a_query(monkeypatch):
     [
         ({"longitude": [1.0, 2.0]}, r"one value for each point, got the shapes \(2,\) and \(4,\)"),
         ({"longitude": [[1.0, 2.0, 3.0, 4.0]]}, "one value for each point"),
-        ({"longitude": [1.0, np.nan, 3.0, np.inf]}, "must be finite, got 2 of 4 points"),
-        ({"latitude": [1.0, 2.0, 3.0, 120.0]}, "latitude must lie .* got 1 to 120.* swapped"),
-        ({"longitude": [1.0, 2.0, 3.0, 5e5]}, "longitude must lie .* got 1 to 500000.* meters"),
+        (
+            {"longitude": [1.0, np.nan, 3.0, np.inf]},
+            r"longitude must be from -180 to 360 degrees, got 2 of 4 .* nan$",
+        ),
+        (
+            {"latitude": [1.0, 2.0, 3.0, 120.0]},
+            "latitude must be .* got 1 of 4 .* 120.0: are .* swapped",
+        ),
+        ({"longitude": [1.0, 2.0, 3.0, 5e5]}, "longitude must be .* 500000.0: .* meters"),
         (
             {"n_neighbors": 4},
             "n_neighbors must be less than .* points, .* got n_neighbors=4 for 4 points",

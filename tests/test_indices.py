@@ -56,16 +56,18 @@ def test_reflectance_below_0_counts_as_0(index, plus, minus, chunks):
 def test_refusals():
     with pytest.raises(
         ValueError,
-        match=r"scene must have the bands 'nir' and 'red' once each for ndvi, got \['red'",
+        match=r"scene for ndvi must have each of the bands 'nir', 'red' once, got \['red'",
     ):
         ndvi(make_scene(bands=("red", "green")))
     with pytest.raises(
         ValueError, match="scene must hold reflectance .* for mndwi, .*to_reflectance"
     ):
         mndwi(make_scene(units="digital number"))
-    with pytest.raises(ValueError, match="must have the bands .* once each"):
+    with pytest.raises(ValueError, match="must have each of the bands .* once"):
         ndvi(make_scene().drop_vars("band"))
-    with pytest.raises(ValueError, match=r"once each for ndvi, got \['red', 'red', 'nir'\]"):
+    with pytest.raises(
+        ValueError, match=r"each of the bands 'nir', 'red' once, got \['red', 'red', 'nir'\]"
+    ):
         ndvi(make_scene(bands=("red", "red", "nir")))
     with pytest.raises(ValueError, match="it lacks .*band"):
         ndvi(make_scene()[0])

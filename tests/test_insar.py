@@ -108,8 +108,14 @@ def test_the_real_island_of_ustica(real_data):
         ("pid,latitude,longitude,20200103\n", "must hold points, got only a header"),
         ("pid,latitude,longitude,20200103\na,1,2,3\nb,1,2\n", "cannot be parsed: .*3"),
         ("pid,latitude,longitude,20200103\na,1,2,x\n", "cannot be parsed: .*x"),
-        ("pid,latitude,longitude,20200103\na,1,,3\n", "the point a has no valid longitude"),
-        ("pid,latitude,longitude,20200103\na,95,2,3\n", "the point a has no valid latitude"),
+        (
+            "pid,latitude,longitude,20200103\na,1,,3\n",
+            "longitude must be from -180 to 180 degrees, got nan at the point a",
+        ),
+        (
+            "pid,latitude,longitude,20200103\na,95,2,3\n",
+            "latitude must be from -90 to 90 degrees, got 95.0 at the point a: are .* swapped",
+        ),
         ("", "lacks the columns"),
     ],
 )
@@ -214,8 +220,8 @@ def test_both_names_of_the_height_are_too_many(csv):
             "pid must hold .* got 'a' more than once",
         ),
         (",38.7,13.2,1,2\n", "1 of 1 points have an empty pid"),
-        ("a,38.7,181,1,2\n", "the point a has no valid longitude, .* got 181.0"),
-        ("a,nan,13.2,1,2\n", "the point a has no valid latitude, .* got nan"),
+        ("a,38.7,181,1,2\n", "longitude must be .* got 181.0 at the point a: convert 0 to 360"),
+        ("a,nan,13.2,1,2\n", "latitude must be .* got nan at the point a"),
         ("a,38.7,13.2,1,inf\n", "20200109 must hold displacements .* got inf at the point a"),
         ("a,38.7,13.2,1e39,2\n", "20200103 must hold displacements"),
         ("a,38.7,13.2,1,-9999\n", "20200109 must hold .* got -9999.0 at the point a: leave"),

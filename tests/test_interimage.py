@@ -601,9 +601,9 @@ def test_in_a_pipeline():
 def test_auto_takes_numba_for_many_pixels(monkeypatch):
     table = np.random.default_rng(0).random((500, 2))
     seen = []
-    kernel = numba_kernels._assign_kernel
+    kernel = numba_kernels.assign_kernel
     monkeypatch.setattr(
-        numba_kernels, "_assign_kernel", lambda *key: seen.append(key) or kernel(*key)
+        numba_kernels, "assign_kernel", lambda *key: seen.append(key) or kernel(*key)
     )
     kmeans(2).fit(table)
     assert not seen

@@ -334,7 +334,9 @@ def test_a_band_may_be_drawn_twice_but_not_duplicated_in_the_scene(scene):
     )
     np.testing.assert_array_equal(picture[..., 0], picture[..., 1])
     twice = scene.assign_coords(band=["red", "red", "green", "blue"])
-    with pytest.raises(ValueError, match="each band once, got 'red' more than once"):
+    with pytest.raises(
+        ValueError, match=r"each of the bands 'red', 'green', 'blue' once, got \['red', 'red'"
+    ):
         plot_rgb(twice)
 
 
@@ -350,6 +352,8 @@ def test_axes_are_axes(scene, labels):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ([0, 1, 255], "flag_values must be whole numbers from 0 to 254, got"),
+        ([0, 1, np.nan], "flag_values must be whole numbers from 0 to 254, got"),
         ([0, 1, 300], "flag_values must be whole numbers from 0 to 254, got"),
         ([0, -1, 2], "flag_values must be whole numbers from 0 to 254, got"),
         ("0, -1, 2", "flag_values must be whole numbers from 0 to 254, got"),

@@ -244,7 +244,7 @@ def test_statistics_equal_those_of_all_points_at_once(blocks, size, offset):
     x = np.random.default_rng(n).normal(offset, [1, 30], (n, 2)).astype(np.float32)
     parts = np.split(x, np.cumsum(blocks)[:-1])
     stream = [Batch(np.arange(len(part)), part) for part in parts]
-    found = _arithmetic.measure(stream, size, np.random.default_rng(0))
+    found = _arithmetic.compute_statistics(stream, size, np.random.default_rng(0))
     assert found[:2] == (n, 0)
     np.testing.assert_allclose(found[2], x.mean(axis=0, dtype=float), rtol=1e-12)
     np.testing.assert_allclose(found[3], x.std(axis=0, dtype=float), rtol=1e-9, atol=1e-12)

@@ -50,7 +50,7 @@ def test_common_grid_is_where_cartopy_puts_it():
     [
         (
             {"longitude": 38.6942, "latitude": -118.7081},
-            "latitude=-118.7081: are they swapped",
+            "latitude must be from -90 to 90 degrees, got -118.7081: are .* swapped",
         ),
         ({"longitude": 190}, "longitude must be from -180 to 180"),
         ({"longitude": np.nan}, "longitude must be a finite number, got nan"),

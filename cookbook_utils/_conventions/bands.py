@@ -44,6 +44,16 @@ def require_reflectance(scene: xr.DataArray, what: str, name: str = "scene") -> 
         )
 
 
+def positions_of(scene: xr.DataArray, bands: Sequence[Any], what: str = "scene") -> list[int]:
+    """Return the positions of bands along ``band``, or raise unless each occurs once in `scene`."""
+    known = scene.get_index("band").tolist()
+    if any(known.count(band) != 1 for band in bands):
+        raise ValueError(
+            f"{what} must have each of the bands {', '.join(map(repr, bands))} once, got {known}"
+        )
+    return [known.index(band) for band in bands]
+
+
 def band_coords(
     names: Sequence[str], numbers: Sequence[int], wavelengths: Sequence[float]
 ) -> dict[str, Any]:

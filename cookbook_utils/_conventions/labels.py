@@ -104,7 +104,8 @@ def labels_of(
 ) -> np.ndarray:
     """Return labels as uint8 with `NODATA_LABEL` where `values` are NaN, 255 or `nodata`.
 
-    With another `dtype`, its largest value stands for nodata instead of 255.
+    With another `dtype`, its largest value stands for nodata instead of 255. An array of uint8 that
+    is so already is returned itself.
 
     Raises
     ------
@@ -112,6 +113,8 @@ def labels_of(
         If a value is not a whole number from 0 to 254, or 255 occurs beside another nodata value.
     """
     largest = int(np.iinfo(dtype).max)
+    if values.dtype == dtype == np.uint8 and set(nodata) <= {largest}:
+        return values
     if nodata and largest not in nodata and (values == largest).any():
         raise ValueError(
             f"{what} must be whole numbers from 0 to {largest - 1}, got {largest}, "
@@ -253,14 +256,16 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
     names = labels.attrs.get("flag_meanings", "")
     names = names.split() if isinstance(names, str) else np.atleast_1d(names).astype(str).tolist()
     dtype = label_dtype(labels)
+    nodata = int(np.iinfo(dtype).max)
     try:
         numbers = np.atleast_1d(values).astype(np.float64)
         numbers = labels_of(numbers, "flag_values", dtype=dtype).tolist()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError):
+        numbers = [nodata]
+    if nodata in numbers:
         raise ValueError(
-            f"flag_values must be whole numbers from 0 to {np.iinfo(dtype).max - 1}, got "
-            f"{shown(values)}"
-        ) from error
+            f"flag_values must be whole numbers from 0 to {nodata - 1}, got {shown(values)}"
+        )
     if len(numbers) != len(names):
         raise ValueError(
             f"labels must have one name for each of flag_values, got {len(numbers)} flag_values "

@@ -64,22 +64,49 @@ def dates_of(names: Sequence[str], what: str) -> np.ndarray:
     return times.to_numpy("datetime64[ns]")
 
 
-def require_coordinates(longitude: np.ndarray, latitude: np.ndarray) -> None:
-    """Raise ValueError unless longitudes and latitudes are finite and within their ranges."""
-    missing = np.count_nonzero(~(np.isfinite(longitude) & np.isfinite(latitude)))
-    if missing:
-        raise ValueError(
-            f"longitude and latitude must be finite, got {missing} of {longitude.size} points "
-            "where they are not"
-        )
+def require_coordinates(
+    longitude: np.ndarray,
+    latitude: np.ndarray,
+    *,
+    east: int = 180,
+    prefix: str = "",
+    points: np.ndarray | None = None,
+) -> None:
+    """Raise ValueError unless longitudes and latitudes are within their ranges.
+
+    Parameters
+    ----------
+    longitude, latitude : numpy.ndarray of float (n,)
+        Coordinates of points in degrees. NaN is out of range.
+    east : {180, 360}, default 180
+        Largest longitude; the least one is -180.
+    prefix : str, default ""
+        Beginning of error messages, such as the path of a file.
+    points : numpy.ndarray (n,), optional
+        Identifiers of the points for error messages.
+
+    Raises
+    ------
+    ValueError
+        If a coordinate is out of range. The message gives the first one.
+    """
     for name, values, low, high in (
-        ("latitude", latitude, -90, 90), ("longitude", longitude, -180, 360)
+        ("latitude", latitude, -90, 90), ("longitude", longitude, -180, east)
     ):  # fmt: skip
-        if values.size and not low <= values.min() <= values.max() <= high:
-            raise ValueError(
-                f"{name} must lie between {low} and {high} degrees, got {values.min():g} to "
-                f"{values.max():g}: are longitude and latitude swapped, or projected, in meters?"
-            )
+        wrong = np.flatnonzero(~((low <= values) & (values <= high)))
+        if not wrong.size:
+            continue
+        found = str(values[wrong[0]])
+        if points is not None:
+            found += f" at the point {points[wrong[0]]}"
+        if values.size > 1:
+            found = f"{wrong.size} of {values.size} points outside, such as {found}"
+        cure = ""
+        if name == "longitude" and ((high < values[wrong]) & (values[wrong] <= 360)).any():
+            cure = ": convert 0 to 360 by (longitude + 180) % 360 - 180"
+        elif np.isfinite(values[wrong]).any():
+            cure = ": are longitude and latitude swapped, or projected, in meters?"
+        raise ValueError(f"{prefix}{name} must be from {low} to {high} degrees, got {found}{cure}")
 
 
 def step_of(step: str | pd.Timedelta | None) -> pd.Timedelta | None:

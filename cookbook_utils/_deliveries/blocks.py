@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from cookbook_utils._conventions.points import require_coordinates
+
 EXACT = ("longitude", "latitude", "easting", "northing")
 """Columns in float64; all others are float32."""
 
@@ -125,14 +127,7 @@ def require_displacement(path: Path, block: Block, dates: Sequence[str]) -> None
 
 def require_finite(path: Path, block: Block) -> None:
     """Raise ValueError if a point has no valid coordinates or an infinite feature."""
-    for name, limit in (("longitude", 180), ("latitude", 90)):
-        values = getattr(block, name)
-        bad = np.flatnonzero(~(np.abs(values) <= limit))
-        if bad.size:
-            raise ValueError(
-                f"{path}: the point {block.pid[bad[0]]} has no valid {name}, expected degrees from "
-                f"{-limit} to {limit}, got {values[bad[0]]}"
-            )
+    require_coordinates(block.longitude, block.latitude, prefix=f"{path}: ", points=block.pid)
     for name, values in block.columns.items():
         if (infinite := np.isinf(values)).any():
             raise ValueError(

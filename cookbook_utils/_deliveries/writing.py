@@ -14,9 +14,9 @@ from cookbook_utils._deliveries.blocks import EXACT, Block
 from cookbook_utils._deliveries.duplicates import DuplicateFinder
 from cookbook_utils._deliveries.sources import Deliveries
 from cookbook_utils.shards import ShardWriter
+from cookbook_utils.shards._manifest import MANIFEST
 from cookbook_utils.shards._parameters import PID_BYTES
-
-MANIFEST = "manifest.json"  # file of a folder of shards
+from cookbook_utils.shards.writer import write_once
 
 
 def read_all(deliveries: Deliveries) -> Block:
@@ -26,7 +26,7 @@ def read_all(deliveries: Deliveries) -> Block:
         for number, block in deliveries.blocks():
             finder.add(block, number)
             blocks.append(block)
-        skipped = _rows_to_skip(finder, deliveries)
+        skipped = _rows_to_skip(finder, deliveries, stacklevel=4)
     points = Block.joined(blocks)
     if not skipped.size:
         return points
@@ -68,22 +68,15 @@ def write_all(
     attrs = _attrs(deliveries, [name for names in list(kinds.values())[1:] for name in names])
     attrs["static_features"] = list(static)
 
-    def open_writer() -> ShardWriter:
-        return ShardWriter(folder, kinds, shard_size=shard_size, attrs=attrs, with_pids=True)
-
-    if open_writer().complete:
-        return
-    manifest = folder / MANIFEST
-    with _files.claim(manifest):
-        writer = open_writer()
-        if writer.complete:  # another process wrote it in the meantime
-            return
-        with _files.reporting(manifest), DuplicateFinder(folder) as finder:
+    def write(writer: ShardWriter) -> None:
+        with _files.reporting(folder / MANIFEST), DuplicateFinder(folder) as finder:
             for number, block in bar(deliveries.blocks(), desc="checking points", total=None):
                 _require_short_pids(deliveries.items[number].path, block)
                 finder.add(block, number)
-            skipped = _rows_to_skip(finder, deliveries)
+            skipped = _rows_to_skip(finder, deliveries, stacklevel=6)
         _append(writer, deliveries, kinds, skipped, bar)
+
+    write_once(folder, kinds, write, shard_size=shard_size, attrs=attrs, with_pids=True)
 
 
 def _attrs(deliveries: Deliveries, names: Sequence[str]) -> dict[str, Any]:
@@ -94,7 +87,7 @@ def _attrs(deliveries: Deliveries, names: Sequence[str]) -> dict[str, Any]:
         "source": deliveries.source,
         "crs": "EPSG:4326",
         "variables": {name: deliveries.attributes_of(name) for name in ("displacement", *names)},
-        "sources": [[file.name, *_files.measure(file)] for file in files],
+        "sources": [[file.name, *_files.size_and_crc32(file)] for file in files],
     }
 
 
@@ -118,18 +111,17 @@ def _append(
     """Append the points that the writer does not have yet, without those to skip."""
     n_read = n_kept = 0  # of the points of all blocks so far
     n_written = writer.n_points
-    with writer:
-        for _, block in bar(deliveries.blocks(warn=False), desc="writing points", total=None):
-            low, high = np.searchsorted(skipped, [n_read, n_read + block.size])
-            keep = np.ones(block.size, bool)
-            keep[skipped[low:high] - n_read] = False
-            n_read += block.size
-            block = block.where(keep)
-            number = np.arange(n_kept, n_kept + block.size)
-            n_kept += block.size
-            rest = slice(max(n_written - int(number[0]), 0) if block.size else 0, None)
-            if number[rest].size:
-                _append_block(writer, number[rest], block.where(rest), kinds)
+    for _, block in bar(deliveries.blocks(warn=False), desc="writing points", total=None):
+        low, high = np.searchsorted(skipped, [n_read, n_read + block.size])
+        keep = np.ones(block.size, bool)
+        keep[skipped[low:high] - n_read] = False
+        n_read += block.size
+        block = block.where(keep)
+        number = np.arange(n_kept, n_kept + block.size)
+        n_kept += block.size
+        rest = slice(max(n_written - int(number[0]), 0) if block.size else 0, None)
+        if number[rest].size:
+            _append_block(writer, number[rest], block.where(rest), kinds)
 
 
 def _append_block(
@@ -145,7 +137,9 @@ def _append_block(
     writer.append(number, *place, pid=block.pid, displacement=block.displacement, **features)
 
 
-def _rows_to_skip(finder: DuplicateFinder, deliveries: Deliveries) -> np.ndarray:
+def _rows_to_skip(
+    finder: DuplicateFinder, deliveries: Deliveries, *, stacklevel: int
+) -> np.ndarray:
     """Return the rows of points that an earlier file has, ascending, or raise if they differ."""
     rows, pair = [], None
     for pair in finder.pairs():
@@ -165,6 +159,6 @@ def _rows_to_skip(finder: DuplicateFinder, deliveries: Deliveries) -> np.ndarray
         warnings.warn(
             f"{len(rows)} points are in several files, among them {first} and {last}, with the "
             "same values, and are taken once",
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
     return np.sort(np.array(rows, np.int64))

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from cookbook_utils._checks import require_bool
-from cookbook_utils._files import CHECKSUMS, as_path, claim, measure
+from cookbook_utils._files import CHECKSUMS, as_path, claim, size_and_crc32
 from cookbook_utils.datasets._download import DownloadError, download
 from cookbook_utils.datasets._registry import RegistryEntry, parse_registry
 from cookbook_utils.datasets._text import did_you_mean, read_text, require_text
@@ -228,7 +228,7 @@ def _require_checksum(path: Path, made_by: str) -> None:
     except (KeyError, TypeError, ValueError, RecursionError):
         raise OSError(f"{sums} must hold the checksum of {path.name}, got none; {remedy}") from None
     try:
-        found = measure(path)
+        found = size_and_crc32(path)
     except OSError as error:
         raise OSError(f"{path} cannot be read: {error.strerror}") from None
     if found != expected:

@@ -156,7 +156,7 @@ def _checked_coordinates(longitude: Any, latitude: Any) -> tuple[np.ndarray, np.
             "longitude and latitude must have one value for each point, got the shapes "
             f"{longitude.shape} and {latitude.shape}"
         )
-    require_coordinates(longitude, latitude)
+    require_coordinates(longitude, latitude, east=360)
     return longitude, latitude
 
 

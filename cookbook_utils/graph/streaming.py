@@ -16,6 +16,7 @@ from cookbook_utils._files import as_path
 from cookbook_utils.graph.neighbors import cartesian, check_links, neighbor_graph
 from cookbook_utils.graph.smoothing import check_smoothing, factors, require_finite, smooth
 from cookbook_utils.shards import PointShards, ShardWriter
+from cookbook_utils.shards.writer import write_once
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -121,17 +122,11 @@ def smooth_shards(
     attrs = source.attrs | {"smoothing": smoothing | links | {"source": source.digest(kinds)}}
     features = {kind: source.features[kind] for kind in kinds}
 
-    def open_target() -> ShardWriter:
-        return ShardWriter(target, features, shard_size=shard_size, attrs=attrs)
+    def write(writer: ShardWriter) -> None:
+        graph = neighbor_graph(source.read("longitude"), source.read("latitude"), **links)
+        _smooth_into(writer, source, graph, **smoothing)
 
-    if open_target().complete:
-        return target
-    graph = neighbor_graph(source.read("longitude"), source.read("latitude"), **links)
-    with _files.claim(target / "manifest.json"):
-        writer = open_target()
-        if not writer.complete:  # another process may have completed it meanwhile
-            with writer:
-                _smooth_into(writer, source, graph, **smoothing)
+    write_once(target, features, write, shard_size=shard_size, attrs=attrs)
     return target
 
 

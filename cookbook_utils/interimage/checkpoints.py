@@ -1,8 +1,7 @@
 """Checkpoints: files that hold the state of a fit after its last iteration.
 
 A file holds the state, a description of the fit, and a checksum at its end, which is verified
-before anything else is read. A lock file beside it allows one fit at a time; the operating system
-releases the lock when a process ends.
+before anything else is read. A fit claims the file, so that no other fit uses it meanwhile.
 """
 
 from __future__ import annotations
@@ -10,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 
+from cookbook_utils import _files
 from cookbook_utils._files import as_path
 
 MARK = b"\ninter-image k-means\n"
@@ -70,26 +67,18 @@ def hold(path: str | os.PathLike[str] | None) -> Iterator[None]:
         yield
         return
     file = _checked(path)
-    beside = file.with_name(f".{file.name}.lock")
-    lock = FileLock(beside, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise OSError(
-            f"checkpoint must be a file that no other fit writes, got {file}, which another "
-            "process or thread is writing: wait until it ends, or name another file"
-        ) from None
-    except OSError as error:
-        raise _failed(file, "locked", error) from error
-    try:
-        _remove_leftovers(file)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_files.claim(file, wait=0, outermost=True))
+        except TimeoutError:
+            raise OSError(
+                f"checkpoint must be a file that no other fit writes, got {file}, which another "
+                "process or thread is writing: wait until it ends, or name another file"
+            ) from None
+        except OSError as error:
+            raise _failed(file, "locked", error) from error
         _stored(file)
         yield
-    finally:
-        # Windows cannot remove an open file; a lock file that is left over does no harm.
-        with suppress(OSError):
-            beside.unlink()
-        lock.release()
 
 
 def save(path: str | os.PathLike[str], state: State, problem: dict[str, Any]) -> None:
@@ -113,17 +102,11 @@ def save(path: str | os.PathLike[str], state: State, problem: dict[str, Any]) ->
     content = io.BytesIO()
     np.savez(content, **state._asdict(), **_described(problem))
     archive = content.getvalue()
-    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(unfinished, "xb") as stream:
-            stream.write(archive + hashlib.sha256(archive).digest() + MARK)
-            stream.flush()
-            os.fsync(stream.fileno())  # before the rename, so that a power cut leaves no empty file
-        os.replace(unfinished, file)
+        with _files.replacing(file) as temporary:
+            temporary.write_bytes(archive + hashlib.sha256(archive).digest() + MARK)
     except OSError as error:
         raise _failed(file, "written", error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str], problem: dict[str, Any]) -> State | None:
@@ -211,17 +194,6 @@ def _stored(file: Path) -> dict[str, np.ndarray] | None:
         return dict(arrays)
 
 
-def _remove_leftovers(file: Path) -> None:
-    """Remove temporary files of killed writers. While the lock is held, no other fit writes."""
-    leftover = re.compile(rf"\.{re.escape(file.name)}\.[0-9a-f]{{16}}\.tmp")
-    try:
-        for other in file.parent.iterdir():
-            if leftover.fullmatch(other.name):
-                other.unlink(missing_ok=True)
-    except OSError as error:
-        raise _failed(file, "written", error) from error
-
-
 def _described(problem: dict[str, Any]) -> dict[str, np.ndarray]:
     """Return `problem` as arrays; values that are neither numbers nor arrays become text."""
     plain = (int, float, np.ndarray)
@@ -233,8 +205,10 @@ def _described(problem: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def _failed(file: Path, what: str, error: OSError) -> OSError:
     """Return an error of the file system with the name of the checkpoint, of the same class."""
+    # `_files` raises an error without errno from that of the operating system.
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
     return OSError(
-        error.errno,
-        f"checkpoint {file} cannot be {what} ({error.strerror or error}); its previous content "
+        cause.errno,
+        f"checkpoint {file} cannot be {what} ({cause.strerror or cause}); its previous content "
         "is kept: free space or check the permissions, or name another file",
     )

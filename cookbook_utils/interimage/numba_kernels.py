@@ -50,7 +50,7 @@ def assign(
     work = np.float64 if values.dtype == np.float64 else np.float32
     k, bands = scores.centers.shape
     sums, counts = np.zeros((k, bands), np.int64), np.zeros(k, np.int64)
-    kernel = _assign_kernel(bands, values.dtype.kind in "ui")
+    kernel = assign_kernel(bands, values.dtype.kind in "ui")
     # Centers with the score NEVER fill the last group of CENTERS_PER_LOAD.
     filled = -(-k // CENTERS_PER_LOAD) * CENTERS_PER_LOAD
     coefficients, errors = np.zeros((2, filled, bands + 1), np.float32)
@@ -82,7 +82,7 @@ def sum_squared_distances(
 
 
 @functools.cache
-def _assign_kernel(bands: int, integer_pixels: bool):
+def assign_kernel(bands: int, integer_pixels: bool):
     """Compile the pass that labels pixels.
 
     The number of bands is a constant, so that the compiler unrolls loops over them. Integer pixels

@@ -35,7 +35,9 @@ class Statistics(NamedTuple):
     """float32 (sample, features)."""
 
 
-def measure(stream: Iterable[Batch], size: int, random: np.random.Generator) -> Statistics:
+def compute_statistics(
+    stream: Iterable[Batch], size: int, random: np.random.Generator
+) -> Statistics:
     """Compute the statistics of a stream of batches, and draw a sample of `size` points.
 
     Each point gets a random key, and the sample consists of the points with the smallest keys. If

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,14 @@ from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.minibatch import _arithmetic
 from cookbook_utils.minibatch._arithmetic import (
     Statistics,
-    measure,
+    compute_statistics,
     nearest,
     scaled,
     start_model,
     with_all_features,
 )
 from cookbook_utils.shards import PointShards
+from cookbook_utils.shards.reader import stream_points
 
 Bar = Callable[..., Iterable]
 
@@ -203,9 +204,9 @@ class MiniBatchShardKMeans(BaseEstimator):
         self.n_iter_ = len(history)
         self.history_ = pd.DataFrame(history, pd.RangeIndex(1, len(history) + 1, name="epoch"))
         self.converged_ = self._is_converged(history[-1])
-        self.feature_names_in_ = np.asarray(self._names_in(shards), object)
+        self.feature_names_in_ = np.asarray(_names_in(shards, self.kinds), object)
         self.n_features_in_ = len(self.feature_names_in_)
-        self.embedding_ = self._embedding_of(shards)
+        self.embedding_ = _embedding_of(shards, self.kinds)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -234,7 +235,7 @@ class MiniBatchShardKMeans(BaseEstimator):
             of the range of float32.
         """
         check_is_fitted(self)
-        self._require_names(_names_of(X), "X")
+        _require_names(_names_of(X), self.feature_names_in_.tolist(), "X")
         if isinstance(X, xr.DataArray):
             require_dims(X, ("point", "feature"), "X")
             X = mask_and_float(X).transpose("point", "feature")
@@ -243,7 +244,7 @@ class MiniBatchShardKMeans(BaseEstimator):
             raise ValueError(f"X must have the shape (n, {self.n_features_in_}), got {given.shape}")
         features = as_float32(given, "X")
         with one_blas_thread():
-            return self._assign(features)[0]
+            return label_features(self, features)[0]
 
     def _check_parameters(self) -> None:
         """Raise unless all parameters but `kinds` are valid; `PointShards.batches` checks kinds."""
@@ -261,7 +262,8 @@ class MiniBatchShardKMeans(BaseEstimator):
         self, shards: PointShards, size: int, order: np.random.Generator | None
     ) -> Iterable:
         """Iterate over the train points in batches, in the order of the folder or shuffled."""
-        return shards._stream(
+        return stream_points(
+            shards,
             self.kinds,
             size,
             split="train",
@@ -279,7 +281,7 @@ class MiniBatchShardKMeans(BaseEstimator):
             If there are too few points, or a feature is constant.
         """
         stream = self._train_batches(shards, _arithmetic.POINTS_PER_READ, None)
-        found = measure(bar(stream, desc="scale"), self.init_size, random)
+        found = compute_statistics(bar(stream, desc="scale"), self.init_size, random)
         if found.n < self.n_clusters:
             raise ValueError(
                 "n_clusters must be at most the number of train points with all features, got "
@@ -288,7 +290,7 @@ class MiniBatchShardKMeans(BaseEstimator):
             )
         is_constant = found.scale <= np.finfo(np.float32).eps * np.abs(found.mean)
         if is_constant.any():
-            names = self._names_in(shards)
+            names = _names_in(shards, self.kinds)
             constant = [f"{names[i]} = {found.mean[i]:g}" for i in np.flatnonzero(is_constant)]
             raise ValueError(
                 f"features of {shards.folder} must vary over the train points, got constant ones: "
@@ -355,47 +357,33 @@ class MiniBatchShardKMeans(BaseEstimator):
         """Return whether an entry of the history meets the criterion to stop."""
         return bool(epoch["label_change"] < self.tol and not epoch["n_reseeded"])
 
-    # -- features ---------------------------------------------------------------------------
 
-    def _assign(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the labels of points, and their squared distances, which are 0 for nodata."""
-        present = np.isfinite(features).all(axis=1)
-        centers = ((self.cluster_centers_ - self.mean_) / self.scale_).astype(np.float32)
-        found, squared = nearest(scaled(features[present], self.mean_, self.scale_), centers)
-        labels = np.full(len(features), NODATA_LABEL, np.uint8)
-        distances = np.zeros(len(features))
-        labels[present], distances[present] = found, squared
-        return labels, distances
+# -- features -------------------------------------------------------------------------------
 
-    def _names_in(self, shards: PointShards) -> list[str]:
-        """Return the names of the features of all kinds, in order."""
-        return [name for kind in self.kinds for name in shards.features[kind]]
 
-    def _embedding_of(self, shards: PointShards) -> str:
-        """Return the digest of the matrices that made the features, "" if it is not known."""
-        embedding = shards.attrs.get("embedding")
-        if "dynamic" not in self.kinds or not isinstance(embedding, dict):
-            return ""
-        return str(embedding.get("matrices", ""))
+def label_features(
+    model: MiniBatchShardKMeans, features: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of points by a fitted model, and their squared distances; 0 for nodata."""
+    present = np.isfinite(features).all(axis=1)
+    centers = ((model.cluster_centers_ - model.mean_) / model.scale_).astype(np.float32)
+    found, squared = nearest(scaled(features[present], model.mean_, model.scale_), centers)
+    labels = np.full(len(features), NODATA_LABEL, np.uint8)
+    distances = np.zeros(len(features))
+    labels[present], distances[present] = found, squared
+    return labels, distances
 
-    def _require_names(self, names: list[str] | None, what: str) -> None:
-        """Raise ValueError if the names of features are known and are not those of `fit`."""
-        expected = self.feature_names_in_.tolist()
-        if names is not None and names != expected:
-            raise ValueError(
-                f"{what} must have the features that the model was fitted on, "
-                f"{', '.join(expected)}, in this order, got {', '.join(names)}"
-            )
 
-    def _require_same_features(self, shards: PointShards) -> None:
-        """Raise ValueError if shards have other features than those of `fit`."""
-        self._require_names(self._names_in(shards), str(shards.folder))
-        embedding = self._embedding_of(shards)
-        if self.embedding_ and embedding and embedding != self.embedding_:
-            raise ValueError(
-                f"{shards.folder} must have features of the embedding that the model was fitted "
-                "on, got those of another embedding, in which the centers have no meaning"
-            )
+def require_same_features(model: MiniBatchShardKMeans, shards: PointShards) -> None:
+    """Raise ValueError if shards have other features than those that a model was fitted on."""
+    expected = model.feature_names_in_.tolist()
+    _require_names(_names_in(shards, model.kinds), expected, str(shards.folder))
+    embedding = _embedding_of(shards, model.kinds)
+    if model.embedding_ and embedding and embedding != model.embedding_:
+        raise ValueError(
+            f"{shards.folder} must have features of the embedding that the model was fitted "
+            "on, got those of another embedding, in which the centers have no meaning"
+        )
 
 
 def require_shards(shards: Any) -> None:
@@ -413,3 +401,25 @@ def _names_of(X: Any) -> list[str] | None:
     else:
         return None
     return list(names) if all(isinstance(name, str) for name in names) else None
+
+
+def _names_in(shards: PointShards, kinds: Sequence[str]) -> list[str]:
+    """Return the names of the features of all kinds, in order."""
+    return [name for kind in kinds for name in shards.features[kind]]
+
+
+def _require_names(names: list[str] | None, expected: list[str], what: str) -> None:
+    """Raise ValueError if the names of features are known and are not the expected ones."""
+    if names is not None and names != expected:
+        raise ValueError(
+            f"{what} must have the features that the model was fitted on, "
+            f"{', '.join(expected)}, in this order, got {', '.join(names)}"
+        )
+
+
+def _embedding_of(shards: PointShards, kinds: Sequence[str]) -> str:
+    """Return the digest of the matrices that made the features, "" if it is not known."""
+    embedding = shards.attrs.get("embedding")
+    if "dynamic" not in kinds or not isinstance(embedding, dict):
+        return ""
+    return str(embedding.get("matrices", ""))

@@ -14,7 +14,12 @@ from cookbook_utils._checks import progress_bar
 from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.minibatch import _arithmetic
-from cookbook_utils.minibatch.estimator import MiniBatchShardKMeans, require_shards
+from cookbook_utils.minibatch.estimator import (
+    MiniBatchShardKMeans,
+    label_features,
+    require_same_features,
+    require_shards,
+)
 from cookbook_utils.shards import PointShards, is_test
 
 
@@ -115,14 +120,14 @@ def label_shards(
     check_is_fitted(model)
     bar = progress_bar(progress)
     stream = shards.batches(model.kinds, batch_size=_arithmetic.POINTS_PER_READ)
-    model._require_same_features(shards)
+    require_same_features(model, shards)
     split = {"test_fraction": model.test_fraction, "random_state": model.random_state}
     counts, inertia = np.zeros((2, NODATA_LABEL + 1), np.int64), np.zeros(2)
 
     def labeled() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         total = -(-shards.n_points // _arithmetic.POINTS_PER_READ)
         for batch in bar(stream, desc="label", total=total):
-            labels, squared = model._assign(batch.features)
+            labels, squared = label_features(model, batch.features)
             test = is_test(batch.points, **split)
             for side, chosen in enumerate((~test, test)):
                 counts[side] += np.bincount(labels[chosen], minlength=NODATA_LABEL + 1)

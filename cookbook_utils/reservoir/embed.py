@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from cookbook_utils import _files
 from cookbook_utils._checks import (
     progress_bar,
     require_choice,
@@ -22,9 +21,16 @@ from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._conventions.points import dates_of, step_of
 from cookbook_utils._files import as_path
 from cookbook_utils.insar import fill_gaps
-from cookbook_utils.reservoir.estimator import Representation, ReservoirEmbedding
+from cookbook_utils.reservoir.estimator import (
+    Representation,
+    ReservoirEmbedding,
+    arrays_of,
+    require_parameters,
+)
 from cookbook_utils.reservoir.npz import digest_of
 from cookbook_utils.shards import PointShards, ShardWriter
+from cookbook_utils.shards._manifest import MANIFEST
+from cookbook_utils.shards.writer import write_once
 
 SERIES_OF_FIT = 2048  # series on which an embedding is fitted
 POINTS_PER_BLOCK = 4096  # points that are read, filled and embedded at a time
@@ -77,7 +83,7 @@ def embed_series(
     embedding = ReservoirEmbedding(
         n_features, representation=representation, random_state=random_state
     )
-    embedding._check_parameters()
+    require_parameters(embedding)
     require_dims(displacement, ("point", "time"), "displacement")
     if "time" in displacement.coords:
         require_rising_time(displacement, "displacement")
@@ -164,14 +170,14 @@ def embed_shards(
     embedding = ReservoirEmbedding(
         n_features, representation=representation, random_state=random_state
     )
-    embedding._check_parameters()
+    require_parameters(embedding)
     require_integer(shard_size, "shard_size", least=1)
     bar = progress_bar(progress)
     target = as_path(target_folder, "target_folder")
     source = _FilledShards.open(as_path(source_folder, "source_folder"), method, step)
 
     saved = target / "embedding.npz"
-    if (target / "manifest.json").is_file() and saved.is_file():
+    if (target / MANIFEST).is_file() and saved.is_file():
         embedding = ReservoirEmbedding.load(saved)
     else:
         sample = np.concatenate([source.read(rows) for rows in _sample(source.shards.n_points)])
@@ -186,21 +192,14 @@ def embed_shards(
     }
     attrs = source.shards.attrs | {"embedding": options | source.description(embedding)}
 
-    def open_writer() -> ShardWriter:
-        """Open the target, or raise ValueError if its attrs are those of another run."""
-        return ShardWriter(target, features, shard_size=shard_size, attrs=attrs)
-
-    if open_writer().complete:
-        return target
-    with _files.claim(target / "manifest.json"):
-        writer = open_writer()
-        if writer.complete:  # another process wrote it in the meantime
-            return target
+    def write(writer: ShardWriter) -> None:
         if saved.is_file():
             ReservoirEmbedding.load(saved)  # raises if the file is not an embedding
         if not (writer.n_points and saved.is_file()):
             embedding.save(saved)
-        _write_embedded(writer, source, embedding, bar)
+        _append_embedded(writer, source, embedding, bar)
+
+    write_once(target, features, write, shard_size=shard_size, attrs=attrs)
     return target
 
 
@@ -242,11 +241,11 @@ class _FilledShards(NamedTuple):
         return self.filling | {
             "n_points": self.shards.n_points,
             "source": self.shards.digest(self.kinds),
-            "matrices": digest_of(embedding._arrays()),
+            "matrices": digest_of(arrays_of(embedding)),
         }
 
 
-def _write_embedded(
+def _append_embedded(
     writer: ShardWriter,
     source: _FilledShards,
     embedding: ReservoirEmbedding,
@@ -254,16 +253,15 @@ def _write_embedded(
 ) -> None:
     """Embed the points that the writer does not have yet, block by block."""
     blocks = range(writer.n_points, source.shards.n_points, POINTS_PER_BLOCK)
-    with writer:
-        for start in bar(blocks, desc="embedding", total=len(blocks)):
-            rows = slice(start, start + POINTS_PER_BLOCK)
-            series = source.read(rows)
-            seen = ~np.isnan(series).any(axis=1)
-            dynamic = np.full((len(series), embedding.n_features), np.nan, np.float32)
-            dynamic[seen] = embedding.transform(series[seen])
-            features = {kind: source.shards.read(kind, rows) for kind in source.kinds[1:]}
-            place = [source.shards.read(key, rows) for key in ("point", "longitude", "latitude")]
-            writer.append(*place, dynamic=dynamic, **features)
+    for start in bar(blocks, desc="embedding", total=len(blocks)):
+        rows = slice(start, start + POINTS_PER_BLOCK)
+        series = source.read(rows)
+        seen = ~np.isnan(series).any(axis=1)
+        dynamic = np.full((len(series), embedding.n_features), np.nan, np.float32)
+        dynamic[seen] = embedding.transform(series[seen])
+        features = {kind: source.shards.read(kind, rows) for kind in source.kinds[1:]}
+        place = [source.shards.read(key, rows) for key in ("point", "longitude", "latitude")]
+        writer.append(*place, dynamic=dynamic, **features)
 
 
 def _sample(n: int) -> list[slice]:

@@ -116,7 +116,7 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
             If values are missing, all series are constant, there are too few values, or a parameter
             is out of its range.
         """
-        self._check_parameters()
+        require_parameters(self)
         centered = _centered(X)
         if centered.size < N_UNITS:
             raise ValueError(
@@ -210,11 +210,6 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
         """The number of principal components; the intercept is the last feature of a readout."""
         return self.n_features - (1 if self.representation == "readout" else 0)
 
-    def _check_parameters(self) -> None:
-        require_integer(self.n_features, "n_features", least=2, most=N_UNITS)
-        require_choice(self.representation, "representation", REPRESENTATIONS)
-        require_random_state(self.random_state)
-
     # -- files ------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -234,7 +229,7 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
         OSError
             If the file cannot be written.
         """
-        npz.save_arrays(as_path(path, "path"), self._arrays())
+        npz.save_arrays(as_path(path, "path"), arrays_of(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ReservoirEmbedding:
@@ -270,24 +265,9 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
                 f"{error}; make it again"
             ) from None
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        """Return everything on which an embedding depends."""
-        check_is_fitted(self)
-        return {
-            "n_features": np.asarray(self.n_features, np.int64),
-            "representation": np.asarray(self.representation),
-            "random_state": np.asarray(self.random_state, np.int64),
-            "ridge": np.asarray(RIDGE),
-            "scale": np.asarray(self.scale_),
-            "mean": self.mean_,
-            "components": self.components_,
-            "internal_weights": self.internal_weights_,
-            "input_weights": self.input_weights_,
-        }
-
     @classmethod
     def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> ReservoirEmbedding:
-        """Return the embedding that has the given result of `_arrays`, or raise ValueError."""
+        """Return the embedding that has the given result of `arrays_of`, or raise ValueError."""
         if float(arrays["ridge"]) != RIDGE:
             raise ValueError(f"its ridge must be {RIDGE}, got {arrays['ridge']}")
         embedding = cls(
@@ -295,7 +275,7 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
             representation=arrays["representation"].item(),
             random_state=arrays["random_state"].item(),
         )
-        embedding._check_parameters()
+        require_parameters(embedding)
         for name, shape in _SHAPES.items():
             shape = tuple(embedding._n_components if size is None else size for size in shape)
             array = arrays[name]
@@ -308,6 +288,29 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
         embedding.internal_weights_ = arrays["internal_weights"]
         embedding.input_weights_ = arrays["input_weights"]
         return embedding
+
+
+def require_parameters(embedding: ReservoirEmbedding) -> None:
+    """Raise unless the parameters of an embedding are valid."""
+    require_integer(embedding.n_features, "n_features", least=2, most=N_UNITS)
+    require_choice(embedding.representation, "representation", REPRESENTATIONS)
+    require_random_state(embedding.random_state)
+
+
+def arrays_of(embedding: ReservoirEmbedding) -> dict[str, np.ndarray]:
+    """Return everything on which a fitted embedding depends."""
+    check_is_fitted(embedding)
+    return {
+        "n_features": np.asarray(embedding.n_features, np.int64),
+        "representation": np.asarray(embedding.representation),
+        "random_state": np.asarray(embedding.random_state, np.int64),
+        "ridge": np.asarray(RIDGE),
+        "scale": np.asarray(embedding.scale_),
+        "mean": embedding.mean_,
+        "components": embedding.components_,
+        "internal_weights": embedding.internal_weights_,
+        "input_weights": embedding.input_weights_,
+    }
 
 
 _SHAPES = {  # of the arrays in a file; None is the number of principal components

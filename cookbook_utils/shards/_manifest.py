@@ -13,7 +13,7 @@ from cookbook_utils._checks import require_integer
 from cookbook_utils.shards._parameters import check_features
 
 VERSION = 2  # of the layout on disk
-NAME = "manifest.json"
+MANIFEST = "manifest.json"  # name of the file
 PIDS = "pids"  # key of a manifest whose shards have the identifiers of points
 _KEYS = {"version", "features", "shard_size", "attrs", "shards", "complete"}
 
@@ -36,10 +36,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     ValueError
         If it has another version, differs from its digest, or an entry is missing or invalid.
     """
-    path = folder / NAME
+    path = folder / MANIFEST
     content = read_bytes(path)
     if content is None:
-        raise FileNotFoundError(f"{folder} must be a folder of shards, got none: it has no {NAME}")
+        raise FileNotFoundError(
+            f"{folder} must be a folder of shards, got none: it has no {MANIFEST}"
+        )
     remedy = "write to another folder, or delete this one and write it again"
     try:
         manifest = json.loads(content)

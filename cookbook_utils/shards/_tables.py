@@ -67,9 +67,13 @@ def checksums(columns: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
 
 
 def write_shard(
-    path: Path, manifest: Mapping[str, Any], number: int, columns: Mapping[str, np.ndarray]
+    path: Path,
+    manifest: Mapping[str, Any],
+    number: int,
+    columns: Mapping[str, np.ndarray],
+    sums: dict[str, list[int]],
 ) -> None:
-    """Write the columns of a shard to a Parquet file."""
+    """Write the columns of a shard and their checksums to a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -77,7 +81,7 @@ def write_shard(
         pa.array(values) if values.dtype.kind in "if" and values.ndim == 1 else _as_binary(values)
         for values in columns.values()
     ]
-    schema = schema_of(manifest, number, checksums(columns))
+    schema = schema_of(manifest, number, sums)
     pq.write_table(
         pa.Table.from_arrays(arrays, schema=schema),
         path,
@@ -98,11 +102,11 @@ def _as_binary(features: np.ndarray) -> pyarrow.FixedSizeBinaryArray:
     return pa.FixedSizeBinaryArray.from_buffers(type_, len(features), [None, data])
 
 
-def facts_of(path: Path, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return the entry of a shard in the manifest."""
-    numbers, sums = columns["point"], json.dumps(checksums(columns)).encode()
+def facts_of(path: Path, numbers: np.ndarray, sums: dict[str, list[int]]) -> dict[str, Any]:
+    """Return the entry in the manifest of a shard of points with these numbers and checksums."""
     facts = {"points": len(numbers), "first": int(numbers[0]), "last": int(numbers[-1])}
-    return facts | {"bytes": path.stat().st_size, "sums": hashlib.sha256(sums).hexdigest()}
+    digest = hashlib.sha256(json.dumps(sums).encode()).hexdigest()
+    return facts | {"bytes": path.stat().st_size, "sums": digest}
 
 
 def require_own(path: Path, *, allow_damaged: bool = False) -> None:

@@ -199,7 +199,8 @@ class PointShards:
         order = None
         if require_bool(shuffle, "shuffle"):
             order = np.random.default_rng([random_state, epoch])
-        return self._stream(
+        return stream_points(
+            self,
             kinds,
             batch_size,
             split=split,
@@ -207,29 +208,6 @@ class PointShards:
             random_state=random_state,
             order=order,
         )
-
-    def _stream(
-        self,
-        kinds: Sequence[str],
-        batch_size: int,
-        *,
-        split: str | None,
-        test_fraction: float,
-        random_state: int,
-        order: np.random.Generator | None,
-    ) -> Iterator[Batch]:
-        """Iterate over batches in the order that a random generator draws."""
-        kinds = check_kinds(kinds, self.features, self.folder)
-        require_number(test_fraction, "test_fraction", least=0, most=1)
-        select = None
-        if split is not None:
-            is_wanted = require_choice(split, "split", ["train", "test"]) == "test"
-
-            def select(points: np.ndarray) -> np.ndarray:
-                options = {"test_fraction": test_fraction, "random_state": random_state}
-                return is_test(points, **options) == is_wanted
-
-        return _batches.stream(self._table, kinds, batch_size, select=select, order=order)
 
     def write_labels(
         self,
@@ -338,3 +316,30 @@ class PointShards:
         facts = {column: digest.hexdigest() for column, digest in hashes.items()}
         names = {kind: self.features[kind] for kind in kinds}
         return hashlib.sha256(json.dumps([facts, names], sort_keys=True).encode()).hexdigest()
+
+
+def stream_points(
+    shards: PointShards,
+    kinds: Sequence[str],
+    batch_size: int,
+    *,
+    split: str | None,
+    test_fraction: float,
+    random_state: int,
+    order: np.random.Generator | None,
+) -> Iterator[Batch]:
+    """Iterate as `PointShards.batches` does, in the order that a random generator draws.
+
+    If `order` is None, points come in the order of the folder.
+    """
+    kinds = check_kinds(kinds, shards.features, shards.folder)
+    require_number(test_fraction, "test_fraction", least=0, most=1)
+    select = None
+    if split is not None:
+        is_wanted = require_choice(split, "split", ["train", "test"]) == "test"
+
+        def select(points: np.ndarray) -> np.ndarray:
+            options = {"test_fraction": test_fraction, "random_state": random_state}
+            return is_test(points, **options) == is_wanted
+
+    return _batches.stream(shards._table, kinds, batch_size, select=select, order=order)

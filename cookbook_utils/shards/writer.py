@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ class ShardWriter:
         }
         if require_bool(with_pids, "with_pids"):
             specification[_manifest.PIDS] = True
-        self._path = self.folder / _manifest.NAME
+        self._path = self.folder / _manifest.MANIFEST
         _files.tidy(self._path)
         self._on_disk = _manifest.read_bytes(self._path)
         if self._on_disk is None:
@@ -247,7 +248,7 @@ class ShardWriter:
                 raise ValueError(f"{name} must have the shape {shape}, got {values.shape}")
         if not numbers.size:
             return columns
-        require_coordinates(columns["longitude"], columns["latitude"])
+        require_coordinates(columns["longitude"], columns["latitude"], east=360)
         # Compared, not subtracted: a difference may overflow int64.
         if numbers[0] <= self._last_number or np.any(numbers[1:] <= numbers[:-1]):
             raise ValueError(
@@ -288,9 +289,10 @@ class ShardWriter:
                 )
             if shard is not None:
                 _tables.require_own(path)
+                sums = _tables.checksums(shard)
                 with claim.replacing(path) as temporary:
-                    _tables.write_shard(temporary, self._manifest, len(shards), shard)
-                shards = [*shards, _tables.facts_of(path, shard)]
+                    _tables.write_shard(temporary, self._manifest, len(shards), shard, sums)
+                shards = [*shards, _tables.facts_of(path, shard["point"], sums)]
             changed = self._manifest | {"shards": shards, "complete": complete}
             content = _manifest.manifest_bytes(changed)
             try:
@@ -301,6 +303,54 @@ class ShardWriter:
                     path.unlink(missing_ok=True)
                 raise
         self._manifest, self._on_disk = changed, content
+
+
+def write_once(
+    folder: Path,
+    features: Mapping[str, Sequence[str]],
+    write: Callable[[ShardWriter], None],
+    *,
+    shard_size: int,
+    attrs: Mapping[str, Any],
+    with_pids: bool = False,
+) -> None:
+    """Write a folder of shards, unless it is complete, in one process at a time.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Folder to write to.
+    features : mapping of str to sequence of str
+        As for `ShardWriter`.
+    write : callable
+        Function that gets a writer and appends the points that it does not have yet.
+    shard_size : int
+        As for `ShardWriter`.
+    attrs : mapping of str
+        As for `ShardWriter`.
+    with_pids : bool, default False
+        As for `ShardWriter`.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds shards with other `features`, `shard_size` or `attrs`.
+    OSError
+        If the folder cannot be written, or another process is still writing it after two minutes.
+    """
+
+    def open_writer() -> ShardWriter:
+        return ShardWriter(
+            folder, features, shard_size=shard_size, attrs=attrs, with_pids=with_pids
+        )
+
+    if open_writer().complete:
+        return
+    with _files.claim(folder / _manifest.MANIFEST):
+        writer = open_writer()
+        if not writer.complete:  # another process may have completed it meanwhile
+            with writer:
+                write(writer)
 
 
 def _difference(expected: Any, found: Any) -> str:

@@ -20,7 +20,7 @@ import xarray as xr
 
 from cookbook_utils import _files
 from cookbook_utils._checks import require_choice, require_integer, shown
-from cookbook_utils._files import CHECKSUMS, measure
+from cookbook_utils._files import CHECKSUMS, size_and_crc32
 
 T = TypeVar("T")
 Window = tuple[slice, slice]
@@ -311,7 +311,10 @@ def _describe(folder: Path, files: list[str], signature: str) -> None:
     """Flush the files to the disk, then write their checksums."""
     for name in files:
         _files.sync(folder / name)
-    content = {"signature": signature, "files": {name: measure(folder / name) for name in files}}
+    content = {
+        "signature": signature,
+        "files": {name: size_and_crc32(folder / name) for name in files},
+    }
     (folder / CHECKSUMS).write_text(json.dumps(content, indent=1), encoding="utf-8")
     _files.sync(folder / CHECKSUMS)
     _files.sync(folder)
@@ -337,7 +340,7 @@ def _is_complete(target: Path, files: list[str], signature: str) -> bool:
         content = json.loads((target / CHECKSUMS).read_text(encoding="utf-8"))
         return content == {
             "signature": signature,
-            "files": {name: measure(target / name) for name in files},
+            "files": {name: size_and_crc32(target / name) for name in files},
         }
     except (OSError, ValueError):
         return False

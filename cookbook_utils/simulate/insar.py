@@ -35,6 +35,7 @@ from cookbook_utils import _files
 from cookbook_utils._checks import require_choice, require_integer, require_random_state
 from cookbook_utils._files import as_path
 from cookbook_utils.shards import PointShards, ShardWriter
+from cookbook_utils.shards._manifest import MANIFEST
 from cookbook_utils.simulate._displacement import DATES, move_points, place_points, random_stream
 from cookbook_utils.simulate._sites import ATTRIBUTES, REGIMES, SITES, WAVELENGTH, Site
 
@@ -170,7 +171,7 @@ def write_site(
     attrs = _attrs(site, seed) | {"site": name, "n_points": n_points, "generator": GENERATOR}
     attrs["static_features"] = list(site.statics)  # JSON can hold a list, NetCDF cannot
     attrs["variables"] = {key: ATTRIBUTES[key] for key in ("displacement", *site.statics)}
-    with _files.claim(folder / "manifest.json"):
+    with _files.claim(folder / MANIFEST):
         if _is_outdated(folder, name):
             _remove_points(folder)
         with ShardWriter(folder, features, shard_size=shard_size, attrs=attrs) as writer:
@@ -281,7 +282,7 @@ def _blocks(
 def _is_outdated(folder: Path, name: str) -> bool:
     """Return whether a folder holds points of a site that an older version of this module wrote."""
     try:
-        attrs = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["attrs"]
+        attrs = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["attrs"]
         return attrs["site"] == name and attrs["generator"] != GENERATOR
     except (OSError, ValueError, KeyError, TypeError):
         return False  # ShardWriter reports what is wrong, if the folder exists
@@ -289,7 +290,7 @@ def _is_outdated(folder: Path, name: str) -> bool:
 
 def _remove_points(folder: Path) -> None:
     """Remove the files that `write_site` writes, the manifest first, and no others."""
-    (folder / "manifest.json").unlink()
+    (folder / MANIFEST).unlink()
     for path in folder.iterdir():
         if re.fullmatch(r"shard-\d{5}\.parquet|labels-regime\.parquet", path.name):
             path.unlink()
