@@ -30,6 +30,14 @@ def real_data() -> Path:
     return Path(folder)
 
 
+LONGEST = (
+    "test_notebooks.py", "test_faults.py", "test_interimage.py", "test_views.py",
+    "test_simulate_insar.py", "test_simulate_coast.py", "test_nearest.py", "test_cupy_engine.py",
+)  # fmt: skip
+"""Files of tests that take longest, in the order in which they begin."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the chapters, which take longest, so that processes of xdist end together."""
-    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+    """Begin with the longest files, so that processes of xdist end together."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))

@@ -474,10 +474,10 @@ def test_a_sample_finds_nearly_the_same_centers(sampling):
 
 @engines
 def test_empty_cluster_is_kept_or_moved(engine):
-    table = np.array([[0.0], [0.1], [0.2], [10.0]])
-    init = [[0.0], [50.0], [60.0]]
+    table = np.array([[0.0, 1.0], [0.1, 1.0], [0.2, 1.0], [10.0, 1.0]])
+    init = [[0.0, 1.0], [50.0, 1.0], [60.0, 1.0]]
     kept = kmeans(3, init=init, engine=engine).fit(table)
-    assert_allclose(kept.cluster_centers_, [[2.575], [50.0], [60.0]])
+    assert_allclose(kept.cluster_centers_, [[2.575, 1.0], [50.0, 1.0], [60.0, 1.0]])
     moved = kmeans(3, init=init, engine=engine, empty="farthest").fit(table)
     assert_allclose(np.sort(moved.cluster_centers_[:, 0]), [0.05, 0.2, 10], atol=0.051)
     assert_array_equal(np.unique(moved.labels_), [0, 1, 2])
@@ -495,8 +495,8 @@ def test_constant_bands_and_too_few_distinct_pixels(engine, empty):
 
 @engines
 def test_one_cluster_is_the_mean(engine):
-    scenes = make_series(2, dtype="float64")
-    x = np.concatenate([stack_pixels(scene).values for scene in scenes])
+    scenes = make_series(2, dtype="float32")
+    x = np.concatenate([stack_pixels(scene).values for scene in scenes]).astype(np.float64)
     model = kmeans(1, engine=engine).fit(scenes)
     assert_allclose(model.cluster_centers_[0], x.mean(axis=0), rtol=1e-12)
 

@@ -29,6 +29,12 @@ SVALBARD = ["ELEVATION", "MAXDISP", "COHERENCE", "DEMERR", "SLOPE", "DOYMAX"]
 MAINLAND = ["height", "mean_velocity", "temporal_coherence", "amplitude_dispersion"]
 
 
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Simulate few points at a time, of which the tests below need no more."""
+    monkeypatch.setattr(insar, "POINTS_PER_BLOCK", 256)
+
+
 @pytest.fixture(scope="module", params=NAMES)
 def site(request):
     return request.param, simulate_site(request.param)
@@ -200,12 +206,14 @@ def test_smoothing_over_neighbors_finds_the_regimes_better(site):
 # -- the same points, however they are made -------------------------------------------------------
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_the_first_points_do_not_depend_on_how_many_there_are():
-    many = simulate_site("insar_nordnes", n_points=4200)  # more than one block
+    many = simulate_site("insar_nordnes", n_points=300)  # more than one block
     few = simulate_site("insar_nordnes", n_points=100)
     xr.testing.assert_identical(few, many.isel(point=slice(100)))
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_random_states_differ():
     one, same, other = (
         simulate_site("insar_nordnes", n_points=50, random_state=s) for s in (1, 1, 2)
@@ -224,8 +232,9 @@ def test_shards_of_any_size_hold_the_same_points(tmp_path):
         xr.testing.assert_equal(open_points(folder).compute(), expected)
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
-    whole = write_site(tmp_path / "whole", "insar_nordnes", n_points=4500, shard_size=700)
+    whole = write_site(tmp_path / "whole", "insar_nordnes", n_points=600, shard_size=100)
     move_points, calls = insar.move_points, []
 
     def failing(*args):
@@ -236,12 +245,13 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(insar, "move_points", failing)
     with pytest.raises(KeyboardInterrupt):
-        write_site(tmp_path / "resumed", "insar_nordnes", n_points=4500, shard_size=700)
-    resumed = write_site(tmp_path / "resumed", "insar_nordnes", n_points=4500, shard_size=700)
+        write_site(tmp_path / "resumed", "insar_nordnes", n_points=600, shard_size=100)
+    resumed = write_site(tmp_path / "resumed", "insar_nordnes", n_points=600, shard_size=100)
     files = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in (whole, resumed)]
     assert files[0] == files[1]
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_a_folder_that_is_there_is_kept_unless_it_is_of_an_older_version(tmp_path):
     folder = write_site(tmp_path, "insar_nordnes", n_points=60)
     times = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
@@ -259,6 +269,7 @@ def test_a_folder_that_is_there_is_kept_unless_it_is_of_an_older_version(tmp_pat
     assert (folder / "my_notes.txt").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"attrs": 3}', '{"attrs": {"site": "x"}}'])
 def test_a_damaged_manifest_is_named(tmp_path, text):
     folder = write_site(tmp_path, "insar_nordnes", n_points=60)
