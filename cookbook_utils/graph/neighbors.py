@@ -193,16 +193,16 @@ def _nearest(positions: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.nd
     from scipy.spatial import cKDTree
 
     kept, surplus, surplus_neighbors = _thin_out(positions, n_neighbors)
-    tree = cKDTree(
-        positions[kept] if len(surplus) else positions, balanced_tree=False, copy_data=False
-    )
+    queried = positions[kept] if len(surplus) else positions
+    tree = cKDTree(queried, balanced_tree=False, copy_data=False)
     neighbors = np.empty((len(positions), n_neighbors), np.int32)
     distances = np.empty((len(positions), n_neighbors), np.float32)
     for start in range(0, len(kept), _POINTS_PER_QUERY):
         # In the order of the tree, queries that follow each other find their data in the cache.
-        points = kept[tree.indices[start : start + _POINTS_PER_QUERY]]
-        distance, index = tree.query(positions[points], n_neighbors + 1, workers=-1)
-        index = kept[index]
+        points = tree.indices[start : start + _POINTS_PER_QUERY]
+        distance, index = tree.query(queried[points], n_neighbors + 1, workers=-1)
+        if len(surplus):
+            points, index = kept[points], kept[index]
         drop = index == points[:, np.newaxis]
         # With enough points at its own place, a point may not be among its neighbors.
         drop[~drop.any(axis=1), -1] = True
@@ -230,6 +230,10 @@ def _thin_out(positions: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.n
         Their neighbors: the first points of their place.
     """
     n = len(positions)
+    # Most points have a place of their own, and then a sort of one coordinate shows it.
+    x = np.sort(positions[:, 0])
+    if not np.any(x[n_neighbors + 1 :] == x[: -(n_neighbors + 1)]):
+        return np.arange(n), np.empty(0, np.intp), np.empty((0, n_neighbors), np.intp)
     order = np.lexsort(positions.T)
     is_first = np.zeros(n, bool)
     is_first[:1] = True
