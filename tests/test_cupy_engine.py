@@ -512,6 +512,9 @@ def test_dask_arrays_are_computed_for_the_gpu_if_asked(cupy):
     assert_same(expected, kmeans(4, engine="cupy").fit(host))
     there = scene.copy(data=host.data.map_blocks(cupy.asarray))
     assert_equal_fits(cupy, expected, kmeans(4, engine="cupy").fit(there))
+    for engine in ("numpy", "numba"):
+        with pytest.raises(ValueError, match="engine must be 'cupy' or 'auto' for CuPy arrays"):
+            kmeans(4, engine=engine).fit(there)
 
 
 # -- which engine ---------------------------------------------------------------------------

@@ -9,6 +9,7 @@ pass.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,11 +110,10 @@ class DaskEngine:
 
     def assign(self, fixed_point: FixedPoint, scores: Scores) -> Changes:
         import dask
-        import dask.system
 
         assign = dask.delayed(_assign, nout=2, pure=False)
         merge = dask.delayed(merge_changes)
-        size = CHUNKS_PER_THREAD * dask.system.CPU_COUNT
+        size = CHUNKS_PER_THREAD * _n_threads()
         self._labels = self._labels or [None] * len(self._blocks)
         totals = []
         for start in range(0, len(self._blocks), size):  # frees old labels after each step
@@ -174,6 +174,19 @@ class DaskEngine:
                 chunks[at] = da.from_delayed(chunk, shape, np.uint8, meta)
             maps.append(da.block(chunks.tolist()))
         return maps
+
+
+def _n_threads() -> int:
+    """Return the number of threads that compute chunks: those of the workers if there are some."""
+    import dask.system
+
+    distributed = sys.modules.get("distributed")  # without this import there is no client
+    if distributed is not None:
+        try:
+            return max(1, sum(distributed.default_client().nthreads().values()))
+        except (ValueError, AttributeError):  # no client, or one whose methods are coroutines
+            pass
+    return dask.system.CPU_COUNT
 
 
 # -- what a worker does with a chunk --------------------------------------------------------

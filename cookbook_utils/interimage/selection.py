@@ -54,9 +54,14 @@ def make_engine(name: str, scenes: list[Scene], sampling: Sampling | None = None
 def _uses_gpu(name: str, scenes: list[Scene], n_pixels: int) -> bool:
     if name == "cupy":
         return True
-    on_device = any(array_module(scene.values) is not np for scene in scenes)
+    # The chunks of a Dask array are of the kind of its `_meta`.
+    arrays = (getattr(scene.values, "_meta", scene.values) for scene in scenes)
+    on_device = any(array_module(array) is not np for array in arrays)
     if on_device and name != "auto":
-        raise ValueError(f"engine must be 'cupy' or 'auto' for CuPy arrays, got {name!r}")
+        raise ValueError(
+            "engine must be 'cupy' or 'auto' for CuPy arrays, and may be 'dask' for Dask arrays of "
+            f"them, got {name!r}"
+        )
     if on_device or name != "auto" or n_pixels < PIXELS_WORTH_A_GPU:
         return on_device
     from cookbook_utils.interimage import cupy_kernels

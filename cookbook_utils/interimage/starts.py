@@ -12,7 +12,7 @@ from cookbook_utils.interimage.local_engine import LocalEngine
 
 LEAST_PIXELS_PER_DRAW = 2**12  # part of the sample from which one start is drawn
 MOST_REFINING_STEPS = 20  # Lloyd steps on the sample; fewer if at most 1 label in 1000 changes
-PIXELS_WORTH_COMPILING = 2**14  # for fewer, a pass in NumPy takes less time than compilation
+PIXELS_WORTH_NUMBA = 2**14  # of a sample, which is passed over for each step of each start
 
 
 def midpoint_centers(low: np.ndarray, high: np.ndarray, k: int) -> np.ndarray:
@@ -81,7 +81,7 @@ def _kmeans_plusplus(table: np.ndarray, k: int, random: np.random.RandomState) -
 
 def _refined(pixels: np.ndarray, centers: np.ndarray) -> tuple[int, np.ndarray]:
     """Return the inertia, in fixed point, and the centers after Lloyd steps on a sample."""
-    kernels = numpy_kernels if len(pixels) < PIXELS_WORTH_COMPILING else numba_kernels
+    kernels = numpy_kernels if len(pixels) < PIXELS_WORTH_NUMBA else numba_kernels
     engine = LocalEngine([Scene(np.ascontiguousarray(pixels.T))], kernels)
     low, high, n_pixels = engine.extent()
     fixed_point = FixedPoint.of(low, high, engine.dtype, n_pixels)

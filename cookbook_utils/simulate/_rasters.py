@@ -285,7 +285,7 @@ def write_once(
         if _is_complete(target, files, signature):  # another process wrote it meanwhile
             return
         _require_own(target, files)
-        with _reporting(target):
+        with _files.reporting(target), _converting_gdal_errors(target.parent):
             temporary = claimed.temporary()
             temporary.mkdir()
             write(temporary)
@@ -294,17 +294,18 @@ def write_once(
 
 
 @contextmanager
-def _reporting(target: Path) -> Iterator[None]:
-    """Turn an error of GDAL or of the operating system into an OSError that names the folder."""
+def _converting_gdal_errors(folder: Path) -> Iterator[None]:
+    """Convert an error of GDAL to one of the operating system, which says why a write failed."""
     from rasterio.errors import RasterioError
 
     try:
         yield
     except (OSError, RasterioError) as error:
-        # GDAL does not report why a write failed.
-        full = target.parent.is_dir() and shutil.disk_usage(target.parent).free < 2**20
-        reason = os.strerror(errno.ENOSPC) if full else getattr(error, "strerror", None) or error
-        raise OSError(f"cannot write {target.name!r} in {target.parent}: {reason}") from error
+        if folder.is_dir() and shutil.disk_usage(folder).free < 2**20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        if getattr(error, "errno", None) is None:  # GDAL does not report why
+            raise OSError(errno.EIO, str(error)) from error
+        raise
 
 
 def _describe(folder: Path, files: list[str], signature: str) -> None:
