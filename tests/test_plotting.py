@@ -61,19 +61,6 @@ def scene():
 
 
 @pytest.fixture
-def labels():
-    values = np.repeat(np.arange(4, dtype="uint8"), 30).reshape(12, 10)
-    values[0, 0] = 255
-    return on_grid(values)
-
-
-@pytest.fixture
-def change(labels):
-    flags = {"flag_values": [0, 1, 2, 3], "flag_meanings": "land water lost gained"}
-    return labels.assign_attrs(flags)
-
-
-@pytest.fixture
 def profiles():
     values = np.linspace(0.1, 0.5, 12).reshape(3, 4)
     mean = xr.DataArray(

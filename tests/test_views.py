@@ -27,19 +27,6 @@ def scene():
     return scene
 
 
-@pytest.fixture
-def labels():
-    values = np.repeat(np.arange(4), 30).reshape(12, 10)
-    values[0, 0] = 255
-    return make_labels(values)
-
-
-@pytest.fixture
-def change(labels):
-    flags = {"flag_values": [0, 1, 2, 3], "flag_meanings": "land water lost gained"}
-    return labels.assign_attrs(flags)
-
-
 def render(view, capfd):
     """Return the Bokeh figure of `view`; any warning, raised or printed, is an error.
 
