@@ -39,10 +39,12 @@ def make_points(n: int, order: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_features(n: int) -> np.ndarray:
+    """Return random features (n, `N_FEATURES`)."""
     return np.random.default_rng(SEED + 1).random((n, N_FEATURES), dtype=np.float32)
 
 
 def make_inputs(n: int, order: str) -> dict:
+    """Return the features, the graph, and the matrices that the calls of other libraries need."""
     graph = neighbor_graph(*make_points(n, order), n_neighbors=N_NEIGHBORS)
     total = graph @ np.ones(n)
     mean = csr_array(diags_array(1 / np.where(total, total, 1)) @ graph).astype(np.float32)
@@ -95,6 +97,7 @@ GRAPH_OF_CALL = {ours: "graph", csr_folded: "folded"}  # the others take "mean"
 
 
 def row(name: str, seconds: list[float], **more) -> dict:
+    """Return the row of a call in the result file."""
     spent = {"seconds": [round(s, 3) for s in seconds]}
     return {"call": name} | spent | {"median_seconds": round(statistics.median(seconds), 3)} | more
 

@@ -321,7 +321,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=ITERATIONS, help="default 51")
     parser.add_argument("--pixels", type=int, default=PIXELS, help="default 40 651 997")
     options = parser.parse_args()
-    missing = cupy_kernels.missing()
+    missing = cupy_kernels.why_unavailable()
     if missing is not None:
         print(f"Nothing is measured: this needs an NVIDIA GPU and CuPy. {missing}.")
         return

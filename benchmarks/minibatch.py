@@ -28,7 +28,7 @@ from benchmarks._result import about, in_fresh_process, memory, read, write
 from benchmarks._timing import in_turn, own_time
 
 N_FEATURES, N_CLUSTERS, BATCH_SIZE, EPOCHS, SEED = 64, 8, 256, 2, 0
-POINTS_PER_BLOCK = 65536  # that are made or written at a time
+POINTS_PER_BLOCK = 65536  # made or written at a time
 SITES = ("insar_lyngen", "insar_nordnes", "insar_svalbard")
 
 
@@ -75,7 +75,7 @@ def ours(folder: str, n: int) -> dict:
         counted = label_shards(shards, model, "benchmark")
         seconds = time.perf_counter() - start
     fit = {"fit_seconds": round(fitted - start, 2)}
-    return measured(seconds, used, float(counted.inertia.sum()) / n) | fit
+    return measurement(seconds, used, float(counted.inertia.sum()) / n) | fit
 
 
 def in_memory(folder: str, n: int, threads: int | None = None) -> dict:
@@ -90,7 +90,7 @@ def in_memory(folder: str, n: int, threads: int | None = None) -> dict:
         x = StandardScaler(copy=False).fit_transform(x)
         labels = model.fit(x).predict(x)
         seconds = time.perf_counter() - start
-    return measured(seconds, used, inertia(x, labels, model))
+    return measurement(seconds, used, inertia(x, labels, model))
 
 
 def in_memory_one_thread(folder: str, n: int) -> dict:
@@ -112,15 +112,15 @@ def in_memory_steps(folder: str, n: int) -> dict:
                 model.partial_fit(x[i : i + BATCH_SIZE])
         labels = model.predict(x)
         seconds = time.perf_counter() - start
-    return measured(seconds, used, inertia(x, labels, model))
+    return measurement(seconds, used, inertia(x, labels, model))
 
 
-AS_IT_COMES = "scikit-learn, MiniBatchKMeans.fit and predict, as many threads as cores"
+ALL_THREADS = "scikit-learn, MiniBatchKMeans.fit and predict, as many threads as cores"
 CALLS = {
     "MiniBatchShardKMeans.fit and label_shards, from shards": ours,
     "scikit-learn, MiniBatchKMeans.fit and predict, one thread": in_memory_one_thread,
     "scikit-learn, MiniBatchKMeans.partial_fit in a loop and predict, one thread": in_memory_steps,
-    AS_IT_COMES: in_memory,
+    ALL_THREADS: in_memory,
 }
 
 
@@ -135,7 +135,7 @@ def inertia(x, labels, model) -> float:
     ) / len(x)
 
 
-def measured(seconds: float, used: dict[str, int], inertia: float) -> dict:
+def measurement(seconds: float, used: dict[str, int], inertia: float) -> dict:
     return {"seconds": round(seconds, 2), "inertia_per_point": round(inertia, 4)} | used
 
 
@@ -146,7 +146,7 @@ def measure_speed(n: int, repeats: int) -> list[dict]:
             name: functools.partial(in_fresh_process, function, folder, n)
             for name, function in CALLS.items()
         }
-        slowest = {AS_IT_COMES: calls.pop(AS_IT_COMES)}  # its threads contend: called once
+        slowest = {ALL_THREADS: calls.pop(ALL_THREADS)}  # its threads contend: called once
         rounds = in_turn(calls, repeats, own_time)[0] | in_turn(slowest, 1, own_time)[0]
     own = statistics.median(r["seconds"] for r in rounds[next(iter(CALLS))])
     rows = []

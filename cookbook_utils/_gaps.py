@@ -90,9 +90,9 @@ def _interpolate_block(
         values = y_low + u * rise
 
     seen = observed.present[:, at] & (dates[at] == new_dates)
-    nothing = ~observed.present.any(axis=1)
-    values[nothing] = np.nan
-    return values, np.where(nothing, np.nan, 1 - seen.mean(axis=1))
+    is_empty = ~observed.present.any(axis=1)
+    values[is_empty] = np.nan
+    return values, np.where(is_empty, np.nan, 1 - seen.mean(axis=1))
 
 
 def _brackets(observed: _Observations, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

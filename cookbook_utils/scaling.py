@@ -20,7 +20,7 @@ _SHARE_BELOW, _SHARE_ABOVE = 0.05, 0.5
 """Fractions of a band that may be below and above `_REFLECTANCE_RANGE`. Half of a small scene may
 be glint or saturated, but values far below 0 are undeclared nodata."""
 
-_CURE = (
+_REMEDY = (
     'set attrs["scale_factor"] and attrs["add_offset"] as the data provider gives them: 2.75e-05 '
     "and -0.2 for Landsat Collection 2 Level-2, 0.0001 and -0.1 for Sentinel-2 Level-2A since "
     "baseline 04.00 (0.0001 and 0 before)"
@@ -123,7 +123,7 @@ def _scale_and_offset(scene: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
         raise ValueError(
             "scene must have one scale to reflectance and one offset, "
             f"got {', '.join(given) or 'none'} and units {units_of(scene)!r}: "
-            f"{_CURE}{hint}"
+            f"{_REMEDY}{hint}"
         )
     (scale_name,), (offset_name,) = scales, offsets
     scale = _per_band(scene, scale_name, given[scale_name], 1e-6, 1)
@@ -132,7 +132,7 @@ def _scale_and_offset(scene: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     if scene.dtype.kind in "iu" and float(scale.max()) > 0.1:
         raise ValueError(
             f"{scale_name} must be at most 0.1 for digital numbers of {scene.dtype}, "
-            f"got {float(scale.max()):g}: {_CURE}"
+            f"got {float(scale.max()):g}: {_REMEDY}"
         )
     return scale, offset
 
@@ -150,7 +150,7 @@ def _per_band(
         shown = value.values if isinstance(value, xr.DataArray) else value
         raise ValueError(
             f"{name} must be a number from {least:g} to {most:g}, or one for each band, "
-            f"got {shown}: {_CURE}"
+            f"got {shown}: {_REMEDY}"
         )
     if (numbers == numbers.flat[0]).all():
         return xr.DataArray(numbers.flat[0])
@@ -185,13 +185,13 @@ def _require_possible(
     if above > _SHARE_ABOVE:
         raise ValueError(
             f"attrs must give a scale and offset that lead to reflectance, got {above:.0%} of the "
-            f"values of a band above {high:g}: {_CURE}"
+            f"values of a band above {high:g}: {_REMEDY}"
         )
     if below > _SHARE_BELOW:
         raise ValueError(
             f"attrs must give a scale, offset and nodata value that lead to reflectance, got "
             f"{below:.0%} of the values of a band below {low:g}: declare nodata by "
-            f"scene.rio.write_nodata(value), or {_CURE}"
+            f"scene.rio.write_nodata(value), or {_REMEDY}"
         )
     if may_be_decoded and numbers.dtype.kind == "f":
         present = numbers[(numbers == numbers) & (numbers != 0)]

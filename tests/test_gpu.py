@@ -13,7 +13,7 @@ from cookbook_utils.interimage import InterImageKMeans, cupy_engine, cupy_kernel
 
 from .test_interimage import assert_same, make_series
 
-MISSING = cupy_kernels.missing()
+MISSING = cupy_kernels.why_unavailable()
 if MISSING:
     pytest.skip(f"needs an NVIDIA GPU: {MISSING}", allow_module_level=True)
 

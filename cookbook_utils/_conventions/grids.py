@@ -230,20 +230,20 @@ def require_same_grid(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
     ValueError
         If the grids or their CRSs differ.
     """
-    cure = "interpolate both to one grid with cookbook_utils.regridding.regrid first"
+    remedy = "interpolate both to one grid with cookbook_utils.regridding.regrid first"
     steps = [_smallest_step(a.get_index(dim)) for dim in ("y", "x")]
     for dim, other_step in (("y", steps[1]), ("x", steps[0])):
         one, two = a.get_index(dim), b.get_index(dim)
         if not same_coordinate(one, two, step=other_step):
             raise ValueError(
                 f"the grids must be equal, got different {dim}: {_describe(one)} and "
-                f"{_describe(two)}; {cure}"
+                f"{_describe(two)}; {remedy}"
             )
     crs = crs_of(a), crs_of(b)
     if not same_crs(*crs):
         names = [one.name if one else "none" for one in crs]
         raise ValueError(
-            f"the grids must be equal, got different CRS: {names[0]} and {names[1]}; {cure}"
+            f"the grids must be equal, got different CRS: {names[0]} and {names[1]}; {remedy}"
         )
     # Variables, since a coordinate as DataArray would also assign the time of `a`.
     return b.assign_coords({dim: a[dim].variable for dim in ("y", "x") if dim in a.coords})

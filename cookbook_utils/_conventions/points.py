@@ -101,12 +101,14 @@ def require_coordinates(
             found += f" at the point {points[wrong[0]]}"
         if values.size > 1:
             found = f"{wrong.size} of {values.size} points outside, such as {found}"
-        cure = ""
+        remedy = ""
         if name == "longitude" and ((high < values[wrong]) & (values[wrong] <= 360)).any():
-            cure = ": convert 0 to 360 by (longitude + 180) % 360 - 180"
+            remedy = ": convert 0 to 360 by (longitude + 180) % 360 - 180"
         elif np.isfinite(values[wrong]).any():
-            cure = ": are longitude and latitude swapped, or projected, in meters?"
-        raise ValueError(f"{prefix}{name} must be from {low} to {high} degrees, got {found}{cure}")
+            remedy = ": are longitude and latitude swapped, or projected, in meters?"
+        raise ValueError(
+            f"{prefix}{name} must be from {low} to {high} degrees, got {found}{remedy}"
+        )
 
 
 def step_of(step: str | pd.Timedelta | None) -> pd.Timedelta | None:

@@ -88,7 +88,10 @@ def load(
 
 
 def _usable(band: Any) -> Any:
-    """Return where float64 holds values exactly, and squares of floats; None if everywhere."""
+    """Return where values can be clustered, or None if all can.
+
+    These are floats whose squares do not overflow, and integers that float64 represents exactly.
+    """
     if band.dtype.kind == "f":
         return (
             abs(band) <= LARGEST if band.dtype.itemsize >= 8 else array_module(band).isfinite(band)

@@ -42,7 +42,7 @@ class CupyEngine(LocalEngine):
     """
 
     def __init__(self, scenes: list[Scene], sampling: Sampling | None = None):
-        reason = cupy_kernels.missing()
+        reason = cupy_kernels.why_unavailable()
         if reason is not None:
             raise RuntimeError(
                 f"engine='cupy' needs an NVIDIA GPU and CuPy: {reason}. Install CuPy for the CUDA "
@@ -84,15 +84,15 @@ class CupyEngine(LocalEngine):
         return values.size * self.dtype.itemsize <= PIXEL_SHARE_OF_MEMORY * free
 
     def _transfer(self, values: np.ndarray, function: Callable[[Any, slice], Any]) -> list:
-        """Call ``function(chunk, part)`` for chunks of pixels of the host, on the device."""
+        """Call ``function(chunk, part)`` on the device for each chunk of pixels in host memory."""
         if self._stream is None:
             self._stream = _ChunkStream()
         return self._stream.map(function, values)
 
     def _each(self, function: Callable[[Any, Any], Any], *, in_chunks: bool = False) -> list:
-        """Call ``function(values, labels)`` for all pixels, on the device; return its results.
+        """Call ``function(values, labels)`` on the device for all pixels, and return its results.
 
-        Pixels of the host come in chunks, and resident pixels scene by scene unless `in_chunks`.
+        Pixels in host memory come in chunks, and resident pixels scene by scene unless `in_chunks`.
         """
         results = []
         for values, labels in self._blocks:
@@ -164,7 +164,7 @@ class _ChunkStream:
         self._device = [cupy.empty(BYTES_PER_CHUNK, np.uint8) for _ in self._streams]
 
     def map(self, function: Callable[[Any, slice], Any], values: np.ndarray) -> list:
-        """Call ``function(chunk, part)`` for all chunks of pixels (bands, n), on the device."""
+        """Call ``function(chunk, part)`` on the device for all chunks of pixels (bands, n)."""
         import cupy
 
         cupy.cuda.get_current_stream().synchronize()  # arrays that the function uses are ready

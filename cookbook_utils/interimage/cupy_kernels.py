@@ -16,13 +16,13 @@ from cookbook_utils.interimage.arithmetic import FARTHEST, FixedPoint, Scores
 from cookbook_utils.interimage.passes import Changes, Distances, farthest_pixel
 
 THREADS_PER_BLOCK = 256
-BLOCKS_PER_MULTIPROCESSOR = 3  # that run at a time, as the launch bounds in kernels.cu ensure
+BLOCKS_PER_MULTIPROCESSOR = 3  # at a time, as the launch bounds in kernels.cu ensure
 VALUES_PER_THREAD = 24  # 32-bit values of pixels that a thread holds in registers
 SHARED_BYTES_PER_BLOCK = 16 * 2**10  # for copies of the sums; three blocks fit in 64 KB
-MOST_SHARED_BYTES_PER_BLOCK = 48 * 2**10  # that a block may have on any GPU
+MOST_SHARED_BYTES_PER_BLOCK = 48 * 2**10  # the limit on any GPU
 
 
-def missing() -> str | None:
+def why_unavailable() -> str | None:
     """Return why these kernels cannot run on this machine, or None if they can."""
     try:
         import cupy

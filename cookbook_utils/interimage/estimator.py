@@ -29,7 +29,7 @@ from cookbook_utils.interimage.engines import Engine
 from cookbook_utils.interimage.loop import LloydLoop
 from cookbook_utils.interimage.passes import Extent
 from cookbook_utils.interimage.sampling import Sampling
-from cookbook_utils.interimage.scenes import as_lazy_as, as_maps, is_scenes, read_scenes
+from cookbook_utils.interimage.scenes import as_maps, compute_unless_lazy, is_scenes, read_scenes
 from cookbook_utils.interimage.selection import make_engine
 from cookbook_utils.interimage.starts import best_of_several, midpoint_centers
 from cookbook_utils.interimage.tables import read_table
@@ -380,7 +380,11 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         traits.warn_if_unknown(self._traits)
 
     def _as_given(self, labels: list, X: Any) -> Any:
-        return as_maps(labels, X) if is_scenes(X) else as_lazy_as(labels[0], X).astype(np.int32)
+        return (
+            as_maps(labels, X)
+            if is_scenes(X)
+            else compute_unless_lazy(labels[0], X).astype(np.int32)
+        )
 
     # -- checks ------------------------------------------------------------------------------
 

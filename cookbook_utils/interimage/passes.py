@@ -44,7 +44,7 @@ class Distances(NamedTuple):
 def merge_extents(parts: Iterable[Extent]) -> Extent:
     """Return the extent of several parts together."""
     parts = list(parts)
-    # The range of a part without valid pixels is no range of pixels.
+    # A part without valid pixels has the range 0 to 0, which must not count.
     lows, highs, numbers = zip(*([p for p in parts if p.n_pixels] or parts), strict=True)
     return Extent(np.min(lows, axis=0), np.max(highs, axis=0), int(sum(numbers)))
 

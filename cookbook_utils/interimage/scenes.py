@@ -146,7 +146,7 @@ def as_maps(labels: list, x: Any) -> Any:
         return [as_maps([next(rest) for _ in range(_n_scenes(array))], array) for array in x]
     grid = x.isel(band=0, drop=True)
     extra = _extra_dims(x)
-    labels = [as_lazy_as(array, x) for array in labels]
+    labels = [compute_unless_lazy(array, x) for array in labels]
     data = labels[0]
     if extra:
         xp = _dask_array() if hasattr(data, "dask") else array_module(data)
@@ -155,8 +155,8 @@ def as_maps(labels: list, x: Any) -> Any:
     return result.transpose(*grid.dims).assign_attrs(LABEL_ATTRS)
 
 
-def as_lazy_as(labels: Any, x: Any) -> Any:
-    """Return labels as they are if `x` holds a Dask array, and computed otherwise."""
+def compute_unless_lazy(labels: Any, x: Any) -> Any:
+    """Return labels, computed unless `x` holds a Dask array."""
     data = x.variable if isinstance(x, xr.DataArray) else x
     lazy = getattr(data, "chunks", None) is not None
     return labels.compute() if hasattr(labels, "dask") and not lazy else labels

@@ -11,7 +11,7 @@ from cookbook_utils.interimage.local_engine import LocalEngine
 from cookbook_utils.interimage.sampling import Sampling
 
 PIXELS_WORTH_COMPILING = 2**16  # for fewer, compilation takes longer than NumPy
-PIXELS_WORTH_A_GPU = 2**23  # in host memory: fewer do not repay start-up and transfer
+PIXELS_WORTH_A_GPU = 2**23  # in host memory; fewer do not repay start-up and transfer overhead
 
 
 def make_engine(name: str, scenes: list[Scene], sampling: Sampling | None = None) -> Engine:
@@ -66,4 +66,4 @@ def _uses_gpu(name: str, scenes: list[Scene], n_pixels: int) -> bool:
         return on_device
     from cookbook_utils.interimage import cupy_kernels
 
-    return cupy_kernels.missing() is None
+    return cupy_kernels.why_unavailable() is None

@@ -192,7 +192,7 @@ class MiniBatchShardKMeans(BaseEstimator):
         require_shards(shards)
         bar = progress_bar(progress)
         random = np.random.default_rng(self.random_state)
-        statistics = self._measured(shards, random, bar)
+        statistics = self._standardize_sample(shards, random, bar)
         # One thread: batches are too small to gain from more, which would sum in another order.
         # Checks for NaN are skipped, because all values are known to be finite.
         with one_blas_thread(), config_context(assume_finite=True, skip_parameter_validation=True):
@@ -272,7 +272,9 @@ class MiniBatchShardKMeans(BaseEstimator):
             order=order,
         )
 
-    def _measured(self, shards: PointShards, random: np.random.Generator, bar: Bar) -> Statistics:
+    def _standardize_sample(
+        self, shards: PointShards, random: np.random.Generator, bar: Bar
+    ) -> Statistics:
         """Return statistics of the train points and a standardized sample, or raise.
 
         Raises

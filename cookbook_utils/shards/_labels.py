@@ -111,7 +111,7 @@ def _write_table(table: ShardTable, path: Path, kept: np.ndarray, attrs: bytes) 
 
 
 class _PointFinder:
-    """Look up the rows of points by their numbers, with those of a few shards in memory."""
+    """Look up the rows of points by their numbers; the numbers of a few shards are cached."""
 
     def __init__(self, table: ShardTable) -> None:
         self._table = table

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from cookbook_utils.interimage import cupy_kernels
 
-HAS_GPU = cupy_kernels.missing() is None
+HAS_GPU = cupy_kernels.why_unavailable() is None
 """Whether there are CuPy and a GPU, which are then used instead of the stand-in."""
 
 NO_STAND_IN = (
