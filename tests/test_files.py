@@ -39,6 +39,13 @@ def test_a_claim_excludes_others_and_leaves_nothing(tmp_path):
                 pool.submit(other, path).result()
             assert pool.submit(other, path.with_name("else")).result() == "claimed"
         assert pool.submit(other, path).result() == "claimed"
+    with claim(path, outermost=True), claim(path):
+        with pytest.raises(TimeoutError, match="file is being written by this thread already"):
+            with claim(path, outermost=True):
+                pass
+        with pytest.raises(TimeoutError, match="by another process"):
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(other, path).result()
     assert names(tmp_path) == []  # the claim made the folder
 
 

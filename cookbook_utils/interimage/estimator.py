@@ -380,11 +380,9 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         traits.warn_if_unknown(self._traits)
 
     def _as_given(self, labels: list, X: Any) -> Any:
-        return (
-            as_maps(labels, X)
-            if is_scenes(X)
-            else compute_unless_lazy(labels[0], X).astype(np.int32)
-        )
+        if is_scenes(X):
+            return as_maps(labels, X)
+        return compute_unless_lazy(labels[0], X).astype(np.int32)
 
     # -- checks ------------------------------------------------------------------------------
 
