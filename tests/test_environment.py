@@ -27,10 +27,11 @@ MODULES = sorted(
 FLOORS = [
     {"_checks", "_command", "_hashing", "_threads"},
     {"_files"},
-    {"_conventions"},
+    {"_conventions", "_npz"},
     {
         "_change",
         "_gaps",
+        "_models",
         "_palette",
         "_resampling",
         "_samples",

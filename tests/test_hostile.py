@@ -543,6 +543,8 @@ def files(tmp_path_factory):
     embed_shards(folder / "raw", folder / "shards", n_features=4)
     (folder / "points.csv").write_text(EGMS)
     _embedding().save(folder / "embedding.npz")
+    MODEL.save(folder / "scenes.npz")
+    clustered(folder).save(folder / "shards.npz")
     shutil.copy(Path(PACKAGE).parent / "data" / "catalog.yml", folder)
     return folder
 
@@ -751,6 +753,9 @@ TABLE = {
         {"shards": "shards", "progress": "progress"}),
     "minibatch.MiniBatchShardKMeans.predict": (
         {"self": Later(clustered), "X": np.ones((5, 4))}, {"X": "table"}),
+    "minibatch.MiniBatchShardKMeans.save": (
+        {"self": Later(clustered), "path": path_to("new.npz")}, {"path": "path"}),
+    "minibatch.MiniBatchShardKMeans.load": ({"path": path_to("shards.npz")}, {"path": "path"}),
     "minibatch.label_shards": (
         {"shards": SHARDS, "model": Later(clustered), "name": "clusters"},
         {"shards": "shards", "model": "model", "name": "word", "progress": "progress"}),
@@ -777,6 +782,9 @@ TABLE = {
         {"self": Later(lambda _: InterImageKMeans(2, random_state=0)), "X": SCENE},
         {"X": "pixels"}),
     "interimage.InterImageKMeans.predict": ({"self": MODEL, "X": SCENE}, {"X": "pixels"}),
+    "interimage.InterImageKMeans.save": (
+        {"self": MODEL, "path": path_to("new.npz")}, {"path": "path"}),
+    "interimage.InterImageKMeans.load": ({"path": path_to("scenes.npz")}, {"path": "path"}),
     "plotting.style": ({}, {}),
     "plotting.plot_rgb": ({"scene": SCENE}, {"scene": "scene", "bands": "bands"} | FIGURE),
     "plotting.plot_labels": ({"labels": LABELS}, {"labels": "map", "names": "names"} | FIGURE),

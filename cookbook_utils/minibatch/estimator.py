@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,7 +27,7 @@ from cookbook_utils._checks import (
 from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._threads import one_blas_thread
-from cookbook_utils.minibatch import _arithmetic
+from cookbook_utils.minibatch import _arithmetic, _models
 from cookbook_utils.minibatch._arithmetic import (
     Statistics,
     measure,
@@ -35,6 +36,7 @@ from cookbook_utils.minibatch._arithmetic import (
     start_model,
     with_all_features,
 )
+from cookbook_utils.minibatch._features import names_of, require_shards
 from cookbook_utils.shards import PointShards
 
 Bar = Callable[..., Iterable]
@@ -234,7 +236,7 @@ class MiniBatchShardKMeans(BaseEstimator):
             of the range of float32.
         """
         check_is_fitted(self)
-        self._require_names(_names_of(X), "X")
+        self._require_names(names_of(X), "X")
         if isinstance(X, xr.DataArray):
             require_dims(X, ("point", "feature"), "X")
             X = mask_and_float(X).transpose("point", "feature")
@@ -244,6 +246,55 @@ class MiniBatchShardKMeans(BaseEstimator):
         features = as_float32(given, "X")
         with one_blas_thread():
             return self._assign(features)[0]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to an .npz of plain arrays with a checksum, atomically.
+
+        Centers, names and scaling of the features, parameters, the history and the version of this
+        package are kept.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file, in a folder that exists. An existing file is replaced.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
+        TypeError
+            If `path` is not a path.
+        OSError
+            If the file cannot be written.
+        """
+        check_is_fitted(self)
+        _models.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> MiniBatchShardKMeans:
+        """Read a model that `save` wrote, perhaps on another machine.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file.
+
+        Returns
+        -------
+        MiniBatchShardKMeans
+            The fitted model, whose labels are the same to the bit.
+
+        Raises
+        ------
+        TypeError
+            If `path` is not a path.
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, holds another class of models, has a newer format, or is
+            something else.
+        """
+        return _models.load(cls, path)
 
     def _check_parameters(self) -> None:
         """Raise unless all parameters but `kinds` are valid; `PointShards.batches` checks kinds."""
@@ -396,20 +447,3 @@ class MiniBatchShardKMeans(BaseEstimator):
                 f"{shards.folder} must have features of the embedding that the model was fitted "
                 "on, got those of another embedding, in which the centers have no meaning"
             )
-
-
-def require_shards(shards: Any) -> None:
-    """Raise TypeError unless `shards` is a PointShards."""
-    if not isinstance(shards, PointShards):
-        raise TypeError(f"shards must be a PointShards, got {type(shards).__name__}")
-
-
-def _names_of(X: Any) -> list[str] | None:
-    """Return the names of the columns of a table or of the features of an array, if it has any."""
-    if isinstance(X, pd.DataFrame):
-        names = X.columns
-    elif isinstance(X, xr.DataArray) and "feature" in X.coords:
-        names = X["feature"].to_index()
-    else:
-        return None
-    return list(names) if all(isinstance(name, str) for name in names) else None

@@ -21,9 +21,9 @@ from cookbook_utils._checks import (
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._conventions.points import dates_of, step_of
 from cookbook_utils._files import as_path
+from cookbook_utils._npz import digest_of
 from cookbook_utils.insar import fill_gaps
 from cookbook_utils.reservoir.estimator import Representation, ReservoirEmbedding
-from cookbook_utils.reservoir.npz import digest_of
 from cookbook_utils.shards import PointShards, ShardWriter
 
 SERIES_OF_FIT = 2048  # series on which an embedding is fitted
