@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -285,26 +283,12 @@ def write_once(
         if _is_complete(target, files, signature):  # another process wrote it meanwhile
             return
         _require_own(target, files)
-        with _reporting(target):
+        with _files.reporting_gdal(target):
             temporary = claimed.temporary()
             temporary.mkdir()
             write(temporary)
             _describe(temporary, files, signature)
             _install(temporary, target, [*files, CHECKSUMS])
-
-
-@contextmanager
-def _reporting(target: Path) -> Iterator[None]:
-    """Turn an error of GDAL or of the operating system into an OSError that names the folder."""
-    from rasterio.errors import RasterioError
-
-    try:
-        yield
-    except (OSError, RasterioError) as error:
-        # GDAL does not report why a write failed.
-        full = target.parent.is_dir() and shutil.disk_usage(target.parent).free < 2**20
-        reason = os.strerror(errno.ENOSPC) if full else getattr(error, "strerror", None) or error
-        raise OSError(f"cannot write {target.name!r} in {target.parent}: {reason}") from error
 
 
 def _describe(folder: Path, files: list[str], signature: str) -> None:
