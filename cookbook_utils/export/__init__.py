@@ -4,6 +4,7 @@ Every file is replaced as a whole, and a STAC item beside it, ``<name>.json``, s
 """
 
 from cookbook_utils.export.maps import read_label_map, write_label_map
+from cookbook_utils.export.points import write_points
 from cookbook_utils.export.polygons import write_polygons
 
-__all__ = ["read_label_map", "write_label_map", "write_polygons"]
+__all__ = ["read_label_map", "write_label_map", "write_points", "write_polygons"]
