@@ -57,7 +57,7 @@ FLOORS = [
         "graph",
         "interimage",
     },
-    {"_bokeh", "_figures", "insar", "labels", "minibatch"},
+    {"_bokeh", "_figures", "export", "insar", "labels", "minibatch"},
     {"accuracy", "plotting", "reservoir", "views"},
 ]
 # Imported inside the function that needs them, so that a reader without them can use the rest.
