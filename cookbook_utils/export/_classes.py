@@ -35,9 +35,7 @@ class LabelClass(NamedTuple):
         return tuple(int(self.color[i : i + 2], 16) for i in (1, 3, 5))
 
 
-def names_and_colors(
-    labels: xr.DataArray, names: Any, nodata: int
-) -> tuple[dict[int, str], dict[int, str]]:
+def names_and_colors(labels: xr.DataArray, names: Any) -> tuple[dict[int, str], dict[int, str]]:
     """Return the names of classes, and the colors that the attributes give, by number.
 
     Raises
@@ -47,11 +45,12 @@ def names_and_colors(
     ValueError
         If a number is out of range, a name blank, or the flags in the attributes are not valid.
     """
-    found = meanings_of(labels, nodata)
-    return found | _checked(names, nodata), _flag_colors(labels, list(found))
+    largest = int(np.iinfo(labels.dtype).max)
+    found = meanings_of(labels, largest)
+    return found | _checked(names, largest), _flag_colors(labels, list(found))
 
 
-def _checked(names: Any, nodata: int) -> dict[int, str]:
+def _checked(names: Any, largest: int) -> dict[int, str]:
     """Return the argument `names` of the caller, or raise."""
     if names is None:
         return {}
@@ -59,7 +58,7 @@ def _checked(names: Any, nodata: int) -> dict[int, str]:
         raise TypeError(f"names must map label numbers to text, got {type(names).__name__}")
     checked = {}
     for number, name in names.items():
-        number = require_integer(number, "each number in names", least=0, most=nodata - 1)
+        number = require_integer(number, "each number in names", least=0, most=largest - 1)
         if not isinstance(name, str):
             raise TypeError(f"names must map label numbers to text, got {shown(name)} for {number}")
         if not name.strip() or not name.isprintable():

@@ -24,6 +24,7 @@ TAG = "COOKBOOK_UTILS"
 """Tag that holds, as JSON, what a label map is; its checksum covers the pixels."""
 
 FORMAT = 1
+SOFTWARE = "cookbook_utils"
 TILE = 512  # pixels on a side of a tile
 _ROWS_PIXELS = 2**22  # read at a time
 
@@ -118,7 +119,7 @@ def finish(
     colors[given.nodata] = (*colors.get(given.nodata, (217, 217, 217))[:3], 0)
     with rasterio.open(source, "r+") as file:
         file.write_colormap(1, colors)
-        file.update_tags(**tags, **{TAG: text}, TIFFTAG_SOFTWARE=f"cookbook_utils {__version__}")
+        file.update_tags(**tags, **{TAG: text}, TIFFTAG_SOFTWARE=f"{SOFTWARE} {__version__}")
         file.set_band_description(1, facts["name"] or "label")
     rasterio.shutil.copy(
         source, target, driver="COG", blocksize=TILE, compress="DEFLATE",
@@ -188,8 +189,11 @@ def read(path: Path) -> tuple[xr.DataArray, dict[str, Any], dict[int, tuple[int,
 
 def _facts_of(path: Path, file: Any) -> dict[str, Any]:
     """Return what the tag of this package holds, or nothing for a file of another origin."""
-    text = file.tags().get(TAG)
+    tags = file.tags()
+    text = tags.get(TAG)
     if text is None:
+        if tags.get("TIFFTAG_SOFTWARE", "").startswith(SOFTWARE):
+            raise _damaged(path)
         return {}
     try:
         facts = json.loads(text)

@@ -55,9 +55,16 @@ def period_of(data: xr.DataArray | xr.Dataset | None, time: Any) -> Period:
         If `time` is neither a date, text, nor a pair of them.
     ValueError
         If a text is not a date, or the second one is earlier than the first.
+    ImportError
+        If there is a period, and no package for the item.
     """
-    if time is None:
-        return _period_of_coordinate(data)
+    period = _period_of_coordinate(data) if time is None else _period_of_argument(time)
+    if period is not None:
+        need("pystac", "a STAC item")  # before anything is computed
+    return period
+
+
+def _period_of_argument(time: Any) -> Period:
     pair = time if isinstance(time, tuple | list) else (time, time)
     if len(pair) != 2:
         raise ValueError(f"time must be a date, or the first and the last one, got {shown(time)}")
@@ -95,14 +102,14 @@ def _moment(value: Any) -> datetime:
 # -- items --------------------------------------------------------------------------------------
 
 
-def write_item(path: Path, content: Content, *, stacklevel: int = 3) -> None:
+def write_item(path: Path, content: Content) -> None:
     """Write the STAC item of a file beside it, or warn if the time, which it needs, is unknown."""
     if content.period is None:
         warnings.warn(
             f"{path.name} gets no STAC item, which needs a time: pass `time`, or give the data the "
             "coordinate time",
             UserWarning,
-            stacklevel=stacklevel + 2,
+            stacklevel=3,
         )
         return
     text = json.dumps(_item(path, content), indent=1, ensure_ascii=False)
@@ -111,7 +118,7 @@ def write_item(path: Path, content: Content, *, stacklevel: int = 3) -> None:
 
 def _item(path: Path, content: Content) -> dict[str, Any]:
     """Return the item of a file as a dictionary."""
-    pystac = need("pystac", "a STAC item")
+    import pystac
     from pystac.extensions.projection import ProjectionExtension
 
     first, last = content.period

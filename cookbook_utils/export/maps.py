@@ -76,6 +76,8 @@ def write_label_map(
         has no name where others have, or GeoTIFF cannot represent the CRS.
     FileExistsError
         If the file exists, unless `overwrite` is true.
+    ImportError
+        If the package pystac, for the item, is not installed.
     OSError
         If the file cannot be written. A file that was there is unchanged.
 
@@ -104,7 +106,7 @@ def write_label_map(
     """
     path = checked_path(path, SUFFIXES, overwrite)
     given = as_label_map(labels)
-    named, colors = names_and_colors(given.labels, names, given.nodata)
+    named, colors = names_and_colors(given.labels, names)
     period = period_of(labels, time)
     with installing(path, overwrite) as target, _geotiff.gdal():
         raw = target.with_name("pixels.tif")

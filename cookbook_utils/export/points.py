@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyproj
 import xarray as xr
 
 from cookbook_utils._checks import as_real_array, require_dims, shown
@@ -122,6 +121,8 @@ def write_points(
     0,20.1,69.5,1,creep,12.0
     1,20.2,69.6,,,15.5
     """
+    import pyproj
+
     path = checked_path(path, SUFFIXES, overwrite)
     if isinstance(points, PointShards):
         source, dated = _of_shards(points, kinds)
@@ -129,7 +130,7 @@ def write_points(
     else:
         source, dated = _of_dataset(points, kinds), points
     labels = _labels_of(labels, source.n_points, points)
-    named, colors = names_and_colors(labels, names, NODATA_LABEL)
+    named, colors = names_and_colors(labels, names)
     found = [n for n in np.unique(labels.values).tolist() if n != NODATA_LABEL]
     classes = classes_of(found, named, colors, NODATA_LABEL)
     means = _means_of(profiles, found)

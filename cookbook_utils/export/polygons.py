@@ -98,7 +98,7 @@ def write_polygons(
     dissolve = require_bool(dissolve, "dissolve")
     given = as_label_map(labels)
     areas = pixel_area_km2(given.labels)
-    names, colors = names_and_colors(given.labels, names, given.nodata)
+    names, colors = names_and_colors(given.labels, names)
     period = period_of(labels, time)
     need("shapely", "polygons")
     found: dict[int, LabelClass] = {}
