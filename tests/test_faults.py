@@ -107,21 +107,21 @@ def delivered(folder):
 
 
 def label_map():
-    y, x = np.ogrid[:700, :600]
+    y, x = np.ogrid[:600, :300]
     values = ((x // 7 + y // 5) % 4).astype(np.uint8)
     return make_labels(values).assign_coords(time=np.datetime64("2017-10-22", "ns")).chunk(200)
 
 
 def exported_map(folder):
-    write_label_map(folder / "map.tif", label_map(), overwrite=True)
+    write_label_map(folder / "maps" / "map.tif", label_map(), overwrite=True)
 
 
 def exported_polygons(folder):
-    write_polygons(folder / "map.parquet", label_map()[:200, :200], overwrite=True)
+    write_polygons(folder / "maps" / "map.parquet", label_map()[:200, :200], overwrite=True)
 
 
 def exported_points(folder):
-    path, points = folder / "points.csv", PointShards(folder / "points")
+    path, points = folder / "table" / "points.csv", PointShards(folder / "points")
     write_points(path, points, "k", time="2020-01-03", overwrite=True)
 
 
@@ -143,7 +143,18 @@ CALLS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"
 sys.path.append(str(ROOT))
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    [__name__, "tests.warm_up", "filelock", "pyarrow.parquet", "rasterio", "rioxarray"]
+    [
+        __name__,
+        "tests.warm_up",
+        "filelock",
+        "pyarrow.parquet",
+        "pystac.extensions.projection",
+        "rasterio.features",
+        "rasterio.shutil",
+        "rioxarray",
+        "scipy.sparse.csgraph",
+        "shapely",
+    ]
 )
 
 
