@@ -14,6 +14,7 @@ import xarray as xr
 
 from cookbook_utils import __version__
 from cookbook_utils._conventions.grids import same_crs
+from cookbook_utils._files import gdal_errors
 from cookbook_utils.export._blocks import LabelMap, blocks
 from cookbook_utils.export._classes import LabelClass
 
@@ -167,7 +168,6 @@ def read(path: Path) -> tuple[xr.DataArray, dict[str, Any], dict[int, tuple[int,
         If it is damaged or not a GeoTIFF.
     """
     import rasterio
-    from rasterio.errors import CRSError, RasterioError
 
     try:
         with gdal(), rasterio.open(path, driver="GTiff") as file:
@@ -182,7 +182,7 @@ def read(path: Path) -> tuple[xr.DataArray, dict[str, Any], dict[int, tuple[int,
             colors = file.colormap(1) if file.colorinterp[0].name == "palette" else {}
             tags = {key: value for key, value in file.tags().items() if key != TAG}
             nodata = file.nodata
-    except (RasterioError, CRSError, UnicodeDecodeError) as error:
+    except (*gdal_errors(), UnicodeDecodeError) as error:
         raise OSError(f"{path} must be a readable GeoTIFF, got: {error}") from None
     return labels.assign_attrs(nodata=nodata), facts or {"tags": tags}, colors
 
