@@ -58,6 +58,7 @@ def labels_of(maps):
 # -- the same model ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @engines
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_a_loaded_model_labels_to_the_bit_with_every_engine(engine, dtype, path):
