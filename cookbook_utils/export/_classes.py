@@ -46,7 +46,8 @@ def names_and_colors(labels: xr.DataArray, names: Any) -> tuple[dict[int, str], 
         If a number is out of range, a name blank, or the flags in the attributes are not valid.
     """
     largest = int(np.iinfo(labels.dtype).max)
-    found = meanings_of(labels, largest)
+    # The nodata value says that flags may be as large as the dtype allows.
+    found = meanings_of(labels.assign_attrs(_FillValue=largest))
     return found | _checked(names, largest), _flag_colors(labels, list(found))
 
 

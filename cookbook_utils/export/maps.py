@@ -243,7 +243,7 @@ def _foreign(
     labels.attrs |= {key: tags[key] for key in ("long_name",) if key in tags}
     flags = {key: tags[key] for key in ("flag_values", "flag_meanings") if key in tags}
     try:
-        names = meanings_of(labels.assign_attrs(flags), largest)
+        names = meanings_of(labels.assign_attrs(flags, _FillValue=int(largest)))
     except ValueError as error:
         raise ValueError(
             f"path must be a map whose flags belong together, got {path}: {error}"
