@@ -596,3 +596,25 @@ def test_a_map_that_was_read_is_used_as_before(path):
     write_label_map(path, labels)
     back = read_label_map(path)
     xr.testing.assert_equal(match_labels(back, labels), labels)
+
+
+def test_change_between_many_classes(tmp_path):
+    labels = [make_map(k=20, seed=seed).drop_vars("time") for seed in (0, 1)]
+    names = [f"c{number}" for number in range(20)]
+    change = change_map(*(one.assign_attrs(flags("cover", names)) for one in labels))
+    assert change.dtype == np.uint16
+    back = read_label_map(write_label_map(tmp_path / "a.tif", change, time=("2020", "2021")))
+    xr.testing.assert_equal(back, change)
+    assert meanings_of(back) == meanings_of(change)
+    table = read_table(write_polygons(tmp_path / "a.parquet", change, time=("2020", "2021")))
+    assert set(table["class"]) <= set(meanings_of(change).values())
+
+
+def test_polygons_of_a_map_with_south_up(tmp_path):
+    labels = make_map()
+    tables = [
+        read_table(write_polygons(tmp_path / f"{number}.gpkg", one, dissolve=True))
+        for number, one in enumerate((labels, labels.isel(y=slice(None, None, -1))))
+    ]
+    assert tables[0].geom_equals(tables[1]).all()
+    assert tables[0].area.tolist() == tables[1].area.tolist()
