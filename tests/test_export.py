@@ -618,3 +618,13 @@ def test_polygons_of_a_map_with_south_up(tmp_path):
     ]
     assert tables[0].geom_equals(tables[1]).all()
     assert tables[0].area.tolist() == tables[1].area.tolist()
+
+
+def test_identifiers_of_points_in_shards(tmp_path):
+    at = np.arange(3)
+    with ShardWriter(tmp_path / "points", {"static": ["a"]}, with_pids=True) as writer:
+        values = at[:, np.newaxis] / 2
+        writer.append(at, at / 3, at / 3, pid=["10ü", "10b", "10c"], static=values)
+    points = PointShards(tmp_path / "points")
+    path = write_points(tmp_path / "a.parquet", points, [0, 1, 0], time="2020")
+    assert read_table(path)["pid"].tolist() == ["10ü", "10b", "10c"]

@@ -171,7 +171,7 @@ def _of_shards(points: PointShards, kinds: Any) -> tuple[_Source, xr.Dataset | N
         kinds = check_kinds(kinds, points.features, points.folder)
     all_names = [name for kind in kinds for name in points.features[kind]]
     clash = {name for name in all_names if all_names.count(name) > 1} | set(_FIRST)
-    pid = "pid" if getattr(points, "has_pids", False) else "point"
+    pid = "pid" if points.has_pids else "point"
 
     def place(rows: slice) -> dict[str, np.ndarray]:
         columns = {"pid": pid, "longitude": "longitude", "latitude": "latitude"}
