@@ -126,8 +126,8 @@ def exported_points(folder):
 
 
 WRITERS = (
-    scene, coast, site, shards, labels, smoothed, embedded, delivered, exported_map, exported_polygons,
-    exported_points,
+    scene, coast, site, shards, labels, smoothed, embedded, delivered, exported_map,
+    exported_polygons, exported_points,
 )  # fmt: skip
 INPUTS = {  # the writer of the input
     labels: shards, smoothed: shards, embedded: site, exported_points: labels,
