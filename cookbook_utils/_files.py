@@ -251,6 +251,26 @@ def reporting(path: Path) -> Iterator[None]:
         raise OSError(f"cannot write {path.name!r} in {path.parent}: {reason}") from error
 
 
+def gdal_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that rasterio raises for files, some of which it passes on from GDAL."""
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import CRSError, RasterioError
+
+    return RasterioError, CRSError, CPLE_BaseError
+
+
+@contextmanager
+def reporting_gdal(path: Path) -> Iterator[None]:
+    """Convert an error of GDAL or of the operating system to an OSError that names the file."""
+    try:
+        yield
+    except (OSError, *gdal_errors()) as error:
+        # GDAL does not report why a write failed.
+        full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < 2**20
+        reason = os.strerror(errno.ENOSPC) if full else getattr(error, "strerror", None) or error
+        raise OSError(f"cannot write {path.name!r} in {path.parent}: {reason}") from error
+
+
 def sync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to the disk; raise OSError if that fails."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -27,10 +27,11 @@ MODULES = sorted(
 FLOORS = [
     {"_checks", "_command", "_hashing", "_threads"},
     {"_files"},
-    {"_conventions"},
+    {"_conventions", "_npz"},
     {
         "_change",
         "_gaps",
+        "_models",
         "_palette",
         "_resampling",
         "_samples",
@@ -56,7 +57,7 @@ FLOORS = [
         "graph",
         "interimage",
     },
-    {"_bokeh", "_figures", "insar", "labels", "minibatch"},
+    {"_bokeh", "_figures", "export", "insar", "labels", "minibatch"},
     {"accuracy", "plotting", "reservoir", "views"},
 ]
 # Imported inside the function that needs them, so that a reader without them can use the rest.

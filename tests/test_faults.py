@@ -26,13 +26,14 @@ import pytest
 
 from cookbook_utils import _files
 from cookbook_utils._deliveries import egms
+from cookbook_utils.export import write_label_map, write_points, write_polygons
 from cookbook_utils.graph import smooth_shards, streaming
 from cookbook_utils.insar import open_points
 from cookbook_utils.reservoir import embed_shards
 from cookbook_utils.shards import PointShards, ShardWriter
 from cookbook_utils.simulate import SCENES, SERIES, insar, write_coast, write_scene, write_site
 
-from .factories import contents
+from .factories import contents, make_labels
 
 pytestmark = pytest.mark.slow
 
@@ -105,8 +106,32 @@ def delivered(folder):
     open_points(csv, folder=folder / "points", shard_size=50)
 
 
-WRITERS = (scene, coast, site, shards, labels, smoothed, embedded, delivered)
-INPUTS = {labels: shards, smoothed: shards, embedded: site}  # the writer of the input
+def label_map():
+    y, x = np.ogrid[:600, :300]
+    values = ((x // 7 + y // 5) % 4).astype(np.uint8)
+    return make_labels(values).assign_coords(time=np.datetime64("2017-10-22", "ns")).chunk(200)
+
+
+def exported_map(folder):
+    write_label_map(folder / "maps" / "map.tif", label_map(), overwrite=True)
+
+
+def exported_polygons(folder):
+    write_polygons(folder / "maps" / "map.parquet", label_map()[:200, :200], overwrite=True)
+
+
+def exported_points(folder):
+    path, points = folder / "table" / "points.csv", PointShards(folder / "points")
+    write_points(path, points, "k", time="2020-01-03", overwrite=True)
+
+
+WRITERS = (
+    scene, coast, site, shards, labels, smoothed, embedded, delivered, exported_map,
+    exported_polygons, exported_points,
+)  # fmt: skip
+INPUTS = {  # the writer of the input
+    labels: shards, smoothed: shards, embedded: site, exported_points: labels,
+}  # fmt: skip
 
 
 # -- processes ----------------------------------------------------------------------------------
@@ -118,7 +143,18 @@ CALLS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"
 sys.path.append(str(ROOT))
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    [__name__, "tests.warm_up", "filelock", "pyarrow.parquet", "rasterio", "rioxarray"]
+    [
+        __name__,
+        "tests.warm_up",
+        "filelock",
+        "pyarrow.parquet",
+        "pystac.extensions.projection",
+        "rasterio.features",
+        "rasterio.shutil",
+        "rioxarray",
+        "scipy.sparse.csgraph",
+        "shapely",
+    ]
 )
 
 
@@ -269,7 +305,7 @@ def require_refusal(writer, outcome, folder):
         n = len(json.loads(path.read_text())["shards"])
         names = sorted(shard.name for shard in path.parent.glob("shard-*"))
         assert names == [f"shard-{number:05}.parquet" for number in range(n)]
-    if writer in (scene, coast):
+    if writer in (scene, coast, exported_map, exported_polygons):
         assert contents(folder) == {}
 
 

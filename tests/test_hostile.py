@@ -32,6 +32,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 import cookbook_utils
+from cookbook_utils.export import write_label_map
 from cookbook_utils.graph import neighbor_graph
 from cookbook_utils.indices import dnbr
 from cookbook_utils.interimage import InterImageKMeans
@@ -457,6 +458,14 @@ HOSTILE = {
                 ("no feature", FIELDS.iloc[:0], ValueError),
                 ("lines", FIELDS.set_geometry(FIELDS.boundary), ValueError),
                 ("elsewhere", FIELDS.set_geometry(FIELDS.translate(1e5)), ValueError)],
+    "date": [("a number", 3, TypeError), ("bytes", b"2020", TypeError),
+             ("a large array", LARGE, TypeError), ("nonsense", "soon", ValueError),
+             ("no time", np.datetime64("NaT"), ValueError),
+             ("three dates", ["2020", "2021", "2022"], ValueError),
+             ("dates that fall", ["2021", "2020"], ValueError)],
+    "no kinds": [("text", "dynamic", TypeError), ("a list", ["dynamic"], TypeError)],
+    "profiles": [("text", "mean", TypeError), ("an array", np.ones(5), TypeError),
+                 ("no means", SERIES, ValueError)],
     "nothing": [],
 }  # fmt: skip
 
@@ -512,6 +521,8 @@ ODD = {
     "graph": {"a matrix": scipy.sparse.csr_matrix, "by columns": scipy.sparse.csc_array,
               "as pairs": scipy.sparse.coo_array, "in eight bytes": lambda g: g.astype("f8")},
     "points": {"in chunks": lambda points: points.chunk()},
+    "date": {"of pandas": pd.Timestamp, "of NumPy": np.datetime64,
+             "twice": lambda date: [date, date]},
 }  # fmt: skip
 
 
@@ -543,6 +554,9 @@ def files(tmp_path_factory):
     embed_shards(folder / "raw", folder / "shards", n_features=4)
     (folder / "points.csv").write_text(EGMS)
     _embedding().save(folder / "embedding.npz")
+    write_label_map(folder / "map.tif", LABELS, time="2017-10-22")
+    MODEL.save(folder / "scenes.npz")
+    clustered(folder).save(folder / "shards.npz")
     shutil.copy(Path(PACKAGE).parent / "data" / "catalog.yml", folder)
     return folder
 
@@ -580,6 +594,7 @@ LINKS = {"n_neighbors": "integer", "bandwidth": "optional number", "weights": "c
          "symmetric": "switch"}  # fmt: skip
 SMOOTHING = {"alpha": "number", "hops": "integer", "normalize": "switch"}
 FIGURE = {"title": "text", "ax": "ax"}
+EXPORTED = {"path": "path", "names": "names", "time": "date", "overwrite": "switch"}
 TABLE = {
     "stacking.stack_pixels": ({"scene": SCENE}, {"scene": "scene with values"}),
     "stacking.unstack_labels": (
@@ -751,6 +766,9 @@ TABLE = {
         {"shards": "shards", "progress": "progress"}),
     "minibatch.MiniBatchShardKMeans.predict": (
         {"self": Later(clustered), "X": np.ones((5, 4))}, {"X": "table"}),
+    "minibatch.MiniBatchShardKMeans.save": (
+        {"self": Later(clustered), "path": path_to("new.npz")}, {"path": "path"}),
+    "minibatch.MiniBatchShardKMeans.load": ({"path": path_to("shards.npz")}, {"path": "path"}),
     "minibatch.label_shards": (
         {"shards": SHARDS, "model": Later(clustered), "name": "clusters"},
         {"shards": "shards", "model": "model", "name": "word", "progress": "progress"}),
@@ -777,6 +795,20 @@ TABLE = {
         {"self": Later(lambda _: InterImageKMeans(2, random_state=0)), "X": SCENE},
         {"X": "pixels"}),
     "interimage.InterImageKMeans.predict": ({"self": MODEL, "X": SCENE}, {"X": "pixels"}),
+    "interimage.InterImageKMeans.save": (
+        {"self": MODEL, "path": path_to("new.npz")}, {"path": "path"}),
+    "interimage.InterImageKMeans.load": ({"path": path_to("scenes.npz")}, {"path": "path"}),
+    "export.write_label_map": (
+        {"path": path_to("new.tif"), "labels": LABELS, "time": "2017-10-22"},
+        {"labels": "map"} | EXPORTED),
+    "export.read_label_map": ({"path": path_to("map.tif")}, {"path": "path"}),
+    "export.write_polygons": (
+        {"path": path_to("new.gpkg"), "labels": LABELS, "time": "2017-10-22"},
+        {"labels": "map", "dissolve": "switch"} | EXPORTED),
+    "export.write_points": (
+        {"path": path_to("new.parquet"), "points": SERIES, "labels": CLASSES},
+        {"points": "points", "labels": "numbers", "kinds": "no kinds", "profiles": "profiles"}
+        | EXPORTED),
     "plotting.style": ({}, {}),
     "plotting.plot_rgb": ({"scene": SCENE}, {"scene": "scene", "bands": "bands"} | FIGURE),
     "plotting.plot_labels": ({"labels": LABELS}, {"labels": "map", "names": "names"} | FIGURE),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+from cookbook_utils import _npz
 from cookbook_utils.insar import fill_gaps
 from cookbook_utils.reservoir import (
     INPUT_SCALING,
@@ -28,7 +29,6 @@ from cookbook_utils.reservoir import (
     embed_shards,
     estimator,
     network,
-    npz,
 )
 from cookbook_utils.shards import PointShards, ShardWriter
 
@@ -296,7 +296,7 @@ def test_arrays_that_fit_no_embedding_are_refused(saved, name, value):
     """Also with the right checksum."""
     with np.load(saved) as archive:
         arrays = {key: archive[key] for key in estimator._SHAPES} | {name: value}
-    assert_refused(altered(saved, **arrays, digest=np.asarray(npz.digest_of(arrays))))
+    assert_refused(altered(saved, **arrays, digest=np.asarray(_npz.digest_of(arrays))))
 
 
 def test_files_of_another_kind_are_refused(saved, tmp_path):

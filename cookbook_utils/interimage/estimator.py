@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import os
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cookbook_utils import __version__
-from cookbook_utils._checks import (
-    LARGEST,
-    as_real_array,
-    require_choice,
-    require_integer,
-    require_number,
-    require_random_state,
-    require_real,
-)
-from cookbook_utils._conventions.labels import NODATA_LABEL
-from cookbook_utils.interimage import checkpoints
+from cookbook_utils._checks import LARGEST, as_real_array, require_real
+from cookbook_utils.interimage import checkpoints, models
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Scene, array_module
+from cookbook_utils.interimage.checks import check_parameters, warn_of_clusters
 from cookbook_utils.interimage.engines import Engine
 from cookbook_utils.interimage.loop import LloydLoop
 from cookbook_utils.interimage.passes import Extent
@@ -217,7 +209,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         OSError
             If the checkpoint cannot be read or written, or another fit has locked it.
         """
-        self._check_parameters()
+        check_parameters(self)
         with checkpoints.hold(self.checkpoint):
             return self._fit(X)
 
@@ -248,7 +240,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         distances = engine.sum_squared_distances(fixed_point, state.centers)
         self.inertia_ = fixed_point.squared_units(distances.total)
         self.counts_ = engine.cluster_sizes(self.n_clusters)
-        self._warn_of_clusters()
+        warn_of_clusters(self.counts_)
         self.labels_ = self._as_given(engine.labels(), X)
         return self
 
@@ -279,6 +271,60 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         fixed_point = FixedPoint.without_sums(self.cluster_centers_.shape[1])
         labels = engine.predict(fixed_point, Scores.of(self.cluster_centers_, engine.dtype))
         return self._as_given(labels, X)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to an .npz of plain arrays with a checksum, atomically.
+
+        Centers, band names, units, parameters and the version of this package are kept. ``labels_``
+        are not, and neither are `engine` and `checkpoint`, which belong to the machine.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file, in a folder that exists. An existing file is replaced.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
+        TypeError
+            If `path` is not a path.
+        ValueError
+            If a name of a band is neither text nor a number.
+        OSError
+            If the file cannot be written.
+        """
+        check_is_fitted(self)
+        models.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> InterImageKMeans:
+        """Read a model that `save` wrote, perhaps on another machine.
+
+        Its labels are bit for bit those of the fitted model, with every engine, and it refuses the
+        scenes that the fitted model refuses.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file.
+
+        Returns
+        -------
+        InterImageKMeans
+            The fitted model, without ``labels_``. `engine` is "auto".
+
+        Raises
+        ------
+        TypeError
+            If `path` is not a path.
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, holds another class of models, has a newer format, or is
+            something else.
+        """
+        return models.load(cls, path)
 
     # -- the start ---------------------------------------------------------------------------
 
@@ -400,45 +446,4 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             raise ValueError(
                 f"X must have at least n_clusters={self.n_clusters} valid pixels, got "
                 f"n_samples={extent.n_pixels}{drawn}"
-            )
-
-    def _warn_of_clusters(self) -> None:
-        """Warn of clusters without pixels, and of scenes whose pixels all have one label."""
-        empty = np.flatnonzero(self.counts_.sum(axis=0) == 0)
-        if empty.size:
-            warnings.warn(
-                f"{empty.size} of {self.n_clusters} clusters are empty, {empty.tolist()}: use "
-                "fewer clusters, another init, or empty='farthest'",
-                UserWarning,
-                stacklevel=4,
-            )
-        single = np.flatnonzero((self.counts_ > 0).sum(axis=1) == 1)
-        if self.n_clusters > 1 and len(self.counts_) > 1 and single.size:
-            warnings.warn(
-                f"scenes {single.tolist()} lie in one cluster each: check that all scenes hold the "
-                "same bands in the same units",
-                UserWarning,
-                stacklevel=4,
-            )
-
-    def _check_parameters(self) -> None:
-        require_integer(self.n_clusters, "n_clusters", least=1, most=NODATA_LABEL)
-        require_integer(self.n_init, "n_init", least=1, most=1000)
-        require_integer(self.max_iter, "max_iter", least=1)
-        require_number(self.tol, "tol", least=0)
-        if self.sample is not None:
-            require_number(self.sample, "sample", above=0, most=1)
-        require_choice(self.criterion, "criterion", ("changed", "shift"))
-        require_choice(self.engine, "engine", ("auto", "numpy", "numba", "cupy", "dask"))
-        require_choice(self.sampling, "sampling", ("stratified", "random"))
-        require_choice(self.empty, "empty", ("keep", "farthest"))
-        if isinstance(self.init, str):
-            require_choice(self.init, "init", ("k-means++", "midpoint"))
-        if not (self.random_state is None or isinstance(self.random_state, np.random.RandomState)):
-            require_random_state(self.random_state)
-        drawn = self.sample is not None or self._draws_start()
-        if self.checkpoint is not None and self.random_state is None and drawn:
-            raise ValueError(
-                "random_state must be an integer where a checkpoint is kept and `init` or `sample` "
-                "draws at random, got None: another fit could not resume from the checkpoint"
             )

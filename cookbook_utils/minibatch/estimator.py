@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from cookbook_utils._checks import (
 from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._threads import one_blas_thread
-from cookbook_utils.minibatch import _arithmetic
+from cookbook_utils.minibatch import _arithmetic, _models
 from cookbook_utils.minibatch._arithmetic import (
     Statistics,
     compute_statistics,
@@ -34,6 +35,13 @@ from cookbook_utils.minibatch._arithmetic import (
     scaled,
     start_model,
     with_all_features,
+)
+from cookbook_utils.minibatch._features import (
+    embedding_of,
+    names_in,
+    names_of,
+    require_names,
+    require_shards,
 )
 from cookbook_utils.shards import PointShards
 from cookbook_utils.shards.reader import stream_points
@@ -204,9 +212,9 @@ class MiniBatchShardKMeans(BaseEstimator):
         self.n_iter_ = len(history)
         self.history_ = pd.DataFrame(history, pd.RangeIndex(1, len(history) + 1, name="epoch"))
         self.converged_ = self._is_converged(history[-1])
-        self.feature_names_in_ = np.asarray(_names_in(shards, self.kinds), object)
+        self.feature_names_in_ = np.asarray(names_in(shards, self.kinds), object)
         self.n_features_in_ = len(self.feature_names_in_)
-        self.embedding_ = _embedding_of(shards, self.kinds)
+        self.embedding_ = embedding_of(shards, self.kinds)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -235,7 +243,7 @@ class MiniBatchShardKMeans(BaseEstimator):
             of the range of float32.
         """
         check_is_fitted(self)
-        _require_names(_names_of(X), self.feature_names_in_.tolist(), "X")
+        require_names(names_of(X), self.feature_names_in_.tolist(), "X")
         if isinstance(X, xr.DataArray):
             require_dims(X, ("point", "feature"), "X")
             X = mask_and_float(X).transpose("point", "feature")
@@ -245,6 +253,55 @@ class MiniBatchShardKMeans(BaseEstimator):
         features = as_float32(given, "X")
         with one_blas_thread():
             return label_features(self, features)[0]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to an .npz of plain arrays with a checksum, atomically.
+
+        Centers, names and scaling of the features, parameters, the history and the version of this
+        package are kept.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file, in a folder that exists. An existing file is replaced.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
+        TypeError
+            If `path` is not a path.
+        OSError
+            If the file cannot be written.
+        """
+        check_is_fitted(self)
+        _models.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> MiniBatchShardKMeans:
+        """Read a model that `save` wrote, perhaps on another machine.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file.
+
+        Returns
+        -------
+        MiniBatchShardKMeans
+            The fitted model, whose labels are the same to the bit.
+
+        Raises
+        ------
+        TypeError
+            If `path` is not a path.
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, holds another class of models, has a newer format, or is
+            something else.
+        """
+        return _models.load(cls, path)
 
     def _check_parameters(self) -> None:
         """Raise unless all parameters but `kinds` are valid; `PointShards.batches` checks kinds."""
@@ -292,7 +349,7 @@ class MiniBatchShardKMeans(BaseEstimator):
             )
         is_constant = found.scale <= np.finfo(np.float32).eps * np.abs(found.mean)
         if is_constant.any():
-            names = _names_in(shards, self.kinds)
+            names = names_in(shards, self.kinds)
             constant = [f"{names[i]} = {found.mean[i]:g}" for i in np.flatnonzero(is_constant)]
             raise ValueError(
                 f"features of {shards.folder} must vary over the train points, got constant ones: "
@@ -374,54 +431,3 @@ def label_features(
     distances = np.zeros(len(features))
     labels[present], distances[present] = found, squared
     return labels, distances
-
-
-def require_same_features(model: MiniBatchShardKMeans, shards: PointShards) -> None:
-    """Raise ValueError if shards have other features than those that a model was fitted on."""
-    expected = model.feature_names_in_.tolist()
-    _require_names(_names_in(shards, model.kinds), expected, str(shards.folder))
-    embedding = _embedding_of(shards, model.kinds)
-    if model.embedding_ and embedding and embedding != model.embedding_:
-        raise ValueError(
-            f"{shards.folder} must have features of the embedding that the model was fitted "
-            "on, got those of another embedding, in which the centers have no meaning"
-        )
-
-
-def require_shards(shards: Any) -> None:
-    """Raise TypeError unless `shards` is a PointShards."""
-    if not isinstance(shards, PointShards):
-        raise TypeError(f"shards must be a PointShards, got {type(shards).__name__}")
-
-
-def _names_of(X: Any) -> list[str] | None:
-    """Return the names of the columns of a table or of the features of an array, if it has any."""
-    if isinstance(X, pd.DataFrame):
-        names = X.columns
-    elif isinstance(X, xr.DataArray) and "feature" in X.coords:
-        names = X["feature"].to_index()
-    else:
-        return None
-    return list(names) if all(isinstance(name, str) for name in names) else None
-
-
-def _names_in(shards: PointShards, kinds: Sequence[str]) -> list[str]:
-    """Return the names of the features of all kinds, in order."""
-    return [name for kind in kinds for name in shards.features[kind]]
-
-
-def _require_names(names: list[str] | None, expected: list[str], what: str) -> None:
-    """Raise ValueError if the names of features are known and are not the expected ones."""
-    if names is not None and names != expected:
-        raise ValueError(
-            f"{what} must have the features that the model was fitted on, "
-            f"{', '.join(expected)}, in this order, got {', '.join(names)}"
-        )
-
-
-def _embedding_of(shards: PointShards, kinds: Sequence[str]) -> str:
-    """Return the digest of the matrices that made the features, "" if it is not known."""
-    embedding = shards.attrs.get("embedding")
-    if "dynamic" not in kinds or not isinstance(embedding, dict):
-        return ""
-    return str(embedding.get("matrices", ""))

@@ -14,12 +14,8 @@ from cookbook_utils._checks import progress_bar
 from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils._threads import one_blas_thread
 from cookbook_utils.minibatch import _arithmetic
-from cookbook_utils.minibatch.estimator import (
-    MiniBatchShardKMeans,
-    label_features,
-    require_same_features,
-    require_shards,
-)
+from cookbook_utils.minibatch._features import require_same_features, require_shards
+from cookbook_utils.minibatch.estimator import MiniBatchShardKMeans, label_features
 from cookbook_utils.shards import PointShards, is_test
 
 

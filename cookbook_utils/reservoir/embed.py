@@ -20,6 +20,7 @@ from cookbook_utils._checks import (
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._conventions.points import dates_of, step_of
 from cookbook_utils._files import as_path
+from cookbook_utils._npz import digest_of
 from cookbook_utils.insar import fill_gaps
 from cookbook_utils.reservoir.estimator import (
     Representation,
@@ -27,7 +28,6 @@ from cookbook_utils.reservoir.estimator import (
     arrays_of,
     require_parameters,
 )
-from cookbook_utils.reservoir.npz import digest_of
 from cookbook_utils.shards import PointShards, ShardWriter
 from cookbook_utils.shards._manifest import MANIFEST
 from cookbook_utils.shards.writer import write_once

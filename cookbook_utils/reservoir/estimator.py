@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from cookbook_utils import _npz
 from cookbook_utils._checks import (
     as_real_array,
     require_choice,
@@ -18,7 +19,6 @@ from cookbook_utils._checks import (
 )
 from cookbook_utils._files import as_path
 from cookbook_utils._threads import one_blas_thread
-from cookbook_utils.reservoir import npz
 from cookbook_utils.reservoir.network import draw_reservoir, ridge_readout, run_reservoir
 
 N_UNITS = 100
@@ -229,7 +229,7 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
         OSError
             If the file cannot be written.
         """
-        npz.save_arrays(as_path(path, "path"), arrays_of(self))
+        _npz.save_arrays(as_path(path, "path"), arrays_of(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ReservoirEmbedding:
@@ -258,8 +258,8 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {path}")
         try:
-            return cls._from_arrays(npz.load_arrays(path, _SHAPES, largest=LARGEST_FILE))
-        except npz.DAMAGED as error:
+            return cls._from_arrays(_npz.load_arrays(path, _SHAPES, largest=LARGEST_FILE))
+        except _npz.DAMAGED as error:
             raise ValueError(
                 f"{path} is damaged, or not an embedding that ReservoirEmbedding.save wrote: "
                 f"{error}; make it again"

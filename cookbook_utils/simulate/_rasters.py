@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -285,27 +283,12 @@ def write_once(
         if _is_complete(target, files, signature):  # another process wrote it meanwhile
             return
         _require_own(target, files)
-        with _files.reporting(target), _converting_gdal_errors(target.parent):
+        with _files.reporting_gdal(target):
             temporary = claimed.temporary()
             temporary.mkdir()
             write(temporary)
             _describe(temporary, files, signature)
             _install(temporary, target, [*files, CHECKSUMS])
-
-
-@contextmanager
-def _converting_gdal_errors(folder: Path) -> Iterator[None]:
-    """Convert an error of GDAL to one of the operating system, which says why a write failed."""
-    from rasterio.errors import RasterioError
-
-    try:
-        yield
-    except (OSError, RasterioError) as error:
-        if folder.is_dir() and shutil.disk_usage(folder).free < 2**20:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        if getattr(error, "errno", None) is None:  # GDAL does not report why
-            raise OSError(errno.EIO, str(error)) from error
-        raise
 
 
 def _describe(folder: Path, files: list[str], signature: str) -> None:

@@ -44,14 +44,20 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez(file, **arrays, digest=np.asarray(digest_of(arrays)))
 
 
-def load_arrays(path: Path, names: Iterable[str], *, largest: int) -> dict[str, np.ndarray]:
-    """Read the arrays `names` from a file of at most `largest` bytes, or raise one of `DAMAGED`."""
+def load_arrays(
+    path: Path, names: Iterable[str] | None = None, *, largest: int
+) -> dict[str, np.ndarray]:
+    """Read arrays from a file of at most `largest` bytes, or raise one of `DAMAGED`.
+
+    The digest must be that of the arrays `names`; by default of all, in their order in the file.
+    """
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
     if size > largest:
         raise ValueError(f"it holds {size} bytes, expected at most {largest}")
     with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in names}
+        wanted = [name for name in archive if name != "digest"] if names is None else names
+        arrays = {name: archive[name] for name in wanted}
         if str(archive["digest"]) != digest_of(arrays):
             raise ValueError("its checksum does not match its content")
     return arrays
