@@ -12,14 +12,6 @@ from cookbook_utils._checks import require_bool, require_dims
 from cookbook_utils._conventions.bands import SCALE_KEYS, units_of
 from cookbook_utils._conventions.nodata import mask_and_float, without_nodata
 
-_REFLECTANCE_RANGE = (-0.25, 2.0)
-"""Plausible range of reflectance. No product stores surface reflectance below −0.2; nearly all
-bright clouds, sun glint and saturated pixels of top-of-atmosphere products are below 2."""
-
-_SHARE_BELOW, _SHARE_ABOVE = 0.05, 0.5
-"""Fractions of a band that may be below and above `_REFLECTANCE_RANGE`. Half of a small scene may
-be glint or saturated, but values far below 0 are undeclared nodata."""
-
 _REMEDY = (
     'set attrs["scale_factor"] and attrs["add_offset"] as the data provider gives them: 2.75e-05 '
     "and -0.2 for Landsat Collection 2 Level-2, 0.0001 and -0.1 for Sentinel-2 Level-2A since "
@@ -177,17 +169,17 @@ def _require_possible(
     If `may_be_decoded` is true, fractions near 0 among the `numbers` raise, too: a reader has
     probably converted them to reflectance already.
     """
-    low, high = _REFLECTANCE_RANGE
+    low, high = REFLECTANCE_RANGE
     over = None if axis is None else tuple(i for i in range(reflectance.ndim) if i != axis)
     n = np.maximum(np.count_nonzero(reflectance == reflectance, axis=over), 1)
     below = np.max(np.count_nonzero(reflectance < low, axis=over) / n)
     above = np.max(np.count_nonzero(reflectance > high, axis=over) / n)
-    if above > _SHARE_ABOVE:
+    if above > SHARE_ABOVE:
         raise ValueError(
             f"attrs must give a scale and offset that lead to reflectance, got {above:.0%} of the "
             f"values of a band above {high:g}: {_REMEDY}"
         )
-    if below > _SHARE_BELOW:
+    if below > SHARE_BELOW:
         raise ValueError(
             f"attrs must give a scale, offset and nodata value that lead to reflectance, got "
             f"{below:.0%} of the values of a band below {low:g}: declare nodata by "

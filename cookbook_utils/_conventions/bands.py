@@ -15,6 +15,14 @@ SCALE_KEYS = {"scale_factor": 1, "add_offset": 0, "scales": 1, "offsets": 0}
 rioxarray writes ``scales`` and ``offsets``, one number for each band, where bands differ.
 """
 
+REFLECTANCE_RANGE = (-0.25, 2.0)
+"""Plausible range of reflectance. No product stores surface reflectance below −0.2; nearly all
+bright clouds, sun glint and saturated pixels of top-of-atmosphere products are below 2."""
+
+SHARE_BELOW, SHARE_ABOVE = 0.05, 0.5
+"""Fractions of a band that may be below and above `REFLECTANCE_RANGE`. Half of a small scene may
+be glint or saturated, but values far below 0 are undeclared nodata."""
+
 
 def units_of(array: xr.DataArray) -> str | None:
     """Return the units in the attributes as a string, or None; a GeoTIFF stores "1" as a number."""

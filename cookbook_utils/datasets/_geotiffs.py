@@ -120,9 +120,9 @@ def _read_header(file: RasterFile, spec: RasterSpec) -> _Header:
                     source.tags(),
                 )
                 _require_spec(path, source, spec)
-                _require_georeference(path, source, header)
+                require_georeference(path, source)
                 _require_plain_pixels(path, source)
-                _require_sizes(path, source)
+                require_sizes(path, source)
                 _require_complete(file, source, size)
     except (RasterioError, CRSError, OSError, UnicodeDecodeError) as error:
         if isinstance(error, _DamagedError):
@@ -143,15 +143,16 @@ def _require_spec(path: Path, source: Any, spec: RasterSpec) -> None:
             )
 
 
-def _require_georeference(path: Path, source: Any, header: _Header) -> None:
+def require_georeference(path: Path | str, source: Any) -> None:
     """Require a CRS and a transform whose columns run from west to east, without rotation."""
-    a, b, _, d, e, _ = header.transform
+    transform = tuple(source.transform)[:6]
+    a, b, _, d, e, _ = transform
     if source.crs is None or source.transform.is_identity or b or d or not (a > 0 and e):
         raise ValueError(
             f"{path} must be georeferenced, with a CRS and rows from west to east, got the CRS "
-            f"{source.crs} and the transform {header.transform}"
+            f"{source.crs} and the transform {transform}"
         )
-    for first, step, size in zip(header.transform[2::3], (a, e), source.shape[::-1], strict=True):
+    for first, step, size in zip(transform[2::3], (a, e), source.shape[::-1], strict=True):
         last = first + step * size
         # A step below the float64 spacing gives neighboring pixels the same coordinate.
         if not np.isfinite([first, last]).all() or abs(step) <= np.spacing(
@@ -159,7 +160,7 @@ def _require_georeference(path: Path, source: Any, header: _Header) -> None:
         ):
             raise ValueError(
                 f"{path} must have a grid of finite coordinates that differ from pixel to pixel, "
-                f"got the transform {header.transform}"
+                f"got the transform {transform}"
             )
 
 
@@ -181,7 +182,7 @@ def _require_plain_pixels(path: Path, source: Any) -> None:
         )
 
 
-def _require_sizes(path: Path, source: Any) -> None:
+def require_sizes(path: Path | str, source: Any) -> None:
     """Refuse a raster whose size, blocks or number of blocks would exhaust memory or time."""
     height, width = source.shape
     rows, columns = source.block_shapes[0]
@@ -264,7 +265,7 @@ def _open(file: RasterFile, header: _Header, n_bands: int, chunks: Any) -> xr.Da
         _read_block,
         file=file,
         status=(status.st_size, status.st_mtime_ns),
-        chunks=_chunk_sizes(chunks, (n_bands, height, width)),
+        chunks=chunk_sizes(chunks, (n_bands, height, width)),
         dtype=dtype,
         meta=np.empty((0, 0, 0), dtype),
     )
@@ -296,7 +297,7 @@ def _read_block(*, file: RasterFile, status: tuple[int, int], block_info: Any) -
     return pixels
 
 
-def _chunk_sizes(chunks: Any, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+def chunk_sizes(chunks: Any, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """Return the sizes of the chunks of an array (band, y, x) along each dimension."""
     from dask.array.core import normalize_chunks
 

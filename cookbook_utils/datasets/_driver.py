@@ -1,0 +1,196 @@
+"""Read blocks of rasters for odc-stac: every kind of nodata becomes NaN, errors name the file.
+
+odc-stac's own driver ignores masks and alpha bands, and its errors name neither file nor place.
+The classes here have the methods of its protocols; they inherit nothing, because odc-stac, which
+imports rasterio, is imported only when scenes are opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cookbook_utils._conventions.bands import REFLECTANCE_RANGE, SHARE_ABOVE, SHARE_BELOW
+from cookbook_utils.datasets._access import (
+    gdal_environment,
+    gdal_name,
+    needs,
+    unreachable,
+    without_secrets,
+)
+from cookbook_utils.datasets._bands import BandSource
+
+
+MIN_PIXELS = 100
+"""Fewest valid pixels of a block from which a wrong scale is inferred."""
+
+
+class BlockAddress(NamedTuple):
+    """The band of a raster that a block is read from, and what its numbers mean."""
+
+    address: str
+    band: int
+    nodata: float | None
+    scale: float
+    offset: float
+
+    @classmethod
+    def of(cls, source: BandSource) -> BlockAddress:
+        """Return the address of a band."""
+        return cls(source.address, source.band, source.nodata, source.scale, source.offset)
+
+    def __str__(self) -> str:  # an item of STAC has one text for it
+        return "#".join(map(str, self))
+
+    @classmethod
+    def parse(cls, text: str) -> BlockAddress:
+        """Return the parts of what `str` makes."""
+        address, band, nodata, scale, offset = text.rsplit("#", 4)
+        given = None if nodata == "None" else float(nodata)
+        return cls(address, int(band), given, float(scale), float(offset))
+
+
+class BlockDriver:
+    """A driver of odc-stac."""
+
+    md_parser = None
+    aux_reader = None
+    dask_reader = None
+
+    def __init__(self, options: Mapping[str, Any], signed: bool = False) -> None:
+        self.options = dict(options)
+        self.signed = signed
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return type(self).__name__, sorted(self.options), self.signed
+
+    def new_load(self, geobox: Any, *, chunks: Any = None) -> None:
+        """Return no state: every block opens its file, so that blocks are read in parallel."""
+
+    def finalise_load(self, load_state: Any) -> None:
+        """Release nothing."""
+
+    def capture_env(self) -> dict[str, Any]:
+        """Return nothing: `gdal_environment` configures GDAL for each block."""
+        return {}
+
+    @contextlib.contextmanager
+    def restore_env(self, env: Mapping[str, Any], load_state: Any) -> Iterator[None]:
+        """Change nothing."""
+        yield
+
+    def open(self, src: Any, ctx: Any) -> BlockReader:
+        """Return the reader of one band."""
+        return BlockReader(BlockAddress.parse(src.uri), self.options, self.signed)
+
+
+class BlockReader:
+    """The reader of a band of one raster."""
+
+    def __init__(self, source: BlockAddress, options: Mapping[str, Any], signed: bool) -> None:
+        self.source, self.options, self.signed = source, options, signed
+
+    def read(
+        self, cfg: Any, dst_geobox: Any, *, dst: Any = None, selection: Any = None
+    ) -> tuple[tuple[slice, slice], np.ndarray]:
+        """Return the part of `dst_geobox` that the raster covers, and its pixels."""
+        import rasterio
+        from rasterio.errors import RasterioError
+
+        address = sign(self.source.address) if self.signed else self.source.address
+        name = gdal_name(address)
+        try:
+            with gdal_environment(address, self.options), rasterio.open(name, sharing=False) as file:
+                roi, pixels = _read(file, self.source, cfg.resampling, dst_geobox)
+        except (RasterioError, OSError) as error:
+            raise unreachable(address, error) from None
+        dtype = np.dtype(cfg.dtype)
+        if dtype.kind != "f":  # a quality band
+            return roi, np.where(np.isnan(pixels), cfg.fill_value, pixels).astype(dtype)
+        factor, offset = pixels.dtype.type(self.source.scale), pixels.dtype.type(self.source.offset)
+        reflectance = (pixels * factor + offset).astype(dtype)
+        _require_possible(reflectance, self.source)
+        return roi, reflectance
+
+
+def _read(
+    file: Any, source: BlockAddress, resampling: str, wanted: Any
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    from odc.geo.converters import rio_geobox
+    from odc.geo.overlap import compute_reproject_roi
+    from rasterio.enums import Resampling
+    from rasterio.warp import reproject
+
+    grid = rio_geobox(file)
+    plan = compute_reproject_roi(grid, wanted)
+    if 0 in _shape(plan.roi_src) or 0 in _shape(plan.roi_dst):
+        return (slice(0, 0), slice(0, 0)), np.empty((0, 0), np.float32)
+    if plan.paste_ok and plan.read_shrink == 1:
+        return plan.roi_dst, _valid_pixels(file, source, plan.roi_src, _shape(plan.roi_src))
+    part = grid[plan.roi_src]
+    shape = tuple(max(1, side // plan.read_shrink) for side in part.shape)
+    if plan.read_shrink > 1:  # GDAL takes the overview of the file that fits
+        part = part.zoom_to(shape)
+    pixels = _valid_pixels(file, source, plan.roi_src, shape)
+    target = wanted[plan.roi_dst]
+    result = np.full(target.shape, np.nan, pixels.dtype)
+    reproject(
+        pixels, result, src_transform=part.transform, src_crs=file.crs, src_nodata=np.nan,
+        dst_transform=target.transform, dst_crs=str(target.crs), dst_nodata=np.nan,
+        resampling=Resampling[resampling], init_dest_nodata=True,
+    )  # fmt: skip
+    return plan.roi_dst, result
+
+
+def _shape(roi: tuple[slice, slice]) -> tuple[int, int]:
+    rows, columns = roi
+    return max(0, rows.stop - rows.start), max(0, columns.stop - columns.start)
+
+
+def _valid_pixels(
+    file: Any, source: BlockAddress, roi: tuple[slice, slice], shape: tuple[int, int]
+) -> np.ndarray:
+    """Return pixels as floats that represent them, with NaN where the file or catalog has none."""
+    from rasterio.windows import Window
+
+    where = {"window": Window.from_slices(*roi), "out_shape": shape}
+    raw = file.read(source.band, **where)
+    exact = np.float32 if np.can_cast(raw.dtype, np.float32) else np.float64
+    values = raw.astype(exact)
+    valid = file.read_masks(source.band, **where) != 0
+    if source.nodata is not None:
+        valid &= values != exact(source.nodata)
+    return np.where(valid, values, exact(np.nan))
+
+
+def _require_possible(reflectance: np.ndarray, source: BlockAddress) -> None:
+    """Raise ValueError if a block has more implausible values than clouds and shadows make."""
+    low, high = REFLECTANCE_RANGE
+    n = np.count_nonzero(reflectance == reflectance)
+    if n < MIN_PIXELS:
+        return
+    shares = np.count_nonzero(reflectance > high) / n, np.count_nonzero(reflectance < low) / n
+    for share, most, where in zip(
+        shares, (SHARE_ABOVE, SHARE_BELOW), (f"above {high:g}", f"below {low:g}"), strict=True
+    ):
+        if share > most:
+            raise ValueError(
+                "scale, offset and nodata must lead to reflectance, got "
+                f"{share:.0%} of the values in a block of {without_secrets(source.address)}, band "
+                f"{source.band}, {where} with the scale {source.scale:g}, the offset "
+                f"{source.offset:g} and the nodata value {source.nodata}: give those of the data"
+            )
+
+
+def sign(address: str) -> str:
+    """Return an address of Planetary Computer with a signature that is valid for an hour."""
+    with needs("planetary-computer"):
+        import planetary_computer
+
+    try:
+        return planetary_computer.sign(address)
+    except Exception as error:  # requests and pydantic have no common base class
+        raise unreachable(address, error) from None

@@ -1,0 +1,279 @@
+"""Load the bands of scenes onto one grid by odc-stac, and convert them to reflectance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cookbook_utils._checks import require_choice, require_number, shown
+from cookbook_utils.datasets._access import needs
+from cookbook_utils.datasets._bands import QUALITY_VALUES, BandSource, SceneSource
+from cookbook_utils.datasets._driver import BlockAddress, BlockDriver
+from cookbook_utils.datasets._geotiffs import MAX_SIDE, chunk_sizes
+
+CHUNKS = {"y": 2048, "x": 2048}
+"""Default sizes of the Dask chunks in pixels."""
+
+RESAMPLINGS = ("nearest", "bilinear", "cubic", "average")
+"""Methods by which pixels reach another grid."""
+
+
+def load_scenes(
+    scenes: Sequence[SceneSource],
+    *,
+    bbox: Any = None,
+    crs: Any = None,
+    resolution: Any = None,
+    like: Any = None,
+    resampling: str = "nearest",
+    chunks: Any = None,
+    options: Mapping[str, Any],
+) -> xr.DataArray:
+    """Load scenes lazily as reflectance (time, band, y, x); those of a day become one mosaic.
+
+    Parameters
+    ----------
+    scenes : sequence of SceneSource
+        The scenes, which have the same bands.
+    bbox, crs, resolution, like, resampling, chunks
+        As for `open_scenes`.
+    options : mapping
+        Options of S3.
+
+    Returns
+    -------
+    xarray.DataArray
+        Reflectance, float32, with NaN for nodata, and the quality band as coordinate ``quality``.
+
+    Raises
+    ------
+    ValueError
+        If the scenes are on grids that need a stated target, or do not share their bands.
+    """
+    require_choice(resampling, "resampling", RESAMPLINGS)
+    names = _shared_bands(scenes)
+    grid = target_grid(scenes, bbox=bbox, crs=crs, resolution=resolution, like=like)
+    height, width = grid.shape
+    if max(height, width) > MAX_SIDE:
+        raise ValueError(
+            f"resolution must lead to at most {MAX_SIDE} pixels along a side, got "
+            f"{width} x {height}"
+        )
+    sizes = chunk_sizes(CHUNKS if chunks is None else chunks, (1, height, width))
+    how = {"grid": grid, "chunks": {"y": sizes[1][0], "x": sizes[2][0]}}
+    driver = BlockDriver(options, any(scene.signed for scene in scenes))
+    bands = {name: [scene.bands[name] for scene in scenes] for name in names}
+    loaded = _load(
+        scenes, bands, driver, dtype="float32", nodata=np.nan, resampling=resampling, **how
+    )
+    series = xr.concat(
+        [loaded[name] for name in names],
+        xr.DataArray(names, dims="band", name="band"),
+        coords="minimal", compat="override", join="exact", combine_attrs="drop",
+    )  # fmt: skip
+    series = series.transpose("time", "band", "y", "x").assign_attrs(scenes[0].attrs, units="1")
+    coords = {"time": series["time"].astype("datetime64[ns]")}
+    waves = [scenes[0].bands[name].wavelength for name in names]
+    if not np.isnan(waves).all():
+        coords["wavelength"] = ("band", waves, {"long_name": "center wavelength", "units": "um"})
+    if (quality := _quality(scenes, driver, **how)) is not None:
+        coords["quality"] = quality.assign_coords(time=coords["time"])
+    return series.assign_coords(coords)
+
+
+def _quality(scenes: Sequence[SceneSource], driver: BlockDriver, **how: Any) -> Any:
+    """Return the quality band (time, y, x), or None unless all scenes have one of one kind."""
+    kinds = {scene.quality_kind for scene in scenes}
+    if len(kinds) > 1 or None in kinds:
+        return None
+    (kind,) = kinds
+    nodata, dtype = QUALITY_VALUES[kind]
+    bands = {"quality": [scene.quality for scene in scenes]}
+    loaded = _load(
+        scenes, bands, driver, dtype=dtype, nodata=nodata, resampling="nearest", **how
+    )
+    return loaded["quality"].drop_attrs().assign_attrs(quality_kind=kind)
+
+
+def _shared_bands(scenes: Sequence[SceneSource]) -> list[str]:
+    names = list(scenes[0].bands)
+    for scene in scenes[1:]:
+        if set(scene.bands) != set(names):
+            raise ValueError(
+                f"scenes must share their bands, got {', '.join(scene.bands)} in {scene.name} and "
+                f"{', '.join(names)} in {scenes[0].name}: name those to open in bands"
+            )
+    return names
+
+
+# -- grids --------------------------------------------------------------------------------------
+
+
+def target_grid(
+    scenes: Sequence[SceneSource],
+    *,
+    bbox: Any = None,
+    crs: Any = None,
+    resolution: Any = None,
+    like: Any = None,
+) -> Any:
+    """Return the GeoBox that scenes are loaded onto.
+
+    It is that of `like`; else the finest grid of the bands, extended over all scenes and cropped to
+    `bbox`; or, with another `crs` or `resolution`, a new one over the same area.
+    """
+    from odc.geo.geobox import GeoBox
+    from odc.geo.geom import BoundingBox, bbox_union
+
+    if like is not None:
+        return _grid_of(like, bbox, crs, resolution)
+    grids = list(
+        dict.fromkeys(source.geobox for scene in scenes for source in scene.bands.values())
+    )
+    finest = min(grids, key=lambda grid: abs(grid.resolution.x * grid.resolution.y))
+    target = None if crs is None else _as_crs(crs)
+    found = list(dict.fromkeys(grid.crs for grid in grids))
+    if target is None and len(found) > 1:
+        listed = " and ".join(str(one) for one in found[:3])
+        raise ValueError(
+            f"scenes must be in one CRS, got {listed}: give the crs and resolution to open them in"
+        )
+    step = None if resolution is None else require_number(resolution, "resolution", above=0)
+    same_crs = target is None or (len(found) == 1 and target == found[0])
+    if same_crs and step is None:
+        area = finest if len(grids) == 1 else _union(grids, finest)
+    else:
+        target = target or finest.crs
+        if step is None:
+            raise ValueError(
+                f"resolution must be given with the other crs {target}, in its units, got none"
+            )
+        boxes = [grid.extent.to_crs(target, resolution="auto").boundingbox for grid in grids]
+        union = BoundingBox(*bbox_union(boxes).bbox, crs=target)
+        area = GeoBox.from_bbox(union, resolution=step)
+    return area if bbox is None else _cropped(area, bbox)
+
+
+def _union(grids: Sequence[Any], finest: Any) -> Any:
+    """Return the grid of `finest`, extended over all grids."""
+    from odc.geo.geobox import GeoBox
+
+    left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf  # in pixels of `finest`
+    for grid in grids:
+        for corner in ((0, 0), (grid.width, grid.height)):
+            x, y = ~finest.affine * (grid.affine * corner)
+            left, right = min(left, x), max(right, x)
+            top, bottom = min(top, y), max(bottom, y)
+    left, top = np.floor(left + 1e-3), np.floor(top + 1e-3)
+    right, bottom = np.ceil(right - 1e-3), np.ceil(bottom - 1e-3)
+    moved = finest.translate_pix(int(left), int(top))
+    return GeoBox((int(bottom - top), int(right - left)), moved.affine, finest.crs)
+
+
+def _cropped(grid: Any, bbox: Any) -> Any:
+    """Return the pixels of a grid that a box of longitudes and latitudes touches."""
+    from odc.geo.geom import box
+
+    west, south, east, north = require_bbox(bbox)
+    region = box(west, south, east, north, "EPSG:4326").to_crs(grid.crs, resolution=0.01)
+    corners = [~grid.affine * point for point in region.exterior.points]
+    columns, rows = zip(*corners, strict=True)
+    left, right = max(0, int(np.floor(min(columns)))), min(grid.width, int(np.ceil(max(columns))))
+    top, bottom = max(0, int(np.floor(min(rows)))), min(grid.height, int(np.ceil(max(rows))))
+    if left >= right or top >= bottom:
+        extent = ", ".join(f"{edge:.4f}" for edge in grid.geographic_extent.boundingbox.bbox)
+        raise ValueError(
+            f"bbox must overlap the scenes, which cover {extent} degrees, got {tuple(bbox)}"
+        )
+    return grid[top:bottom, left:right]
+
+
+def require_bbox(bbox: Any) -> tuple[float, float, float, float]:
+    """Return west, south, east and north in degrees, or raise unless they are a box."""
+    if isinstance(bbox, str) or not hasattr(bbox, "__len__") or len(bbox) != 4:
+        raise TypeError(f"bbox must be (west, south, east, north) in degrees, got {shown(bbox)}")
+    west, south, east, north = (require_number(edge, "bbox") for edge in bbox)
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise ValueError(
+            "bbox must be west, south, east and north in degrees, with west below east and south "
+            f"below north, got {tuple(bbox)}"
+        )
+    return west, south, east, north
+
+
+def _as_crs(crs: Any) -> Any:
+    from odc.geo import CRS
+
+    try:
+        return CRS(crs)
+    except Exception as error:  # pyproj's errors and TypeError
+        raise ValueError(f"crs must be a CRS such as 'EPSG:32633', got {shown(crs)}") from error
+
+
+def _grid_of(like: Any, *others: Any) -> Any:
+    import odc.geo.xr  # noqa: F401  registers the accessor
+
+    if any(other is not None for other in others):
+        raise ValueError("like must be the only description of the grid, got another one beside it")
+    if not isinstance(like, xr.DataArray | xr.Dataset):
+        raise TypeError(f"like must be an xarray.DataArray, got {shown(like)}")
+    grid = like.odc.geobox
+    if grid is None or grid.crs is None:
+        raise ValueError("like must be on a regular grid with a CRS, got none")
+    return grid
+
+
+# -- pixels -------------------------------------------------------------------------------------
+
+
+def _load(
+    scenes: Sequence[SceneSource],
+    bands: Mapping[str, Sequence[BandSource]],
+    driver: BlockDriver,
+    *,
+    grid: Any,
+    chunks: Mapping[str, int],
+    dtype: str,
+    nodata: float,
+    resampling: str,
+) -> xr.Dataset:
+    """Load bands by odc-stac as (time, y, x), from items that have what it needs and no more."""
+    with needs("odc-stac"):
+        import odc.stac
+
+    items = [
+        _item(scene, {name: of_band[k] for name, of_band in bands.items()}, dtype)
+        for k, scene in enumerate(scenes)
+    ]
+    return odc.stac.load(
+        items, list(bands), geobox=grid, chunks=dict(chunks), dtype=dtype, nodata=nodata,
+        resampling=resampling, groupby="solar_day", driver=driver,
+    )  # fmt: skip
+
+
+def _item(scene: SceneSource, bands: Mapping[str, BandSource], dtype: str) -> Any:
+    import pystac
+
+    proj = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+    first = next(iter(bands.values())).geobox
+    footprint = first.geographic_extent
+    item = pystac.Item(
+        scene.name,
+        footprint.json,
+        list(footprint.boundingbox.bbox),
+        scene.time.astype("M8[us]").item(),
+        {},
+        stac_extensions=[proj],
+    )
+    for name, source in bands.items():
+        facts = {"proj:shape": list(source.geobox.shape), "data_type": dtype,
+                 "proj:transform": list(source.geobox.affine)[:6],
+                 "proj:wkt2": source.geobox.crs.to_wkt()}  # fmt: skip
+        href = str(BlockAddress.of(source))
+        item.add_asset(name, pystac.Asset(href, None, None, "image/tiff", ["data"], facts))
+    return item
+
+
