@@ -95,7 +95,10 @@ def s3fs_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _has_credentials(options: Mapping[str, Any]) -> bool:
     places = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
               "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")  # fmt: skip
-    files = ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"), ("AWS_CONFIG_FILE", "~/.aws/config")
+    files = (
+        ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        ("AWS_CONFIG_FILE", "~/.aws/config"),
+    )
     return (
         "key" in options
         or any(os.environ.get(name) for name in places)
@@ -231,6 +234,23 @@ def retries() -> Any:
 
 
 def _get(address: str) -> bytes:
+    content = b""
+    for chunk in _stream(address):
+        content += chunk
+        if len(content) > MAX_TEXT_BYTES:
+            break
+    return content
+
+
+def save_document(address: str, path: str) -> None:
+    """Write what a web server has at an address to a file."""
+    with open(path, "wb") as file:
+        for chunk in _stream(address):
+            file.write(chunk)
+
+
+def _stream(address: str) -> Iterator[bytes]:
+    """Yield the content at an address of the web, after retries."""
     import requests
     from requests.adapters import HTTPAdapter
 
@@ -241,12 +261,7 @@ def _get(address: str) -> bytes:
             with session.get(address, timeout=TIMEOUT, stream=True) as response:
                 if response.status_code >= 400:
                     raise unreachable(address, OSError(f"status {response.status_code}"))
-                content = b""
-                for chunk in response.iter_content(1 << 16):
-                    content += chunk
-                    if len(content) > MAX_TEXT_BYTES:
-                        break
-                return content
+                yield from response.iter_content(1 << 16)
         except requests.RequestException as error:
             raise unreachable(address, OSError(type(error).__name__)) from None
 

@@ -56,6 +56,7 @@ class SceneSource(NamedTuple):
     quality: BandSource | None = None
     quality_kind: str | None = None
     signed: bool = False
+    from_files: bool = False
     attrs: dict[str, Any] = {}  # noqa: RUF012  never changed
 
 

@@ -23,7 +23,6 @@ from cookbook_utils.datasets._access import (
 )
 from cookbook_utils.datasets._bands import BandSource
 
-
 MIN_PIXELS = 100
 """Fewest valid pixels of a block from which a wrong scale is inferred."""
 
@@ -103,7 +102,10 @@ class BlockReader:
         address = sign(self.source.address) if self.signed else self.source.address
         name = gdal_name(address)
         try:
-            with gdal_environment(address, self.options), rasterio.open(name, sharing=False) as file:
+            with (
+                gdal_environment(address, self.options),
+                rasterio.open(name, sharing=False) as file,
+            ):
                 roi, pixels = _read(file, self.source, cfg.resampling, dst_geobox)
         except (RasterioError, OSError) as error:
             raise unreachable(address, error) from None
@@ -112,7 +114,7 @@ class BlockReader:
             return roi, np.where(np.isnan(pixels), cfg.fill_value, pixels).astype(dtype)
         factor, offset = pixels.dtype.type(self.source.scale), pixels.dtype.type(self.source.offset)
         reflectance = (pixels * factor + offset).astype(dtype)
-        _require_possible(reflectance, self.source)
+        require_possible(reflectance, self.source)
         return roi, reflectance
 
 
@@ -166,7 +168,7 @@ def _valid_pixels(
     return np.where(valid, values, exact(np.nan))
 
 
-def _require_possible(reflectance: np.ndarray, source: BlockAddress) -> None:
+def require_possible(reflectance: np.ndarray, source: BandSource | BlockAddress) -> None:
     """Raise ValueError if a block has more implausible values than clouds and shadows make."""
     low, high = REFLECTANCE_RANGE
     n = np.count_nonzero(reflectance == reflectance)
@@ -178,10 +180,10 @@ def _require_possible(reflectance: np.ndarray, source: BlockAddress) -> None:
     ):
         if share > most:
             raise ValueError(
-                "scale, offset and nodata must lead to reflectance, got "
-                f"{share:.0%} of the values in a block of {without_secrets(source.address)}, band "
-                f"{source.band}, {where} with the scale {source.scale:g}, the offset "
-                f"{source.offset:g} and the nodata value {source.nodata}: give those of the data"
+                f"scale, offset and nodata must lead to reflectance, got {share:.0%} of the values "
+                f"in a block of {without_secrets(source.address)}, band {source.band}, {where} "
+                f"with the scale {source.scale:g}, the offset {source.offset:g} and the nodata "
+                f"value {source.nodata}: give those of the data"
             )
 
 

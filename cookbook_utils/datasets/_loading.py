@@ -92,9 +92,7 @@ def _quality(scenes: Sequence[SceneSource], driver: BlockDriver, **how: Any) -> 
     (kind,) = kinds
     nodata, dtype = QUALITY_VALUES[kind]
     bands = {"quality": [scene.quality for scene in scenes]}
-    loaded = _load(
-        scenes, bands, driver, dtype=dtype, nodata=nodata, resampling="nearest", **how
-    )
+    loaded = _load(scenes, bands, driver, dtype=dtype, nodata=nodata, resampling="nearest", **how)
     return loaded["quality"].drop_attrs().assign_attrs(quality_kind=kind)
 
 
@@ -125,9 +123,6 @@ def target_grid(
     It is that of `like`; else the finest grid of the bands, extended over all scenes and cropped to
     `bbox`; or, with another `crs` or `resolution`, a new one over the same area.
     """
-    from odc.geo.geobox import GeoBox
-    from odc.geo.geom import BoundingBox, bbox_union
-
     if like is not None:
         return _grid_of(like, bbox, crs, resolution)
     grids = list(
@@ -141,20 +136,32 @@ def target_grid(
         raise ValueError(
             f"scenes must be in one CRS, got {listed}: give the crs and resolution to open them in"
         )
-    step = None if resolution is None else require_number(resolution, "resolution", above=0)
-    same_crs = target is None or (len(found) == 1 and target == found[0])
-    if same_crs and step is None:
+    if resolution is None and (target is None or [target] == found):
         area = finest if len(grids) == 1 else _union(grids, finest)
     else:
-        target = target or finest.crs
-        if step is None:
-            raise ValueError(
-                f"resolution must be given with the other crs {target}, in its units, got none"
-            )
-        boxes = [grid.extent.to_crs(target, resolution="auto").boundingbox for grid in grids]
-        union = BoundingBox(*bbox_union(boxes).bbox, crs=target)
-        area = GeoBox.from_bbox(union, resolution=step)
-    return area if bbox is None else _cropped(area, bbox)
+        area = _new_grid(grids, target or finest.crs, resolution)
+    return area if bbox is None else area[crop_of(area, bbox)]
+
+
+def other_grid(grid: Any, *, crs: Any = None, resolution: Any = None, like: Any = None) -> Any:
+    """Return the GeoBox of `like`, or one over the area of `grid` in another CRS or resolution."""
+    if like is not None:
+        return _grid_of(like, crs, resolution)
+    return _new_grid([grid], grid.crs if crs is None else _as_crs(crs), resolution)
+
+
+def _new_grid(grids: Sequence[Any], crs: Any, resolution: Any) -> Any:
+    from odc.geo.geobox import GeoBox
+    from odc.geo.geom import BoundingBox
+
+    if resolution is None:
+        raise ValueError(f"resolution must be given with the crs {crs}, in its units, got none")
+    step = require_number(resolution, "resolution", above=0)
+    boxes = np.array(
+        [grid.extent.to_crs(crs, resolution="auto").boundingbox.bbox for grid in grids]
+    )
+    union = BoundingBox(*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0), crs=crs)
+    return GeoBox.from_bbox(union, resolution=step)
 
 
 def _union(grids: Sequence[Any], finest: Any) -> Any:
@@ -173,22 +180,31 @@ def _union(grids: Sequence[Any], finest: Any) -> Any:
     return GeoBox((int(bottom - top), int(right - left)), moved.affine, finest.crs)
 
 
-def _cropped(grid: Any, bbox: Any) -> Any:
-    """Return the pixels of a grid that a box of longitudes and latitudes touches."""
+def crop_slices(grid: Any, bbox: Any) -> dict[str, slice]:
+    """Return `crop_of` by dimension."""
+    return dict(zip(("y", "x"), crop_of(grid, bbox), strict=True))
+
+
+def crop_of(grid: Any, bbox: Any) -> tuple[slice, slice]:
+    """Return rows and columns of the pixels that a box of longitudes and latitudes touches."""
     from odc.geo.geom import box
 
     west, south, east, north = require_bbox(bbox)
-    region = box(west, south, east, north, "EPSG:4326").to_crs(grid.crs, resolution=0.01)
+    region = box(west, south, east, north, "EPSG:4326")
+    if grid.crs.epsg != 4326:
+        region = region.to_crs(grid.crs, resolution=max(east - west, north - south) / 20)
     corners = [~grid.affine * point for point in region.exterior.points]
     columns, rows = zip(*corners, strict=True)
-    left, right = max(0, int(np.floor(min(columns)))), min(grid.width, int(np.ceil(max(columns))))
-    top, bottom = max(0, int(np.floor(min(rows)))), min(grid.height, int(np.ceil(max(rows))))
-    if left >= right or top >= bottom:
-        extent = ", ".join(f"{edge:.4f}" for edge in grid.geographic_extent.boundingbox.bbox)
-        raise ValueError(
-            f"bbox must overlap the scenes, which cover {extent} degrees, got {tuple(bbox)}"
-        )
-    return grid[top:bottom, left:right]
+    slices = []
+    for positions, size in ((rows, grid.height), (columns, grid.width)):
+        first, last = np.floor(min(positions) + 1e-6), np.ceil(max(positions) - 1e-6)
+        if not np.isfinite([first, last]).all() or max(0, first) >= min(size, last):
+            extent = ", ".join(f"{edge:.4f}" for edge in grid.geographic_extent.boundingbox.bbox)
+            raise ValueError(
+                f"bbox must overlap the scenes, which cover {extent} degrees, got {tuple(bbox)}"
+            )
+        slices.append(slice(int(max(0, first)), int(min(size, last))))
+    return slices[0], slices[1]
 
 
 def require_bbox(bbox: Any) -> tuple[float, float, float, float]:
@@ -275,5 +291,3 @@ def _item(scene: SceneSource, bands: Mapping[str, BandSource], dtype: str) -> An
         href = str(BlockAddress.of(source))
         item.add_asset(name, pystac.Asset(href, None, None, "image/tiff", ["data"], facts))
     return item
-
-

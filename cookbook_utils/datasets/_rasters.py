@@ -78,6 +78,7 @@ def raster_scene(
         PurePath(without_secrets(files[0])).name,
         as_time(_require_date(date, dates, files[0])),
         {name: _band(name, *where, given) for name, where in named.items()},
+        from_files=True,
         attrs={"long_name": "reflectance"},
     )
 
@@ -179,6 +180,3 @@ def require_names(names: Any, what: str) -> list[str]:
     if not names or len(set(renamed)) < len(names):
         raise ValueError(f"{what} must be distinct names, at least one, got {_listed(names)}")
     return renamed
-
-
-

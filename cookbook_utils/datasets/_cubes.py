@@ -1,0 +1,306 @@
+"""Open NetCDF and Zarr as reflectance, on the grid that their coordinates describe."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cookbook_utils._conventions.grids import crs_of, regular_centers
+from cookbook_utils.datasets._access import (
+    filesystem,
+    is_remote,
+    needs,
+    require_storage_options,
+    s3_errors,
+    s3fs_options,
+    save_document,
+    without_secrets,
+)
+from cookbook_utils.datasets._bands import (
+    OTHER,
+    QUALITY,
+    REFLECTIVE,
+    BandSource,
+    band_name,
+    in_order,
+)
+from cookbook_utils.datasets._driver import require_possible
+from cookbook_utils.datasets._geotiffs import chunk_sizes
+from cookbook_utils.datasets._loading import CHUNKS, RESAMPLINGS, crop_slices, other_grid
+from cookbook_utils.datasets._rasters import choose_bands
+from cookbook_utils.datasets._scale import Given, as_time
+
+_X = ("x", "lon", "longitude", "easting", "X")
+_Y = ("y", "lat", "latitude", "northing", "Y")
+_NETCDF = (".nc", ".nc4", ".cdf", ".netcdf")
+
+
+def is_cube(address: str) -> bool:
+    """Return whether a path or address is one of NetCDF or Zarr."""
+    bare = without_secrets(address).rstrip("/").lower()
+    if bare.endswith((*_NETCDF, ".zarr", ".zarr.zip")):
+        return True
+    marks = (".zgroup", ".zmetadata", "zarr.json")
+    return any(os.path.isfile(os.path.join(address, mark)) for mark in marks)
+
+
+def open_cube(
+    address: str,
+    *,
+    bands: Any,
+    given: Given,
+    date: Any,
+    options: Mapping[str, Any],
+    bbox: Any = None,
+    crs: Any = None,
+    resolution: Any = None,
+    like: Any = None,
+    resampling: str = "nearest",
+    chunks: Any = None,
+) -> xr.DataArray:
+    """Open NetCDF or Zarr lazily as reflectance (time, band, y, x).
+
+    The bands are variables, or one variable with a dimension ``band``. Arguments and result as for
+    `open_scenes`.
+    """
+    place = without_secrets(address)
+    data = _upright(_open(address, options), place)
+    if bbox is not None:
+        data = data.isel(crop_slices(data.odc.geobox, bbox))
+    sizes = chunk_sizes(CHUNKS if chunks is None else chunks, (1, data.sizes["y"], data.sizes["x"]))
+    data = data.chunk({"y": sizes[1], "x": sizes[2]})
+    series = _bands_of(data, bands, given, place)
+    if "time" not in series.dims:
+        series = series.expand_dims(time=[_time_of(data, date, place)])
+    series = series.transpose("time", "band", "y", "x")
+    if (quality := _quality_of(data)) is not None:
+        series = series.assign_coords(
+            quality=quality.broadcast_like(series.isel(band=0, drop=True))
+        )
+    if crs is not None or resolution is not None or like is not None:
+        series = _on_other_grid(series, crs, resolution, like, resampling, sizes)
+    return series
+
+
+# -- files --------------------------------------------------------------------------------------
+
+
+def _open(address: str, options: Mapping[str, Any]) -> xr.Dataset:
+    """Open a file lazily with nodata as NaN, and with scale and offset left to `Given`."""
+    place = without_secrets(address)
+    zarr = not place.lower().endswith(_NETCDF)
+    try:
+        raw = _open_zarr(address, options) if zarr else _open_netcdf(address, options)
+    except ImportError:
+        raise
+    except Exception as error:  # zarr, netCDF4, fsspec and botocore have no common base class
+        if isinstance(error, OSError) and place in str(error) and "must be" in str(error):
+            raise
+        reason = re.sub(r"\s+", " ", str(error))[:300] or type(error).__name__
+        raise OSError(
+            f"{place} must be a readable {'Zarr' if zarr else 'NetCDF'} file, got: {reason}"
+        ) from None
+    factors = {}
+    for name, variable in raw.variables.items():
+        if name not in raw.coords and name not in raw.dims:
+            factors[name] = {
+                fact: variable.attrs.pop(key, None)
+                for fact, key in (("scale", "scale_factor"), ("offset", "add_offset"))
+            } | {"dtype": str(variable.dtype)}
+    decoded = xr.decode_cf(raw, decode_coords="all")
+    for name, facts in factors.items():
+        if name in decoded.variables:
+            decoded[name].attrs["declared"] = facts
+    return decoded
+
+
+def _open_netcdf(address: str, options: Mapping[str, Any]) -> xr.Dataset:
+    path = address
+    if is_remote(address):  # its library reads files of this machine only
+        folder = Path(tempfile.mkdtemp(prefix="scene-"))
+        path = str(folder / "scene.nc")
+        if address.startswith("s3://"):
+            with s3_errors(address):
+                filesystem(options).get_file(address, path)
+        else:
+            save_document(address, path)
+    data = xr.open_dataset(path, engine="netcdf4", decode_cf=False, chunks={})
+    if path != address:
+        weakref.finalize(data, shutil.rmtree, Path(path).parent, ignore_errors=True)
+    return data
+
+
+def _open_zarr(address: str, options: Mapping[str, Any]) -> xr.Dataset:
+    with needs("zarr"):
+        import zarr
+
+    if not is_remote(address) and not os.path.exists(address):
+        raise FileNotFoundError(f"{address} must be a readable Zarr file, got none there")
+    store: Any = address
+    if address.lower().endswith(".zip"):
+        store = zarr.storage.ZipStore(address, mode="r")
+    own = s3fs_options(require_storage_options(options)) if address.startswith("s3://") else None
+    return xr.open_dataset(
+        store, engine="zarr", decode_cf=False, chunks={}, backend_kwargs={"storage_options": own}
+    )
+
+
+# -- grids --------------------------------------------------------------------------------------
+
+
+def _upright(data: xr.Dataset, place: str) -> xr.Dataset:
+    """Return a Dataset with the dimensions y and x and a CRS, or raise."""
+    import odc.geo.xr  # noqa: F401  registers the accessor
+    import rioxarray  # noqa: F401
+
+    for wanted, names in (("x", _X), ("y", _Y)):
+        found = [name for name in names if name in data.dims and name in data.coords]
+        standard = [
+            name for name in data.dims
+            if name in data.coords and str(data[name].attrs.get("standard_name", ""))
+            in (f"projection_{wanted}_coordinate", {"x": "longitude", "y": "latitude"}[wanted])
+        ]  # fmt: skip
+        if not (standard or found):
+            raise ValueError(
+                f"{place} must be on a grid with 1-D coordinates y and x, got the dimensions "
+                f"{tuple(data.dims)} and the coordinates {tuple(data.coords)}"
+            )
+        name = (standard or found)[0]
+        data = data if name == wanted else data.rename({name: wanted})
+    crs = crs_of(data)
+    if crs is None and str(data["x"].attrs.get("units", "")).startswith("degree"):
+        crs = "EPSG:4326"
+    if crs is None:
+        raise ValueError(f"{place} must have a CRS (a grid mapping of CF), got none")
+    for dim in ("y", "x"):
+        regular_centers(data, dim, place)
+    if data["x"].values[0] > data["x"].values[-1]:
+        data = data.isel(x=slice(None, None, -1))
+    mapping = next((name for name in data.coords if "crs_wkt" in data[name].attrs
+                    or "grid_mapping_name" in data[name].attrs), None)  # fmt: skip
+    data = data.drop_vars(mapping) if mapping and mapping != "spatial_ref" else data
+    for variable in data.variables.values():
+        variable.encoding.pop("grid_mapping", None)
+        variable.attrs.pop("grid_mapping", None)
+    return data.rio.write_crs(crs)
+
+
+def _on_other_grid(
+    series: xr.DataArray, crs: Any, resolution: Any, like: Any, resampling: str, sizes: Any
+) -> xr.DataArray:
+    from cookbook_utils._checks import require_choice
+
+    require_choice(resampling, "resampling", RESAMPLINGS)
+    grid = other_grid(series.odc.geobox, crs=crs, resolution=resolution, like=like)
+    chunks = (sizes[1][0], sizes[2][0])
+    moved = series.odc.reproject(grid, resampling=resampling, dst_nodata=np.nan, chunks=chunks)
+    return moved.assign_attrs(series.attrs)
+
+
+# -- bands --------------------------------------------------------------------------------------
+
+
+def _bands_of(data: xr.Dataset, bands: Any, given: Given, place: str) -> xr.DataArray:
+    maps = _maps_of(data)
+    if not maps:
+        raise ValueError(
+            f"{place} must have variables along y and x, got {', '.join(map(str, data)) or 'none'}"
+        )
+    known = in_order(name for name in maps if name in REFLECTIVE or name in OTHER)
+    if bands is not None:
+        names = choose_bands(bands, list(maps), place)
+    else:
+        names = [name for name in known if name in REFLECTIVE] or list(maps)
+    given.check(names)
+    arrays = []
+    for name in names:
+        array = maps[name]
+        facts = array.attrs["declared"]
+        factors = given.decide(name, facts["dtype"], (facts["scale"], facts["offset"]), place)
+        source = BandSource(place, 1, None, facts["dtype"], given.of("nodata", name), *factors)
+        arrays.append(
+            xr.apply_ufunc(
+                _reflectance, array.drop_attrs(), kwargs={"source": source}, dask="parallelized",
+                output_dtypes=[np.float32],
+            )
+        )  # fmt: skip
+    series = xr.concat(
+        arrays, xr.DataArray(names, dims="band", name="band"), coords="minimal", compat="override"
+    )
+    waves = [_wavelength(maps[name]) for name in names]
+    if not np.isnan(waves).all():
+        units = {"long_name": "center wavelength", "units": "um"}
+        series = series.assign_coords(wavelength=("band", waves, units))
+    return series.assign_attrs(long_name="reflectance", units="1").rename(None)
+
+
+def _maps_of(data: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Return the variables along y and x by name, those along ``band`` divided."""
+    maps: dict[str, xr.DataArray] = {}
+    for key, variable in data.data_vars.items():
+        if not {"y", "x"} <= set(variable.dims) or variable.dtype.kind not in "iuf":
+            continue
+        if str(key).lower() in QUALITY:
+            continue
+        extra = set(variable.dims) - {"time", "band", "y", "x"}
+        if extra:
+            continue
+        variable.attrs.setdefault("declared", {"scale": None, "offset": None, "dtype": "float32"})
+        if "band" in variable.dims:
+            labels = variable["band"].values if "band" in variable.coords else range(1, 1000)
+            for k in range(variable.sizes["band"]):
+                maps[band_name(str(labels[k]))] = variable.isel(band=k, drop=True)
+        else:
+            maps[band_name(str(key))] = variable.drop_vars("band", errors="ignore")
+    return maps
+
+
+def _reflectance(values: np.ndarray, *, source: BandSource) -> np.ndarray:
+    """Return reflectance with NaN for nodata; of a block, or of nothing when Dask asks."""
+    exact = np.float32 if np.can_cast(values.dtype, np.float32) else np.float64
+    numbers = values.astype(exact)
+    if source.nodata is not None:
+        numbers = np.where(numbers == exact(source.nodata), exact(np.nan), numbers)
+    reflectance = (numbers * exact(source.scale) + exact(source.offset)).astype(np.float32)
+    require_possible(reflectance, source)
+    return reflectance
+
+
+def _wavelength(array: xr.DataArray) -> float:
+    """Return the wavelength in µm that an attribute of a variable gives, or NaN."""
+    try:
+        value = float(array.attrs.get("radiation_wavelength", array.attrs.get("wavelength", "nan")))
+    except (TypeError, ValueError):
+        return float("nan")
+    return value / 1000 if value > 100 else value
+
+
+def _quality_of(data: xr.Dataset) -> xr.DataArray | None:
+    for key in data.data_vars:
+        if (kind := QUALITY.get(str(key).lower())) and {"y", "x"} <= set(data[key].dims):
+            raw = data[key].fillna(0) if data[key].dtype.kind == "f" else data[key]
+            dtype = "uint8" if kind == "sentinel2_scl" else "uint16"
+            return raw.astype(dtype).drop_attrs().assign_attrs(quality_kind=kind)
+    return None
+
+
+def _time_of(data: xr.Dataset, date: Any, place: str) -> np.datetime64:
+    if date is not None:
+        return as_time(date)
+    if "time" in data.coords and data["time"].size == 1 and data["time"].dtype.kind == "M":
+        return as_time(data["time"].values.reshape(-1)[0])
+    if found := data.attrs.get("time_coverage_start"):
+        return as_time(str(found), f"time_coverage_start of {place}")
+    raise ValueError(
+        f"date must be given, because {place} declares none: the day of the image, such as "
+        "'2025-06-01'"
+    )

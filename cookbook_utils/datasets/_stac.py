@@ -1,0 +1,321 @@
+"""Load STAC items as scenes: one loader for archives, deliveries, catalogs and searches."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from cookbook_utils.datasets._access import without_secrets
+from cookbook_utils.datasets._bands import (
+    OTHER,
+    QUALITY,
+    REFLECTIVE,
+    BandSource,
+    SceneSource,
+    band_name,
+    in_order,
+)
+from cookbook_utils.datasets._headers import Header, read_header
+from cookbook_utils.datasets._loading import load_scenes
+from cookbook_utils.datasets._rasters import choose_bands
+from cookbook_utils.datasets._scale import Given, as_time
+
+_NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}
+"""Roles of assets that are no measurements."""
+
+_RASTER = re.compile(r"\.(tiff?|jp2|img|vrt)$", re.IGNORECASE)
+
+
+class _Candidate(NamedTuple):
+    """A band of an asset that may be loaded under a name."""
+
+    name: str
+    key: str
+    asset: Any
+    index: int
+    facts: dict[str, Any]
+    preference: tuple[Any, ...]
+
+
+def load_items(
+    items: Sequence[Any],
+    *,
+    bands: Any = None,
+    given: Given = Given(),  # noqa: B008  immutable
+    options: Mapping[str, Any] | None = None,
+    **grid: Any,
+) -> xr.DataArray:
+    """Load STAC items lazily as reflectance (time, band, y, x).
+
+    Scale and offset of ``raster:bands``, or of ``bands`` in STAC 1.1, are applied after nodata is
+    masked. What an item does not say of a band, the header of its file does.
+
+    Parameters
+    ----------
+    items : sequence of pystac.Item
+        The items, at least one.
+    bands : sequence of str, optional
+        Names of the bands; by default all bands of reflectance but pan, cirrus and water vapor.
+    given : Given
+        Scale, offset and nodata value in place of those of the items.
+    options : mapping, optional
+        Options of S3.
+    **grid : Any
+        bbox, crs, resolution, like, resampling and chunks as for `open_scenes`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Reflectance with the quality band as coordinate ``quality``.
+
+    Raises
+    ------
+    ValueError
+        If an item lacks a band, a date or a scale, or its rasters are no scene.
+    OSError
+        If a file cannot be read.
+    """
+    options = options or {}
+    scenes = [item_scene(item, bands, given, options) for item in items]
+    return load_scenes(scenes, options=options, **grid)
+
+
+def item_scene(item: Any, bands: Any, given: Given, options: Mapping[str, Any]) -> SceneSource:
+    """Return the bands of one item."""
+    candidates = _candidates(item)
+    by_name: dict[str, _Candidate] = {}
+    for candidate in sorted(candidates, key=lambda one: one.preference):
+        by_name.setdefault(candidate.name, candidate)
+    if "nir" not in by_name and "nir08" in by_name:  # the only near infrared, of Landsat 8 and 9
+        by_name = {"nir" if name == "nir08" else name: one for name, one in by_name.items()}
+    known = in_order(name for name in by_name if name in REFLECTIVE or name in OTHER)
+    if bands is None:
+        names = [name for name in known if name in REFLECTIVE]
+    else:
+        names = choose_bands(bands, known or ["none"], f"the item {item.id}")
+    if not names:
+        raise ValueError(
+            f"the item {item.id} must have assets of reflectance with common names such as 'red', "
+            f"got {', '.join(list(item.assets)[:12]) or 'none'}"
+        )
+    given.check(names)
+    headers: dict[str, Header] = {}
+    sources = {name: _source(item, name, by_name[name], given, options, headers) for name in names}
+    quality = next((by_name[name] for name in by_name if name in QUALITY), None)
+    if quality is not None:
+        kind = QUALITY[quality.name]
+        quality = _source(item, quality.name, quality, None, options, headers)
+    return SceneSource(
+        item.id,
+        as_time(_date_of(item), f"the date of the item {item.id}"),
+        sources,
+        quality,
+        kind if quality is not None else None,
+        _needs_signature(item),
+        _attrs(item),
+    )
+
+
+def _attrs(item: Any) -> dict[str, Any]:
+    """Return attributes of a scene: its quantity, and its sensor where the item names it."""
+    quantity = item.properties.get("quantity")
+    if quantity is None:
+        level_1 = re.search(r"l1c|level-?1|l1\b", (item.collection_id or "").lower())
+        quantity = f"{'top-of-atmosphere' if level_1 else 'surface'} reflectance"
+    attrs = {"long_name": quantity, "quantity": quantity}
+    if sensor := item.properties.get("sensor") or item.properties.get("platform"):
+        attrs["sensor"] = str(sensor)
+    return attrs
+
+
+def _date_of(item: Any) -> Any:
+    date = item.datetime or item.common_metadata.start_datetime
+    if date is None:
+        raise ValueError(f"the item {item.id} must have a datetime, got none")
+    return date
+
+
+def _needs_signature(item: Any) -> bool:
+    """Return whether the item is one of Planetary Computer, whose files need a signature."""
+    links = " ".join(str(link.target) for link in item.links if isinstance(link.target, str))
+    return "planetarycomputer.microsoft.com" in links and any(
+        ".blob.core.windows.net/" in asset.href and "sig=" not in asset.href
+        for asset in item.assets.values()
+    )
+
+
+# -- the bands of an item -------------------------------------------------------------------------
+
+
+def _candidates(item: Any) -> Iterator[_Candidate]:
+    """Yield every band of every raster of an item that has a name of reflectance or quality."""
+    for key, asset in item.assets.items():
+        kind = (asset.media_type or "").lower()
+        if set(asset.roles or []) & _NOT_DATA - {"metadata"} or key in ("visual", "preview"):
+            continue
+        if not (kind.startswith("image/") or (not kind and _RASTER.search(asset.href))):
+            continue
+        described = asset.extra_fields.get("bands") or asset.extra_fields.get("eo:bands") or [{}]
+        raster = asset.extra_fields.get("raster:bands") or []
+        for index, band in enumerate(described):
+            facts = {
+                **{fact: asset.extra_fields.get(fact) for fact in _FACTS},
+                **{fact: asset.extra_fields.get(f"raster:{fact}") for fact in ("scale", "offset")
+                   if asset.extra_fields.get(f"raster:{fact}") is not None},
+                **(raster[index] if index < len(raster) else {}),
+                **{name.removeprefix("raster:").removeprefix("eo:"): value
+                   for name, value in band.items()},
+            }  # fmt: skip
+            if name := _name_of(key, facts, single=len(described) == 1):
+                step = _step(item, asset, facts)
+                preference = (len(described), kind == "image/jp2" or "jp2" in key, step, key)
+                yield _Candidate(name, key, asset, index + 1, facts, preference)
+
+
+_FACTS = ("scale", "offset", "nodata", "data_type")
+
+
+def _name_of(key: str, facts: Mapping[str, Any], *, single: bool) -> str | None:
+    """Return the name of a band in this package, or None if it is neither reflectance nor quality."""
+    plain = key.lower().split(".")[0]
+    if single and plain in QUALITY:
+        return plain
+    wavelength = float(facts.get("center_wavelength") or np.nan)
+    own = str(facts.get("name") or key)
+    for common, asked in ((facts.get("common_name"), own), (plain if single else own, key)):
+        if common:
+            name = band_name(str(common), asked, wavelength)
+            if name in REFLECTIVE or name in OTHER:
+                return name
+    return None
+
+
+def _step(item: Any, asset: Any, facts: Mapping[str, Any]) -> float:
+    """Return the size of the pixels as far as the item gives it, to prefer the finest."""
+    transform = asset.extra_fields.get("proj:transform")
+    found = (
+        abs(transform[0]) if transform
+        else asset.extra_fields.get("gsd") or facts.get("spatial_resolution")
+        or item.properties.get("gsd")
+    )  # fmt: skip
+    return float(found or np.inf)
+
+
+def _source(
+    item: Any,
+    name: str,
+    candidate: _Candidate,
+    given: Given | None,
+    options: Mapping[str, Any],
+    headers: dict[str, Header],
+) -> BandSource:
+    """Return one band, completed from the header of its file where the item says too little."""
+    address = _address(item, candidate.asset)
+    facts = dict(candidate.facts)
+    scale, offset, nodata = (_number(facts.get(fact)) for fact in ("scale", "offset", "nodata"))
+    scale, offset, nodata = _of_collection(item, scale, offset, nodata)
+    geobox = _geobox(item, candidate.asset)
+    dtype = facts.get("data_type")
+    unscaled = given is not None and scale is None and given.of("scale", name) is None
+    if geobox is None or dtype is None or unscaled:
+        if address not in headers:
+            signed = _signed(address) if _needs_signature(item) else address
+            headers[address] = read_header(signed, options)
+        header = headers[address]
+        if candidate.index not in header.numbers:
+            raise ValueError(
+                f"{without_secrets(address)} must have a band {candidate.index}, got "
+                f"{len(header.numbers)}"
+            )
+        k = header.numbers.index(candidate.index)
+        geobox, dtype = header.geobox, header.dtypes[k]
+        if scale is None and (header.scales[k], header.offsets[k]) != (1, 0):
+            scale, offset = header.scales[k], header.offsets[k]
+    _require_upright(geobox, address)
+    if given is None:
+        return BandSource(address, candidate.index, geobox, dtype, nodata)
+    nodata = nodata if given.of("nodata", name) is None else given.of("nodata", name)
+    factors = given.decide(name, dtype, (scale, offset), without_secrets(address))
+    wavelength = float(facts.get("center_wavelength") or np.nan)
+    return BandSource(address, candidate.index, geobox, dtype, nodata, *factors, wavelength)
+
+
+def _signed(address: str) -> str:
+    from cookbook_utils.datasets._driver import sign
+
+    return sign(address)
+
+
+def _address(item: Any, asset: Any) -> str:
+    href = asset.href
+    if not href.startswith("/vsi") and "://" not in href:
+        href = asset.get_absolute_href() or href
+    return href.removeprefix("file://")
+
+
+def _number(value: Any) -> float | None:
+    """Return a number of an item, which writes NaN and infinity as text."""
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"raster:bands must hold numbers, got {value!r}") from None
+
+
+def _of_collection(
+    item: Any, scale: float | None, offset: float | None, nodata: float | None
+) -> tuple[float | None, float | None, float | None]:
+    """Correct what collections leave out: Sentinel-2's offset since baseline 04.00.
+
+    Items of Earth Search state the offset even where their files have it applied already.
+    """
+    facts = item.properties
+    if not (item.collection_id or "").startswith("sentinel-2"):
+        return scale, offset, nodata
+    if facts.get("earthsearch:boa_offset_applied") is True:
+        offset = 0.0
+    if scale is None:
+        baseline = str(facts.get("s2:processing_baseline") or facts.get("processing:version") or "")
+        if re.match(r"\d+\.\d+", baseline):
+            scale, nodata = 1e-4, 0.0 if nodata is None else nodata
+            offset = -0.1 if float(baseline[:5]) >= 4 and offset is None else offset or 0.0
+    return scale, offset, nodata
+
+
+def _geobox(item: Any, asset: Any) -> Any:
+    """Return the grid that the projection extension gives an asset, or None."""
+    from odc.geo import CRS
+    from odc.geo.geobox import GeoBox
+    from rasterio.transform import Affine
+
+    def fact(name: str) -> Any:
+        found = asset.extra_fields.get(f"proj:{name}")
+        return item.properties.get(f"proj:{name}") if found is None else found
+
+    shape, transform = fact("shape"), fact("transform")
+    code = fact("code") or fact("epsg") or fact("wkt2") or fact("projjson")
+    if not (shape and transform and code):
+        return None
+    try:
+        if isinstance(code, dict):
+            code = json.dumps(code)
+        elif isinstance(code, int):
+            code = f"EPSG:{code}"
+        height, width = (int(side) for side in shape)
+        return GeoBox((height, width), Affine(*map(float, transform[:6])), CRS(code))
+    except Exception as error:  # pyproj, TypeError, ValueError: the header of the file will tell
+        del error
+        return None
+
+
+def _require_upright(geobox: Any, address: str) -> None:
+    a, b, _, d, e, _ = tuple(geobox.affine)[:6]
+    if b or d or not (a > 0 and e):
+        raise ValueError(
+            f"{without_secrets(address)} must have rows from west to east, got the transform "
+            f"{tuple(geobox.affine)[:6]}"
+        )
