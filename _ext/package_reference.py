@@ -32,9 +32,6 @@ logger = logging.getLogger(__name__)
 PACKAGE = "cookbook_utils"
 FOLDER = "reference"  # of the pages that autosummary writes, below the source folder
 
-READ_ARGUMENTS = ("year", "chunks")
-"""Arguments that a user passes to ``read`` of a catalog entry; all others stand in the catalog."""
-
 LONGEST_VALUE = 200  # characters of a constant that its page shows
 
 
@@ -236,7 +233,7 @@ def describe_reader(
     """Document ``read`` of a reader with the arguments that a user passes, and no others."""
     if what != "class" or not is_reader(obj) or "_read" not in vars(obj):
         return
-    passed = [key for key in inspect.signature(obj._read).parameters if key in READ_ARGUMENTS]
+    passed = [key for key in inspect.signature(obj._read).parameters if key in obj.read_arguments]
     text = keep_parameters(inspect.getdoc(obj._read), passed)
     described = str(NumpyDocstring(text, app.config, app, "method", f"{name}.read")).split("\n")
     signature = ", ".join(["*", *passed]) if passed else ""

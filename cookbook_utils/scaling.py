@@ -9,7 +9,13 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_bool, require_dims
-from cookbook_utils._conventions.bands import SCALE_KEYS, units_of
+from cookbook_utils._conventions.bands import (
+    REFLECTANCE_RANGE,
+    SCALE_KEYS,
+    SHARE_ABOVE,
+    SHARE_BELOW,
+    units_of,
+)
 from cookbook_utils._conventions.nodata import mask_and_float, without_nodata
 
 _REMEDY = (

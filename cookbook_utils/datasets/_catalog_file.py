@@ -19,6 +19,8 @@ MAX_NODES = 100_000
 READERS = (
     "cookbook_utils.datasets:SceneReader",
     "cookbook_utils.datasets:TruthReader",
+    "cookbook_utils.datasets:ScenesReader",
+    "cookbook_utils.datasets:SearchReader",
     "cookbook_utils.insar:PointsReader",
     "cookbook_utils.insar:EGMSReader",
 )

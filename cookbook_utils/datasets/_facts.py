@@ -165,6 +165,28 @@ def _require_tags(value: Any, what: str) -> None:
         require_kind(tag, str, what)
 
 
+def _require_source(value: Any, what: str) -> None:
+    """Require files in the folder of the catalog or addresses: a catalog leads nowhere else."""
+    files = list(value.values()) if isinstance(value, dict) else value
+    for file in files if isinstance(files, list) and files else [files]:
+        if isinstance(file, list | dict):
+            _require_source(file, what)
+            continue
+        require_kind(file, str, what)
+        inside = file.startswith("{CATALOG_DIR}/") and ".." not in file.split("/")
+        if not (inside or re.match(r"(https?|s3)://", file)):
+            raise ValueError(
+                f"{what} must begin with {{CATALOG_DIR}}/, or with https://, http:// or s3://, got "
+                f"{shown(file)}"
+            )
+
+
+def _require_url(value: Any, what: str) -> None:
+    require_kind(value, str, what)
+    if not re.fullmatch(r"https?://[!-~]+", value):
+        raise ValueError(f"{what} must begin with https:// or http://, got {shown(value)}")
+
+
 CHECKS: dict[str, Callable[[Any, str], Any]] = {
     **dict.fromkeys(("name", "dataset", "file"), _require_name),
     **dict.fromkeys(("folder", "files", "sensor"), _is_a(str)),
@@ -176,6 +198,14 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "tags": _require_tags,
     "year": _optional(require_integer),
     "nodata": require_number,
-    "chunks": lambda value, what: None,  # checked by the readers, which know the size of the data
+    "source": _require_source,
+    "url": _require_url,
+    "collection": _is_a(str),
+    # Checked by the readers, which know the data, or by the functions behind them.
+    **dict.fromkeys(
+        ("chunks", "bands", "scale", "offset", "bbox", "crs", "resolution", "resampling", "query",
+         "max_cloud_cover", "limit", "storage_options"),
+        lambda value, what: None,
+    ),
 }
 """The check of each argument that a reader may have."""

@@ -71,8 +71,8 @@ def _header_of(place: str, file: Any) -> Header:
         raise ValueError(f"{place} must be one raster, got one with parts: open one of {names}")
     if ColorInterp.palette in file.colorinterp:
         raise ValueError(
-            f"{place} must hold measured values, got indices into a palette: it is a map of classes "
-            "or a picture, and no scene"
+            f"{place} must hold measured values, got indices into a palette: it is a map of "
+            "classes or a picture, and no scene"
         )
     if file.transform.is_identity and (file.gcps[0] or file.rpcs):
         found = "ground control points" if file.gcps[0] else "rational polynomials (RPC)"

@@ -19,6 +19,12 @@ class CheckedReader(BaseReader):
     Subclasses define ``_read`` with keyword arguments only.
     """
 
+    read_arguments = ("year", "chunks")
+    """Arguments that a user passes to ``read``; all others stand in the catalog."""
+
+    checked_later = ()
+    """Arguments that the function behind the reader checks, because a user may pass other types."""
+
     def read(self, *args: Any, **kwargs: Any) -> Any:
         """Read the data set.
 
@@ -55,7 +61,8 @@ class CheckedReader(BaseReader):
             if parameter.default is parameter.empty and name not in arguments
         ]:
             raise TypeError(f"{what}: the catalog must give {', '.join(missing)}, got none")
-        require_facts(arguments, what)
+        facts = {key: arguments[key] for key in arguments if key not in self.checked_later}
+        require_facts(facts, what)
         return super().read(**kwargs)
 
 

@@ -86,9 +86,9 @@ class Given(NamedTuple):
         for fact, (least, most) in _LIMITS.items():
             if not least <= found[fact] <= (0.1 if fact == "scale" and integers else most):
                 raise ValueError(
-                    f"{fact} must be a number from {least:g} to {most:g}, at most 0.1 for integers, "
-                    f"got {found[fact]:g} for the band {name} of {place}: give that of the data, "
-                    f"{_KNOWN}"
+                    f"{fact} must be a number from {least:g} to {most:g}, at most 0.1 for "
+                    f"integers, got {found[fact]:g} for the band {name} of {place}: give that of "
+                    f"the data, {_KNOWN}"
                 )
         return float(found["scale"]), float(found["offset"])
 

@@ -181,7 +181,7 @@ _FACTS = ("scale", "offset", "nodata", "data_type")
 
 
 def _name_of(key: str, facts: Mapping[str, Any], *, single: bool) -> str | None:
-    """Return the name of a band in this package, or None if it is neither reflectance nor quality."""
+    """Return the name of a band in this package, or None if it has none here."""
     plain = key.lower().split(".")[0]
     if single and plain in QUALITY:
         return plain
