@@ -35,7 +35,7 @@ from cookbook_utils.datasets._bands import (
 )
 from cookbook_utils.datasets._driver import require_possible
 from cookbook_utils.datasets._geotiffs import chunk_sizes
-from cookbook_utils.datasets._loading import CHUNKS, RESAMPLINGS, crop_slices, other_grid
+from cookbook_utils.datasets._loading import CHUNKS, RESAMPLINGS, crop_slices, on_grid, other_grid
 from cookbook_utils.datasets._rasters import choose_bands
 from cookbook_utils.datasets._scale import Given, as_time
 
@@ -75,19 +75,21 @@ def open_cube(
     place = without_secrets(address)
     data = _upright(_open(address, options), place)
     if bbox is not None:
-        data = data.isel(crop_slices(data.odc.geobox, bbox))
+        data = data.isel(crop_slices(_geobox(data, place), bbox))
     sizes = chunk_sizes(CHUNKS if chunks is None else chunks, (1, data.sizes["y"], data.sizes["x"]))
     data = data.chunk({"y": sizes[1], "x": sizes[2]})
     series = _bands_of(data, bands, given, place)
     if "time" not in series.dims:
         series = series.expand_dims(time=[_time_of(data, date, place)])
     series = series.transpose("time", "band", "y", "x")
+    grid = _geobox(data, place)
+    series = on_grid(series, grid)
     if (quality := _quality_of(data)) is not None:
         series = series.assign_coords(
             quality=quality.broadcast_like(series.isel(band=0, drop=True))
         )
     if crs is not None or resolution is not None or like is not None:
-        series = _on_other_grid(series, crs, resolution, like, resampling, sizes)
+        series = _on_other_grid(series, grid, crs, resolution, like, resampling, sizes)
     return series
 
 
@@ -195,15 +197,31 @@ def _upright(data: xr.Dataset, place: str) -> xr.Dataset:
 
 
 def _on_other_grid(
-    series: xr.DataArray, crs: Any, resolution: Any, like: Any, resampling: str, sizes: Any
+    series: xr.DataArray,
+    own: Any,
+    crs: Any,
+    resolution: Any,
+    like: Any,
+    resampling: str,
+    sizes: Any,
 ) -> xr.DataArray:
     from cookbook_utils._checks import require_choice
 
     require_choice(resampling, "resampling", RESAMPLINGS)
-    grid = other_grid(series.odc.geobox, crs=crs, resolution=resolution, like=like)
+    grid = other_grid(own, crs=crs, resolution=resolution, like=like)
     chunks = (sizes[1][0], sizes[2][0])
     moved = series.odc.reproject(grid, resampling=resampling, dst_nodata=np.nan, chunks=chunks)
-    return moved.assign_attrs(series.attrs)
+    moved = moved.rename(dict(zip(grid.dimensions, ("y", "x"), strict=True)))
+    return on_grid(moved.assign_attrs(series.attrs), grid)
+
+
+def _geobox(data: xr.Dataset, place: str) -> Any:
+    from odc.geo.geobox import GeoBox
+    from rasterio.transform import Affine
+
+    (y, dy), (x, dx) = (regular_centers(data, dim, place) for dim in ("y", "x"))
+    affine = Affine(dx, 0, x[0] - dx / 2, 0, dy, y[0] - dy / 2)
+    return GeoBox((y.size, x.size), affine, crs_of(data).to_wkt())
 
 
 # -- bands --------------------------------------------------------------------------------------

@@ -156,6 +156,7 @@ def _valid_pixels(
     file: Any, source: BlockAddress, roi: tuple[slice, slice], shape: tuple[int, int]
 ) -> np.ndarray:
     """Return pixels as floats that represent them, with NaN where the file or catalog has none."""
+    from rasterio.enums import ColorInterp
     from rasterio.windows import Window
 
     where = {"window": Window.from_slices(*roi), "out_shape": shape}
@@ -163,6 +164,8 @@ def _valid_pixels(
     exact = np.float32 if np.can_cast(raw.dtype, np.float32) else np.float64
     values = raw.astype(exact)
     valid = file.read_masks(source.band, **where) != 0
+    if ColorInterp.alpha in file.colorinterp:  # GDAL takes it for a mask in some formats only
+        valid &= file.read(file.colorinterp.index(ColorInterp.alpha) + 1, **where) != 0
     if source.nodata is not None:
         valid &= values != exact(source.nodata)
     return np.where(valid, values, exact(np.nan))

@@ -203,8 +203,20 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "collection": _is_a(str),
     # Checked by the readers, which know the data, or by the functions behind them.
     **dict.fromkeys(
-        ("chunks", "bands", "scale", "offset", "bbox", "crs", "resolution", "resampling", "query",
-         "max_cloud_cover", "limit", "storage_options"),
+        (
+            "chunks",
+            "bands",
+            "scale",
+            "offset",
+            "bbox",
+            "crs",
+            "resolution",
+            "resampling",
+            "query",
+            "max_cloud_cover",
+            "limit",
+            "storage_options",
+        ),
         lambda value, what: None,
     ),
 }

@@ -143,7 +143,8 @@ def _names_in(path: str) -> list[str]:
             with zipfile.ZipFile(path) as archive:
                 return archive.namelist()
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise OSError(f"{path} must be a complete archive, got a damaged one ({error})") from None
+        reason = re.sub(r"\s+", " ", str(error))[:200]
+        raise OSError(f"{path} must be a complete archive, got a damaged one ({reason})") from None
     return [os.path.basename(path)]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_choice, require_number, shown
+from cookbook_utils._conventions.grids import same_crs
 from cookbook_utils.datasets._access import needs
 from cookbook_utils.datasets._bands import QUALITY_VALUES, BandSource, SceneSource
 from cookbook_utils.datasets._driver import BlockAddress, BlockDriver
@@ -74,6 +75,7 @@ def load_scenes(
         xr.DataArray(names, dims="band", name="band"),
         coords="minimal", compat="override", join="exact", combine_attrs="drop",
     )  # fmt: skip
+    series = series.rename(dict(zip(grid.dimensions, ("y", "x"), strict=True)))
     series = series.transpose("time", "band", "y", "x").assign_attrs(scenes[0].attrs, units="1")
     coords = {"time": series["time"].astype("datetime64[ns]")}
     waves = [scenes[0].bands[name].wavelength for name in names]
@@ -81,7 +83,17 @@ def load_scenes(
         coords["wavelength"] = ("band", waves, {"long_name": "center wavelength", "units": "um"})
     if (quality := _quality(scenes, driver, **how)) is not None:
         coords["quality"] = quality.assign_coords(time=coords["time"])
-    return series.assign_coords(coords)
+    return on_grid(series.assign_coords(coords), grid)
+
+
+def on_grid(array: xr.DataArray, grid: Any) -> xr.DataArray:
+    """Return an array with the pixel centers, the CRS and the transform of a GeoBox."""
+    import rioxarray  # noqa: F401  registers the accessor
+    from rioxarray.rioxarray import affine_to_coords
+
+    centers = affine_to_coords(grid.affine, grid.width, grid.height)
+    array = array.drop_vars("spatial_ref", errors="ignore").assign_coords(centers)
+    return array.rio.write_crs(grid.crs.to_wkt()).rio.write_transform(grid.affine)
 
 
 def _quality(scenes: Sequence[SceneSource], driver: BlockDriver, **how: Any) -> Any:
@@ -93,7 +105,8 @@ def _quality(scenes: Sequence[SceneSource], driver: BlockDriver, **how: Any) -> 
     nodata, dtype = QUALITY_VALUES[kind]
     bands = {"quality": [scene.quality for scene in scenes]}
     loaded = _load(scenes, bands, driver, dtype=dtype, nodata=nodata, resampling="nearest", **how)
-    return loaded["quality"].drop_attrs().assign_attrs(quality_kind=kind)
+    quality = loaded["quality"].rename(dict(zip(how["grid"].dimensions, ("y", "x"), strict=True)))
+    return quality.drop_vars("spatial_ref").drop_attrs().assign_attrs(quality_kind=kind)
 
 
 def _shared_bands(scenes: Sequence[SceneSource]) -> list[str]:
@@ -130,13 +143,13 @@ def target_grid(
     )
     finest = min(grids, key=lambda grid: abs(grid.resolution.x * grid.resolution.y))
     target = None if crs is None else _as_crs(crs)
-    found = list(dict.fromkeys(grid.crs for grid in grids))
+    found = _distinct_crs([grid.crs for grid in grids])
     if target is None and len(found) > 1:
-        listed = " and ".join(str(one) for one in found[:3])
+        listed = " and ".join(crs_name(one) for one in found[:3])
         raise ValueError(
             f"scenes must be in one CRS, got {listed}: give the crs and resolution to open them in"
         )
-    if resolution is None and (target is None or [target] == found):
+    if resolution is None and (target is None or len(_distinct_crs([target, *found])) == 1):
         area = finest if len(grids) == 1 else _union(grids, finest)
     else:
         area = _new_grid(grids, target or finest.crs, resolution)
@@ -150,12 +163,28 @@ def other_grid(grid: Any, *, crs: Any = None, resolution: Any = None, like: Any 
     return _new_grid([grid], grid.crs if crs is None else _as_crs(crs), resolution)
 
 
+def _distinct_crs(found: Sequence[Any]) -> list[Any]:
+    """Return CRSs without those that are the same under another name."""
+    distinct: list[Any] = []
+    for one in found:
+        if not any(same_crs(one.proj, other.proj) for other in distinct):
+            distinct.append(one)
+    return distinct
+
+
+def crs_name(crs: Any) -> str:
+    """Return the EPSG code of a CRS, or its name."""
+    return f"EPSG:{crs.epsg}" if crs.epsg else crs.proj.name
+
+
 def _new_grid(grids: Sequence[Any], crs: Any, resolution: Any) -> Any:
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import BoundingBox
 
     if resolution is None:
-        raise ValueError(f"resolution must be given with the crs {crs}, in its units, got none")
+        raise ValueError(
+            f"resolution must be given with the crs {crs_name(crs)}, in its units, got none"
+        )
     step = require_number(resolution, "resolution", above=0)
     boxes = np.array(
         [grid.extent.to_crs(crs, resolution="auto").boundingbox.bbox for grid in grids]

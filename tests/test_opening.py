@@ -1,0 +1,446 @@
+"""Scenes of files of every format, made by GDAL, rasterio, rio or xarray, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+import rioxarray  # noqa: F401  registers the accessor
+import xarray as xr
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp
+from rasterio.transform import Affine, from_origin
+
+from cookbook_utils.datasets import open_scene, open_scenes
+from cookbook_utils.interimage import InterImageKMeans
+
+UTM = from_origin(500_000, 4_000_000, 30, 30)
+DAY = "2025-06-01"
+
+
+def numbers(count=2, shape=(50, 70), dtype="uint16", seed=0):
+    """Return digital numbers (band, y, x), with a nodata corner of 0."""
+    values = np.random.default_rng(seed).integers(1, 9000, (count, *shape)).astype(dtype)
+    values[:, :5, :5] = 0
+    return values
+
+
+def write(path, values, *, driver="GTiff", crs="EPSG:32633", transform=UTM, names=None, **profile):
+    """Write an array (band, y, x) by rasterio, and return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, height, width = values.shape
+    with rasterio.open(
+        path, "w", driver=driver, count=count, height=height, width=width, dtype=values.dtype,
+        crs=crs, transform=transform, **profile,
+    ) as file:  # fmt: skip
+        file.write(values)
+        for number, name in enumerate(names or (), 1):
+            file.set_band_description(number, name)
+    return path
+
+
+def expected(path, scale=1e-4, offset=0.0, numbers=None):
+    """Return what rasterio reads, in the arithmetic of float32, with NaN where GDAL masks."""
+    with rasterio.open(path) as file:
+        numbers = numbers or file.indexes
+        values, masks = file.read(numbers), file.read_masks(numbers)
+    exact = np.float32 if np.can_cast(values.dtype, np.float32) else np.float64
+    result = values.astype(exact) * exact(scale) + exact(offset)
+    return np.where(masks != 0, result, np.nan).astype(np.float32)
+
+
+def same(scene, reference):
+    return np.array_equal(scene.values, reference, equal_nan=True) and scene.dtype == "float32"
+
+
+NAMED = {"bands": ["red", "nir"], "date": DAY, "scale": 1e-4}
+
+
+# -- formats ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "float64"])
+def test_geotiff_equals_rasterio(tmp_path, dtype):
+    top = 200 if dtype == "uint8" else 9000
+    values = (numbers() % top).astype(dtype)
+    path = write(tmp_path / "Szene für Müller 1#2.tif", values, nodata=0, tiled=True,
+                 blockxsize=16, blockysize=16, compress="deflate")  # fmt: skip
+    scene = open_scene(path, **NAMED, offset=-0.1, chunks=32)
+    assert scene.dims == ("band", "y", "x")
+    assert scene.chunks[1:] == ((32, 18), (32, 32, 6))
+    assert same(scene, expected(path, offset=-0.1))
+    assert list(scene.band.values) == ["red", "nir"]
+    assert scene.rio.crs == "EPSG:32633"
+    assert scene.rio.transform() == UTM
+    assert scene.time.values == np.datetime64(DAY, "ns")
+    assert scene.attrs["units"] == "1"
+    assert scene.attrs["date"] == DAY
+
+
+@pytest.mark.parametrize("driver", ["COG", "VRT", "ENVI", "JP2OpenJPEG", "HFA", "PNG"])
+def test_formats_of_gdal(tmp_path, driver):
+    source = write(tmp_path / "source.tif", numbers(2 if driver != "PNG" else 1), nodata=0)
+    path = tmp_path / f"copy.{driver.lower()[:3]}"
+    lossless = {"QUALITY": "100", "REVERSIBLE": "YES", "YCBCR420": "NO"}
+    options = lossless if driver == "JP2OpenJPEG" else {}
+    rasterio.shutil.copy(source, path, driver=driver, **options)
+    names = ["red", "nir"] if driver != "PNG" else ["red"]
+    scene = open_scene(path, bands=names, date=DAY, scale=1e-4)
+    assert same(scene, expected(path))
+    assert same(scene, expected(source))
+
+
+def test_files_of_rio(tmp_path):
+    """`rio convert` and `rio stack` make the files, and the scale is theirs."""
+    source = write(tmp_path / "a.tif", numbers(1), nodata=0)
+    stacked = tmp_path / "stack.tif"
+    for arguments in (["stack", str(source), str(source), "-o", str(stacked)],):
+        code = "from rasterio.rio.main import main_group; main_group()"
+        subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
+    assert same(open_scene(stacked, **NAMED), expected(stacked))
+
+
+@pytest.mark.parametrize("step", [(30, 30), (30, -20), (12.5, 12.5)])
+def test_south_up_and_oblong_pixels(tmp_path, step):
+    grid = Affine(step[0], 0, 500_000, 0, step[1], 4_000_000)
+    path = write(tmp_path / "a.tif", numbers(), transform=grid, nodata=0)
+    scene = open_scene(path, **NAMED, chunks=16)
+    assert same(scene, expected(path))
+    assert np.sign(np.diff(scene.y.values)).tolist() == [np.sign(step[1])] * 49
+
+
+def test_netcdf_and_zarr(tmp_path):
+    red, nir = numbers()
+    source = write(tmp_path / "a.tif", numbers(), nodata=0)
+    grid = open_scene(source, **NAMED)
+    made = xr.Dataset(
+        {"red": (("y", "x"), red), "nir": (("y", "x"), nir)}, {"y": grid.y, "x": grid.x}
+    ).rio.write_crs("EPSG:32633")
+    for name in made:
+        made[name].attrs = {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": np.uint16(0),
+                            "grid_mapping": "spatial_ref"}  # fmt: skip
+    made = made.assign_coords(time=np.datetime64(DAY, "ns"))
+    made.to_netcdf(tmp_path / "a b.nc")
+    made.to_zarr(tmp_path / "a.zarr")
+    for path in (tmp_path / "a b.nc", tmp_path / "a.zarr"):
+        scene = open_scene(path, chunks=32)
+        assert same(scene, expected(source, offset=-0.1)[[0, 1]])
+        assert list(scene.band.values) == ["red", "nir"]
+        assert scene.rio.crs == "EPSG:32633"
+        assert scene.time.values == np.datetime64(DAY, "ns")
+        west = scene.odc.geobox.geographic_extent.boundingbox
+        box = (west.left, west.bottom, (west.left + west.right) / 2, west.top)
+        part = open_scene(path, bbox=box)
+        assert part.sizes["x"] in (35, 36, 37) and part.sizes["y"] == 50
+        assert same(part, scene.values[..., : part.sizes["x"]])
+    with rasterio.open(f"netcdf:{tmp_path / 'a b.nc'}:red") as file:
+        assert np.array_equal(file.read(1), red)
+
+
+def test_netcdf_made_by_gdal(tmp_path):
+    source = write(tmp_path / "a.tif", numbers(1, dtype="int16"), nodata=0)
+    rasterio.shutil.copy(source, tmp_path / "a.nc", driver="NetCDF")
+    scene = open_scene(tmp_path / "a.nc", date=DAY, scale=1e-4)
+    reference = expected(source)
+    assert same(scene.sortby("y", ascending=False), reference)
+    assert list(scene.band.values) == ["Band1"]
+
+
+def test_series_in_zarr_to_another_grid(tmp_path):
+    values = np.random.default_rng(0).random((3, 2, 40, 40)).astype("float32")
+    time = np.array(["2025-01-01", "2025-02-01", "2025-03-01"], "M8[ns]")
+    y, x = 4_000_000 - 30 * np.arange(40), 500_000 + 30 * np.arange(40)
+    made = xr.DataArray(
+        values, {"time": time, "band": ["red", "swir16"], "y": y, "x": x},
+        ("time", "band", "y", "x"), name="reflectance",
+    ).rio.write_crs(32633)  # fmt: skip
+    made.to_dataset().to_zarr(tmp_path / "a.zarr")
+    series = open_scenes(tmp_path / "a.zarr")
+    assert list(series.band.values) == ["red", "swir1"]
+    assert same(series, values)
+    coarse = open_scenes(tmp_path / "a.zarr", resolution=60, bands=["red"])
+    assert coarse.sizes["time"] == 3
+    assert abs(coarse.sizes["x"] - 20) <= 1
+    with pytest.raises(ValueError, match="source must have one date, got 3"):
+        open_scene(tmp_path / "a.zarr")
+
+
+def test_zip_with_one_raster(tmp_path):
+    source = write(tmp_path / "a.tif", numbers(), nodata=0)
+    with zipfile.ZipFile(tmp_path / "a b.zip", "w") as archive:
+        archive.write(source, "in/a.tif")
+        archive.writestr("readme.txt", "")
+    assert same(open_scene(tmp_path / "a b.zip", **NAMED), expected(source))
+
+
+def test_single_band_files_by_order_and_by_name(tmp_path):
+    paths = [write(tmp_path / f"B{k}.tif", numbers(1, seed=k), nodata=0) for k in (4, 5)]
+    reference = np.concatenate([expected(path) for path in paths])
+    assert same(open_scene([str(path) for path in paths], **NAMED), reference)
+    by_name = dict(zip(("red", "nir08"), paths, strict=True))
+    scene = open_scene(by_name, date=DAY, scale={"red": 1e-4, "nir08": 1e-4})
+    assert same(scene, reference)
+    one = open_scene(by_name, bands=["nir08"], date=DAY, scale=1e-4)
+    assert same(one, reference[1:])
+
+
+def test_bands_of_several_resolutions(tmp_path):
+    fine = write(tmp_path / "red.tif", numbers(1, (60, 60)), transform=from_origin(0, 600, 10, 10))
+    coarse = write(
+        tmp_path / "swir.tif", numbers(1, (30, 30)), transform=from_origin(0, 600, 20, 20)
+    )
+    files = {"red": fine, "swir16": coarse}
+    scene = open_scene(files, date=DAY, scale=1e-4, nodata=0, chunks=32)
+    assert list(scene.band.values) == ["red", "swir1"]
+    assert scene.rio.transform() == from_origin(0, 600, 10, 10)
+    repeated = numbers(1, (30, 30))[0].repeat(2, 0).repeat(2, 1).astype("float32")
+    repeated = np.where(repeated == 0, np.nan, repeated * np.float32(1e-4))
+    assert np.array_equal(scene[1].values, repeated, equal_nan=True)
+    low = open_scene(files, date=DAY, scale=1e-4, nodata=0, resolution=20)
+    assert low.shape == (2, 30, 30)
+    assert np.array_equal(low[1].values, repeated[::2, ::2], equal_nan=True)
+
+
+def test_bbox_selects_the_pixels_that_it_touches(tmp_path):
+    path = write(tmp_path / "a.tif", numbers(), crs="EPSG:4326", nodata=0,
+                 transform=from_origin(10, 50, 0.1, 0.1))  # fmt: skip
+    part = open_scene(path, **NAMED, bbox=(10.25, 49.0, 11.0, 49.85))
+    assert same(part, expected(path)[:, 1:10, 2:10])
+    with pytest.raises(ValueError, match="bbox must overlap the scenes, which cover 10.0000, 45"):
+        open_scene(path, **NAMED, bbox=(0, 0, 1, 1))
+
+
+# -- names, scale, nodata, date ---------------------------------------------------------------
+
+
+def test_what_the_file_declares_is_taken(tmp_path):
+    path = write(tmp_path / "a.tif", numbers(), names=["swir16", "red"], nodata=0)
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = (2.75e-5, 1e-4), (-0.2, 0)
+        file.update_tags(ns="IMAGERY", ACQUISITIONDATETIME="2025-06-01T10:20:30Z")
+    scene = open_scene(path)
+    assert list(scene.band.values) == ["swir1", "red"]
+    assert scene.time.values == np.datetime64("2025-06-01T10:20:30", "ns")
+    assert same(scene[:1], expected(path, 2.75e-5, -0.2, [1]))
+    assert same(open_scene(path, bands=["red"]), expected(path, 1e-4, 0, [2]))
+    assert same(open_scene(path, bands=["red"], scale=1e-5), expected(path, 1e-5, 0, [2]))
+    assert same(open_scene(path, bands={"blue": 2}), expected(path, 1e-4, 0, [2]))
+
+
+def test_masks_and_nodata_of_bands(tmp_path):
+    """An alpha band, a mask file, and a nodata value that is given."""
+    alpha = np.full((1, 50, 70), 255, "uint16")
+    alpha[:, :20, :30] = 0
+    path = write(tmp_path / "alpha.tif", np.concatenate([numbers(), alpha]))
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp.gray, ColorInterp.undefined, ColorInterp.alpha]
+    scene = open_scene(path, **NAMED)
+    assert scene.shape == (2, 50, 70)
+    assert np.isnan(scene.values[:, :20, :30]).all()
+    assert same(scene, expected(path, numbers=[1, 2]))
+
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False):
+        path = write(tmp_path / "mask.tif", numbers())
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(alpha[0] > 0)
+    assert (tmp_path / "mask.tif.msk").exists()
+    scene = open_scene(path, **NAMED)
+    assert np.isnan(scene.values[:, :20, :30]).all() and not np.isnan(scene.values[:, 30:]).any()
+    coarse = open_scene(path, **NAMED, resolution=60)
+    assert np.isnan(coarse.values[:, :9, :14]).all() and not np.isnan(coarse.values[:, 15:]).any()
+
+    files = [write(tmp_path / f"{k}.tif", numbers(1), nodata=k) for k in (0, 7777)]
+    scene = open_scene(files, **NAMED)
+    assert np.isnan(scene[0].values[:5, :5]).all()
+    assert (scene[1].values[:5, :5] == 0).all()
+    given = open_scene(files, **NAMED, nodata={"nir": 0})
+    assert np.isnan(given[1].values[:5, :5]).all()
+
+
+def test_infinite_and_nan_nodata_of_floats(tmp_path):
+    values = np.random.default_rng(0).random((1, 50, 70)).astype("float32")
+    values[0, :3] = np.nan
+    values[0, 3:5] = -np.inf
+    path = write(tmp_path / "a.tif", values, nodata=-np.inf)
+    scene = open_scene(path, bands=["red"], date=DAY)
+    assert np.isnan(scene.values[0, :5]).all()
+    assert np.array_equal(scene.values[0, 5:], values[0, 5:])
+
+
+BAD = {
+    "no date": ({"date": None}, "date must be given, because .*a.tif declares none"),
+    "not a date": ({"date": "June"}, "date must be a date"),
+    "no scale": (
+        {"scale": None},
+        "scale and offset to reflectance must be given, because .*uint16",
+    ),
+    "scale of 1": ({"scale": 1}, "scale and offset to reflectance must be given"),
+    "scale too large": ({"scale": 0.5}, "scale must be a number from 1e-06 to 1, at most 0.1"),
+    "offset in DN": ({"offset": -1000}, "offset must be a finite number from -1.0 to 1.0"),
+    "no names": ({"bands": None}, "bands must name the 2 bands of .*a.tif"),
+    "too few names": ({"bands": ["red"]}, "bands must name the 2 bands"),
+    "equal names": ({"bands": ["red", "red"]}, "bands must be distinct names"),
+    "a number beyond": ({"bands": {"red": 3}}, "number of each band, from 1 to 2, got 3"),
+    "another band": ({"scale": {"blue": 1e-4}}, "got the band 'blue'"),
+    "bbox": ({"bbox": (5, 0, 4, 1)}, "west below east"),
+    "crs without resolution": ({"crs": "EPSG:4326"}, "resolution must be given with the crs"),
+    "no crs": ({"crs": "EPSG:x", "resolution": 1}, "crs must be a CRS such as"),
+    "resampling": ({"resampling": "best"}, "resampling must be one of"),
+    "options": ({"storage_options": {"secrets": 1}}, "storage_options must be among"),
+    "resolution": ({"resolution": 1e-9}, "resolution must lead to at most"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_wrong_arguments(tmp_path, case):
+    changed, message = BAD[case]
+    path = write(tmp_path / "a.tif", numbers(), nodata=0)
+    with pytest.raises(ValueError, match=message):
+        open_scene(path, **NAMED | changed)
+
+
+def test_a_wrong_scale_shows_when_it_is_computed(tmp_path):
+    path = write(tmp_path / "a.tif", numbers(), nodata=0)
+    with pytest.raises(ValueError, match="must lead to reflectance, got .*% of the values"):
+        open_scene(path, **NAMED | {"scale": 0.01}).compute()
+    values = numbers().astype("int16")
+    values[:, :20] = -9999
+    path = write(tmp_path / "b.tif", values)
+    with pytest.raises(ValueError, match="b.tif, band 1, below -0.25 with the scale 0.0001"):
+        open_scene(path, **NAMED).compute()
+    assert np.isnan(open_scene(path, **NAMED, nodata=-9999).values[:, :20]).all()
+
+
+# -- rasters that are no scene ------------------------------------------------------------------
+
+
+def palette(path):
+    write(path, numbers(1, dtype="uint8"))
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(1, {0: (0, 0, 0, 255), 1: (255, 0, 0, 255)})
+
+
+def gcps(path):
+    points = [GroundControlPoint(r, c, c * 30, r * -30) for r in (0, 49) for c in (0, 69)]
+    with rasterio.open(
+        path, "w", driver="GTiff", width=70, height=50, count=1, dtype="uint16"
+    ) as f:
+        f.gcps = points, rasterio.crs.CRS.from_epsg(32633)
+
+
+NO_SCENE = {
+    "palette": (palette, "got indices into a palette"),
+    "complex": (
+        lambda path: write(path, numbers(1).astype("complex64")),
+        "real numbers, got compl",
+    ),
+    "no crs": (lambda path: write(path, numbers(1), crs=None), "must be georeferenced"),
+    "no grid": (lambda path: write(path, numbers(1), transform=Affine.identity()), "georeferenced"),
+    "rotated": (
+        lambda path: write(path, numbers(1), transform=UTM * Affine.rotation(20)),
+        "must be georeferenced",
+    ),
+    "ground control points": (gcps, "got ground control points only: warp it first"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("case", NO_SCENE)
+def test_rasters_that_are_no_scene(tmp_path, case):
+    make, message = NO_SCENE[case]
+    make(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=message):
+        open_scene(tmp_path / "a.tif", bands=["red"], date=DAY, scale=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.nc", "a.zarr", "a.json", "a.zip", "a.tar"])
+def test_absent_and_damaged_files(tmp_path, name):
+    with pytest.raises(OSError, match="a\\.") as raised:
+        open_scene(tmp_path / name, **NAMED)
+    assert "\n" not in str(raised.value)
+    (tmp_path / name).write_bytes(b"no raster " * 100)
+    with pytest.raises((OSError, ValueError), match="a\\.") as raised:
+        open_scene(tmp_path / name, **NAMED)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_cut_short_or_removed_names_itself(tmp_path):
+    path = write(tmp_path / "a.tif", numbers(shape=(500, 700)), nodata=0)
+    scene = open_scene(path, **NAMED)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(OSError, match="a.tif must be a readable raster"):
+        scene.compute()
+    path.unlink()
+    with pytest.raises(OSError, match="a.tif must be a readable file, got none there"):
+        scene.compute()
+
+
+@pytest.mark.parametrize("source", [3, None, [], {}, [1], {"red": 1}, b"a.tif", object()])
+def test_sources_of_a_wrong_type(source):
+    with pytest.raises((TypeError, ValueError), match="source must"):
+        open_scene(source, **NAMED)
+
+
+# -- series -------------------------------------------------------------------------------------
+
+
+def test_series_of_shifted_scenes(tmp_path):
+    places = [(0, 600), (100, 500)]
+    paths = [
+        write(tmp_path / f"{k}.tif", numbers(1, (40, 40), seed=k), nodata=0,
+              transform=from_origin(*place, 10, 10))
+        for k, place in enumerate(places)
+    ]  # fmt: skip
+    named = {"bands": ["red"], "scale": 1e-4}
+    series = open_scenes(paths, dates=["2025-02-01", "2025-01-01"], **named)
+    assert series.shape == (2, 1, 50, 50)
+    assert (np.diff(series.time.values) > np.timedelta64(0)).all()
+    assert same(series[1, 0, :40, :40], expected(paths[0])[0])
+    assert same(series[0, 0, 10:, 10:], expected(paths[1])[0])
+    assert np.isnan(series[1, 0, 40:]).all()
+    mosaic = open_scenes(paths, dates=[DAY, DAY], **named)
+    assert mosaic.shape == (1, 1, 50, 50)
+    with pytest.raises(ValueError, match="dates must differ between scenes on one grid"):
+        open_scenes([paths[0], paths[0]], dates=[DAY, DAY], **named)
+    with pytest.raises(ValueError, match="dates must be one for each of the 2 sources, got 1"):
+        open_scenes(paths, dates=[DAY], **named)
+
+
+def test_two_utm_zones_need_a_stated_grid(tmp_path):
+    paths = [
+        write(tmp_path / f"{zone}.tif", numbers(1, (40, 40)), crs=f"EPSG:326{zone}", nodata=0,
+              transform=from_origin(left, 5_000_000, 100, 100))
+        for zone, left in ((32, 733_000), (33, 263_000))
+    ]  # fmt: skip
+    named = {"dates": ["2025-01-01", "2025-02-01"], "bands": ["red"], "scale": 1e-4}
+    with pytest.raises(ValueError, match="one CRS, got EPSG:32632 and EPSG:32633: give the crs"):
+        open_scenes(paths, **named)
+    series = open_scenes(paths, crs="EPSG:32632", resolution=100, **named)
+    assert series.rio.crs == "EPSG:32632"
+    assert (np.isfinite(series).sum(("band", "y", "x")) > 1400).all()
+    like = open_scenes(paths[:1], **named | {"dates": ["2025-01-01"]})
+    again = open_scenes(paths, like=like, **named)
+    assert np.array_equal(again.x, like.x) and again.sizes["time"] == 2
+
+
+def test_scenes_reach_the_estimator(tmp_path):
+    path = write(tmp_path / "a.tif", numbers(), nodata=0)
+    model = InterImageKMeans(n_clusters=2, engine="numpy").fit([open_scene(path, **NAMED)])
+    assert model.labels_[0].shape == (50, 70)
+
+
+def test_real_scene_equals_rasterio(real_data):
+    paths = [real_data / "betsiboka" / f"betsiboka_2020-01-27_B0{k}.tiff" for k in (4, 5)]
+    scale = 1 / 65535
+    scene = open_scene([str(path) for path in paths], **NAMED | {"scale": scale}, nodata=0)
+    reference = np.concatenate([expected(path, scale) for path in paths])
+    with rasterio.open(paths[0]) as file:
+        empty = file.read(1) == 0
+    assert np.array_equal(scene[0].values[~empty], reference[0][~empty])
+    assert np.isnan(scene[0].values[empty]).all()
