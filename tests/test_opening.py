@@ -122,7 +122,8 @@ def test_netcdf_and_zarr(tmp_path):
         {"red": (("y", "x"), red), "nir": (("y", "x"), nir)}, {"y": grid.y, "x": grid.x}
     ).rio.write_crs("EPSG:32633")
     for name in made:
-        made[name].attrs = {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": np.uint16(0)}  # fmt: skip
+        made[name].attrs = {"scale_factor": 1e-4, "add_offset": -0.1}
+        made[name].attrs["_FillValue"] = np.uint16(0)
     made = made.assign_coords(time=np.datetime64(DAY, "ns"))
     made.to_netcdf(tmp_path / "a b.nc")
     made.to_zarr(tmp_path / "a.zarr")

@@ -190,7 +190,8 @@ def _new_grid(grids: Sequence[Any], crs: Any, resolution: Any) -> Any:
         [grid.extent.to_crs(crs, resolution="auto").boundingbox.bbox for grid in grids]
     )
     union = BoundingBox(*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0), crs=crs)
-    return GeoBox.from_bbox(union, resolution=step)
+    own = all(same_crs(crs.proj, grid.crs.proj) for grid in grids)
+    return GeoBox.from_bbox(union, resolution=step, anchor="floating" if own else "edge")
 
 
 def _union(grids: Sequence[Any], finest: Any) -> Any:
