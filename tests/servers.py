@@ -17,7 +17,7 @@ class FolderServer(http.server.ThreadingHTTPServer):
     """Serve the files of a folder, parts of them too, and a STAC API at ``/api``.
 
     ``failures`` holds for a path how often it is answered with which status before it is served.
-    ``requests`` counts the requests of each path, ``ranges`` those of a part.
+    ``requests`` counts the requests of each path, ``ranges`` those of a part, ``wholes`` others.
     """
 
     daemon_threads = True
@@ -28,6 +28,7 @@ class FolderServer(http.server.ThreadingHTTPServer):
         self.failures: dict[str, tuple[int, int]] = {}
         self.requests: Counter[str] = Counter()
         self.ranges: Counter[str] = Counter()
+        self.wholes: Counter[str] = Counter()
         self.items: list[dict] = []
         self.searches: list[dict] = []
         self.classes = ["core", "item-search", "item-search#query", "item-search#sort"]
@@ -74,6 +75,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         content = file.read_bytes()
         part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if part is None:
+            self.server.wholes[path] += self.command == "GET"
             return self._answer(200, content, Accept_Ranges="bytes")
         self.server.ranges[path] += 1
         first, last = int(part[1]), min(int(part[2] or len(content)), len(content) - 1)

@@ -35,6 +35,9 @@ _S3_OPTIONS = {
 _OPTIONS = ("anon", "endpoint_url", *_S3_OPTIONS, "requester_pays", "client_kwargs")
 
 
+_failed: set[str] = set()  # addresses that could not be read
+
+
 class Unreachable(OSError):  # noqa: N818  the message names the fault
     """A file could not be read; the message names it, the reason and the number of tries."""
 
@@ -155,8 +158,9 @@ def gdal_environment(address: str, options: Mapping[str, Any]) -> Iterator[None]
             "GDAL_HTTP_RETRY_DELAY": RETRY_DELAY,
             "GDAL_HTTP_CONNECTTIMEOUT": 10,
             "GDAL_HTTP_TIMEOUT": int(TIMEOUT),
-            "CPL_VSIL_CURL_NON_CACHED": gdal_name(address),  # a failure is not remembered
         }
+        if address in _failed:  # GDAL would repeat its answer, and ask the server no more
+            config["CPL_VSIL_CURL_NON_CACHED"] = gdal_name(address)
         if gdal_name(address).startswith("/vsis3/"):
             s3, keys = _s3_config(options)
             config |= s3
@@ -174,6 +178,7 @@ def unreachable(address: str, error: BaseException) -> Unreachable:
     place = without_secrets(address)
     status = re.search(r"(?:response code|HTTP error code|status)\D{0,10}(\d{3})", text)
     if is_remote(address):
+        _failed.add(address)
         code = int(status[1]) if status else 0
         said = f"the server answered {code}" if code else "no answer that can be read"
         tries = TRIES if code in RETRIED or not code else 1
@@ -269,7 +274,10 @@ def _stream(address: str) -> Iterator[bytes]:
 
 def _get_s3(address: str, options: Mapping[str, Any]) -> bytes:
     with s3_errors(address):
-        return filesystem(options).cat_file(address, 0, MAX_TEXT_BYTES + 1)
+        files = filesystem(options)
+        if files.size(address) > MAX_TEXT_BYTES:
+            raise ValueError(f"{address} must have at most {MAX_TEXT_BYTES} bytes, got more")
+        return files.cat_file(address)
 
 
 def filesystem(options: Mapping[str, Any]) -> Any:
@@ -285,7 +293,7 @@ def s3_errors(address: str) -> Iterator[None]:
     """Replace an error of s3fs by one sentence."""
     try:
         yield
-    except Unreachable:
+    except (Unreachable, ValueError):
         raise
     except Exception as error:  # botocore and aiohttp have no common base class
         reason = re.sub(r"\s+", " ", str(error))[:200] or type(error).__name__

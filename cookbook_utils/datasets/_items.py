@@ -194,14 +194,21 @@ def _parse(document: dict[str, Any], address: str, options: Mapping[str, Any]) -
         if kind in ("Catalog", "Collection"):
             catalog = pystac.read_dict(document, href=address, stac_io=_stac_io(options))
             return _require_few(catalog.get_items(recursive=True), place)
-    except (KeyError, AttributeError, TypeError, pystac.errors.STACError) as error:
-        raise ValueError(
-            f"{place} must be a STAC document, got a malformed one ({error})"
-        ) from None
+    except pystac.STACTypeError as error:  # no subclass of STACError
+        raise _malformed(place, error) from None
+    except (KeyError, AttributeError, TypeError, ValueError, pystac.STACError) as error:
+        if isinstance(error, ValueError) and " must " in str(error):  # our own
+            raise
+        raise _malformed(place, error) from None
     raise ValueError(
         f"{place} must be a STAC item, item collection, catalog or collection, got the type "
         f"{shown(kind)}"
     )
+
+
+def _malformed(place: str, error: Exception) -> ValueError:
+    reason = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:200]
+    return ValueError(f"{place} must be a STAC document, got a malformed one ({reason})")
 
 
 def _item(document: dict[str, Any], address: str) -> Any:
