@@ -35,9 +35,6 @@ _S3_OPTIONS = {
 _OPTIONS = ("anon", "endpoint_url", *_S3_OPTIONS, "requester_pays", "client_kwargs")
 
 
-_failed: set[str] = set()  # addresses that could not be read
-
-
 class Unreachable(OSError):  # noqa: N818  the message names the fault
     """A file could not be read; the message names it, the reason and the number of tries."""
 
@@ -157,10 +154,9 @@ def gdal_environment(address: str, options: Mapping[str, Any]) -> Iterator[None]
             "GDAL_HTTP_MAX_RETRY": TRIES - 1,
             "GDAL_HTTP_RETRY_DELAY": RETRY_DELAY,
             "GDAL_HTTP_CONNECTTIMEOUT": 10,
+            "GDAL_INGESTED_BYTES_AT_OPEN": 32768,  # the header of most files in one request
             "GDAL_HTTP_TIMEOUT": int(TIMEOUT),
         }
-        if address in _failed:  # GDAL would repeat its answer, and ask the server no more
-            config["CPL_VSIL_CURL_NON_CACHED"] = gdal_name(address)
         if gdal_name(address).startswith("/vsis3/"):
             s3, keys = _s3_config(options)
             config |= s3
@@ -178,8 +174,7 @@ def unreachable(address: str, error: BaseException) -> Unreachable:
     place = without_secrets(address)
     status = re.search(r"(?:response code|HTTP error code|status)\D{0,10}(\d{3})", text)
     if is_remote(address):
-        _failed.add(address)
-        code = int(status[1]) if status else 0
+        code = int(status[1]) if status else _code_of_s3(text)
         said = f"the server answered {code}" if code else "no answer that can be read"
         tries = TRIES if code in RETRIED or not code else 1
         detail = "" if code else f" ({reasons[-1][:200]})"
@@ -190,6 +185,30 @@ def unreachable(address: str, error: BaseException) -> Unreachable:
     if not address.startswith("/vsi") and not os.path.exists(address):
         return Unreachable(f"{place} must be a readable file, got none there")
     return Unreachable(f"{place} must be a readable raster, got: {reasons[-1][:300]}")
+
+
+def raster_error(address: str, error: BaseException, options: Mapping[str, Any]) -> Unreachable:
+    """Return `unreachable`, after GDAL has forgotten the failure, which it would repeat else."""
+    import rasterio
+
+    if is_remote(address):
+        name = gdal_name(address)
+        once = {"GDAL_HTTP_MAX_RETRY": 0, "GDAL_HTTP_TIMEOUT": 1, "CPL_VSIL_CURL_NON_CACHED": name}
+        with (
+            contextlib.suppress(Exception),
+            gdal_environment(address, options),
+            rasterio.Env(**once),
+            rasterio.open(name, sharing=False),
+        ):
+            pass
+    return unreachable(address, error)
+
+
+def _code_of_s3(text: str) -> int:
+    """Return the HTTP status that a message of S3 stands for, or 0."""
+    if re.search(r"does not exist|NoSuchKey|NoSuchBucket", text):
+        return 404
+    return 403 if re.search(r"AccessDenied|Access Denied|InvalidAccessKeyId|Forbidden", text) else 0
 
 
 def without_secrets(address: str) -> str:

@@ -18,6 +18,7 @@ from cookbook_utils.datasets._access import (
     gdal_environment,
     gdal_name,
     needs,
+    raster_error,
     unreachable,
     without_secrets,
 )
@@ -108,7 +109,7 @@ class BlockReader:
             ):
                 roi, pixels = _read(file, self.source, cfg.resampling, dst_geobox)
         except (RasterioError, OSError) as error:
-            raise unreachable(address, error) from None
+            raise raster_error(address, error, self.options) from None
         dtype = np.dtype(cfg.dtype)
         if dtype.kind != "f":  # a quality band
             return roi, np.where(np.isnan(pixels), cfg.fill_value, pixels).astype(dtype)

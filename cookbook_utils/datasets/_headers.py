@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cookbook_utils.datasets._access import (
     gdal_environment,
     gdal_name,
-    unreachable,
+    raster_error,
     without_secrets,
 )
 from cookbook_utils.datasets._geotiffs import require_georeference, require_sizes
@@ -59,7 +59,7 @@ def read_header(address: str, options: Mapping[str, Any]) -> Header:
             with rasterio.open(gdal_name(address), sharing=False) as file:
                 return _header_of(without_secrets(address), file)
     except (RasterioError, CRSError, OSError, UnicodeDecodeError) as error:
-        raise unreachable(address, error) from None
+        raise raster_error(address, error, options) from None
 
 
 def _header_of(place: str, file: Any) -> Header:
