@@ -22,7 +22,7 @@ help:  ## List the targets
 
 env: $(VENV)/.project  ## Install the environment, and nothing else
 
-book: $(BOOK)  ## Execute every chapter and render the book to _build/html
+book: $(BOOK)  ## Fetch the real images if there is a network, execute every chapter and render the book
 	@echo "The book is ready: open _build/html/index.html in a browser."
 
 lint: $(VENV)/.project  ## Check the style of code and notebooks with ruff
@@ -87,10 +87,12 @@ data/simulated/.complete: $(VENV)/.packages $(SIMULATION) | $(VENV)/.project
 data/simulated/coast_series: | $(VENV)/.project
 	$(BIN)/python -m cookbook_utils.simulate coast_series
 
-# The chapters show the real images where they are at hand: remember which there were.
-.build/real-images: FORCE
+# The chapters show the real images where they are at hand: fetch them where there is a network, and
+# remember which there were.
+.build/real-images: FORCE | $(VENV)/.project
 	@mkdir -p $(@D)
-	@new=$@.$$$$; printf '%s\n' '$(COOKBOOK_DATA)' $(wildcard data/downloads/*/*) > $$new; \
+	@$(BIN)/python -m cookbook_utils.datasets --if-online
+	@new=$@.$$$$; printf '%s\n' '$(COOKBOOK_DATA)' data/downloads/*/* > $$new; \
 		cmp -s $$new $@ && rm $$new || mv $$new $@
 
 # An executed chapter is kept until its code changes (Jupyter Book sees to that) or anything that it

@@ -10,7 +10,8 @@ import threading
 
 import pytest
 
-from cookbook_utils.datasets import DATA_FOLDER, DataUnavailableError, _download, fetch
+from cookbook_utils.datasets import DATA_FOLDER, DataUnavailableError, _download, _online, fetch
+from cookbook_utils.datasets.__main__ import main
 from cookbook_utils.datasets.files import read_registry
 
 BODY = b"a.tif" * 1000
@@ -390,3 +391,49 @@ def test_limits_allow_a_modem():
     largest = max(row.size for row in read_registry(DATA_FOLDER).values())
     assert _download.MIN_RATE * 8 < 33_600  # bits per second of a telephone line
     assert largest / _download.MIN_RATE + _download.PATIENCE < 3600
+
+
+# -- for the book -------------------------------------------------------------------------------
+
+
+def said(folder, capsys):
+    """Return what the command says that the book runs, which never fails."""
+    assert main(["--if-online", "--folder", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Real files: ") and text.count("\n") == 1
+    return text
+
+
+def test_the_book_downloads_the_files_once(server, tmp_path, capsys):
+    server.answer = lambda path: [OK, LENGTH, BODY]
+    register(tmp_path, f"{server.url}/a.tif")
+    assert "1 downloaded (0.0 MB), each with the expected SHA-256" in said(tmp_path, capsys)
+    assert (tmp_path / "downloads" / "lake" / "a.tif").read_bytes() == BODY
+    asked = len(server.requests)
+    assert "all 1 are in" in said(tmp_path, capsys)
+    assert len(server.requests) == asked
+
+
+def test_the_book_downloads_nothing_beside_given_files(server, tmp_path, capsys, monkeypatch):
+    register(tmp_path, f"{server.url}/a.tif")
+    monkeypatch.setenv("COOKBOOK_DATA", str(tmp_path))
+    assert "which COOKBOOK_DATA names; nothing is downloaded" in said(tmp_path, capsys)
+    assert not server.requests
+
+
+def test_the_book_goes_on_without_a_network(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_online, "PROBE_SECONDS", 0.4)
+    monkeypatch.setattr(_download, "IMPATIENT", (50_000, 0.4))
+    register(tmp_path, "http://127.0.0.1:9/a.tif")
+    assert "1 are missing and 127.0.0.1:9 cannot be reached" in said(tmp_path, capsys)
+    register(tmp_path, f"{server.url}/a.tif")
+    server.answer = lambda path: iter(lambda: server.stop.wait(0.1) or b"", True)
+    assert "cannot be reached" in said(tmp_path, capsys)
+    heads = iter([True])  # the first request is answered, the download drips
+    server.answer = lambda path: [OK, LENGTH] if next(heads, False) else server.drip(OK + BODY)
+    assert "0 of 1 downloaded, then: lake/a.tif is not on this machine" in said(tmp_path, capsys)
+    server.answer = lambda path: [OK, LENGTH, b"b" * 5000]
+    assert "whose SHA-256 is not" in said(tmp_path, capsys)
+    (tmp_path / "registry.csv").write_text("nothing")
+    assert "registry.csv" in said(tmp_path, capsys)
+    assert _download.PATIENCE == 0.4

@@ -558,6 +558,7 @@ def files(tmp_path_factory):
     MODEL.save(folder / "scenes.npz")
     clustered(folder).save(folder / "shards.npz")
     shutil.copy(Path(PACKAGE).parent / "data" / "catalog.yml", folder)
+    NUMBERS.isel(band=[0]).rio.to_raster(folder / "scene.tif")
     return folder
 
 
@@ -666,6 +667,16 @@ TABLE = {
          "n_points": "optional integer"}),
     "simulate.site_dates": ({"name": "insar_lyngen"}, {"name": "choice", "random_state": "seed"}),
     "datasets.open_catalog": ({"path": path_to("catalog.yml")}, {"path": "optional path"}),
+    "datasets.open_scene": (
+        {"source": path_to("scene.tif"), "bands": ["red"], "date": "2020-01-03", "scale": 1e-4,
+         "resampling": "nearest"},
+        {"source": "path", "scale": "optional number", "offset": "optional number",
+         "resolution": "optional number", "resampling": "choice"}),
+    "datasets.open_scenes": (
+        {"source": [path_to("scene.tif")], "bands": ["red"], "dates": ["2020-01-03"],
+         "scale": 1e-4, "resampling": "nearest"},
+        {"scale": "optional number", "offset": "optional number",
+         "resolution": "optional number", "resampling": "choice"}),
     "regridding.common_grid": (
         {"longitude": -118.7, "latitude": 38.7, "crs": "EPSG:32611", "buffer": 99.0,
          "resolution": 9.0},
@@ -843,6 +854,9 @@ HOSTILE["optional numbers"] = HOSTILE["numbers"][1:]
 
 ELSEWHERE = {  # what has no entry, and why
     "datasets.fetch": "test_download serves it files over a local HTTP server",
+    "datasets.search_scenes": "test_stac searches a STAC API on the loopback interface",
+    "datasets.ScenesReader": "the catalog makes the readers: test_stac",
+    "datasets.SearchReader": "the catalog makes the readers: test_stac",
     "datasets.SceneReader": "the catalog makes the readers: test_catalog and test_datasets",
     "datasets.TruthReader": "the catalog makes the readers: test_catalog and test_datasets",
     "insar.PointsReader": "the catalog makes the readers: test_catalog and test_datasets",

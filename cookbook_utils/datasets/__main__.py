@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from cookbook_utils._command import parser_of_names, require_names, run_each
+from cookbook_utils.datasets._online import fetch_if_online
 from cookbook_utils.datasets.files import DATA_FOLDER, fetch, read_registry
 
 
@@ -19,7 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "a data set in registry.csv; default: all",
         DATA_FOLDER,
     )
+    parser.add_argument(
+        "--if-online", action="store_true",
+        help="download all that are absent if the server answers at once, and never fail",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.if_online:
+        print(_said(fetch_if_online, options.folder), flush=True)
+        return 0
     try:
         files = list(read_registry(Path(options.folder)))
     except (OSError, ValueError) as error:
@@ -30,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for dataset, file in files
         if not options.names or dataset in options.names
     )
+
+
+def _said(task: Callable[[str], str], folder: str) -> str:
+    """Return what a task says, or its error."""
+    try:
+        return task(folder)
+    except (OSError, ValueError) as error:
+        return f"Real files: {error}"
 
 
 if __name__ == "__main__":

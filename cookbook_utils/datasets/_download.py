@@ -22,6 +22,9 @@ PATIENCE = 30.0
 MAX_REDIRECTS = 5
 """Largest number of redirects that are followed."""
 
+IMPATIENT = 50_000, 10.0
+"""`MIN_RATE` and `PATIENCE` where the files are wanted but not needed."""
+
 _CONNECT_TIMEOUT = 10.0  # s to connect to one address
 _CHUNK_BYTES = 4096  # read at a time: small, so that the bytes of a slow server are counted soon
 
@@ -63,6 +66,18 @@ def download(url: str, path: Path, *, sha256: str, size: int, progressbar: bool 
             raise DownloadError(
                 f"it sent another file of {size} bytes, whose SHA-256 is not {sha256}"
             )
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Abort slow downloads of this process within the block earlier, by `IMPATIENT`."""
+    global MIN_RATE, PATIENCE
+    before = MIN_RATE, PATIENCE
+    MIN_RATE, PATIENCE = IMPATIENT
+    try:
+        yield
+    finally:
+        MIN_RATE, PATIENCE = before
 
 
 def _receive(url: str, size: int, progressbar: bool) -> Iterator[bytes]:

@@ -145,6 +145,13 @@ def is_file(path: Path) -> bool:
         raise OSError(f"{path} cannot be looked up: {error.strerror}") from None
 
 
+def is_downloaded(
+    folder: str | os.PathLike[str], dataset: str, file: str, entry: RegistryEntry
+) -> bool:
+    """Return whether a real file is among the downloads, with the SHA-256 of the registry."""
+    return _has_hash(Path(folder) / "downloads" / dataset / file, entry.sha256)
+
+
 def _find_entry(folder: Path, dataset: str, file: str) -> RegistryEntry:
     registry = read_registry(folder)
     if (dataset, file) in registry:
