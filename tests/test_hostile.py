@@ -338,6 +338,29 @@ HOSTILE = {
         ("bytes", [b"a"] * 20, TypeError),
         ("text without need", [f"p{k}" for k in range(20)], ValueError),
     ],
+    "source": [*NONE, ("a number", 3, TypeError), ("bytes", b"a", TypeError),
+               ("a large array", LARGE, TypeError), ("nothing", "", ValueError),
+               ("a null character", "a\0b", ValueError), ("no file", "a.tif", OSError),
+               ("an empty list", [], ValueError), ("numbers", [1], TypeError)],
+    "names of bands": [("a number", 3, TypeError), ("text", "red", TypeError),
+                       ("numbers", [1], TypeError), ("two equal ones", ["red"] * 2, ValueError),
+                       ("too many", ["red", "nir"], ValueError), ("none", [], ValueError),
+                       ("a band beyond", {"red": 2}, ValueError)],
+    "day": [("a number", 3, TypeError), ("a list", ["2020"], TypeError),
+            ("no date", "June", ValueError), ("a far date", "3020-01-01", ValueError),
+            ("NaT", np.datetime64("NaT"), ValueError)],
+    "days": [("a number", 3, TypeError), ("text", "2020-01-03", TypeError),
+             ("too many", ["2020-01-03"] * 2, ValueError), ("no date", ["June"], ValueError)],
+    "nodata": NO_NUMBER,
+    "box": [("text", "here", TypeError), ("three numbers", (1, 2, 3), TypeError),
+            ("texts", ("a",) * 4, TypeError), ("inside out", (5, 0, 4, 1), ValueError),
+            ("elsewhere", (5, 0, 6, 1), ValueError),
+             ("beyond the pole", (0, 0, 1, 91), ValueError)],
+    "like": [("text", "scene", TypeError), ("an array", LARGE, TypeError),
+             ("no grid", xr.DataArray([1.0]), ValueError)],
+    "chunks": [("text", "large", TypeError), ("none", 0, ValueError),
+               ("a float", 2.5, TypeError), ("of bands", {"band": 1}, ValueError)],
+    "options": [("text", "anon", TypeError), ("unknown ones", {"secrets": 1}, ValueError)],
     "text": [("a number", 3, TypeError), ("a list", ["a"], TypeError), ("bytes", b"a", TypeError),
              ("a large array", LARGE, TypeError)],
     "names": [("text", "abc", TypeError), ("a list", ["a"], TypeError),
@@ -594,6 +617,10 @@ EMBEDDED = {"n_features": "integer", "representation": "choice", "random_state":
 LINKS = {"n_neighbors": "integer", "bandwidth": "optional number", "weights": "choice",
          "symmetric": "switch"}  # fmt: skip
 SMOOTHING = {"alpha": "number", "hops": "integer", "normalize": "switch"}
+OPENED = {"source": "source", "bands": "names of bands", "scale": "optional number",
+          "offset": "optional number", "nodata": "nodata", "bbox": "box", "crs": "optional crs",
+          "resolution": "optional number", "like": "like", "resampling": "choice",
+          "chunks": "chunks", "storage_options": "options"}  # fmt: skip
 FIGURE = {"title": "text", "ax": "ax"}
 EXPORTED = {"path": "path", "names": "names", "time": "date", "overwrite": "switch"}
 TABLE = {
@@ -669,14 +696,12 @@ TABLE = {
     "datasets.open_catalog": ({"path": path_to("catalog.yml")}, {"path": "optional path"}),
     "datasets.open_scene": (
         {"source": path_to("scene.tif"), "bands": ["red"], "date": "2020-01-03", "scale": 1e-4,
-         "resampling": "nearest"},
-        {"source": "path", "scale": "optional number", "offset": "optional number",
-         "resolution": "optional number", "resampling": "choice"}),
+         "offset": 0.0, "resampling": "nearest"},
+        OPENED | {"date": "day"}),
     "datasets.open_scenes": (
-        {"source": [path_to("scene.tif")], "bands": ["red"], "dates": ["2020-01-03"],
-         "scale": 1e-4, "resampling": "nearest"},
-        {"scale": "optional number", "offset": "optional number",
-         "resolution": "optional number", "resampling": "choice"}),
+        {"source": path_to("scene.tif"), "bands": ["red"], "dates": ["2020-01-03"],
+         "scale": 1e-4, "offset": 0.0, "resampling": "nearest"},
+        OPENED | {"dates": "days"}),
     "regridding.common_grid": (
         {"longitude": -118.7, "latitude": 38.7, "crs": "EPSG:32611", "buffer": 99.0,
          "resolution": 9.0},
@@ -848,6 +873,9 @@ TABLE = {
 HOSTILE["reflectance"] = [*HOSTILE["scene"], *HOSTILE["reflectance"]]
 HOSTILE["block"] = [*HOSTILE["integer"], ("blocks that take hours", 3, ValueError)]
 HOSTILE["scene with values"] = [*HOSTILE["scene"], ("no value", SCENE * np.nan, ValueError)]
+HOSTILE["optional crs"] = [
+    case for case in HOSTILE["crs"][1:] if case[0] not in ("degrees", "a list")
+]
 HOSTILE["optional path"] = HOSTILE["path"][1:]
 HOSTILE["optional paths"] = HOSTILE["paths"][1:]
 HOSTILE["optional numbers"] = HOSTILE["numbers"][1:]

@@ -49,6 +49,8 @@ def as_address(source: str | os.PathLike[str]) -> str:
     address = os.fspath(source)
     if isinstance(address, bytes):
         raise TypeError(f"source must be a path or an address, got {shown(source)}")
+    if not address or "\0" in address:
+        raise ValueError(f"source must be a path or an address, got {shown(source)}")
     if address.startswith("file://"):
         from fsspec.core import strip_protocol
 

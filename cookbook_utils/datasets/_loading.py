@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -253,8 +254,11 @@ def require_bbox(bbox: Any) -> tuple[float, float, float, float]:
 def _as_crs(crs: Any) -> Any:
     from odc.geo import CRS
 
+    plain = isinstance(crs, str | Integral) and not isinstance(crs, bool)
+    if not plain and not hasattr(crs, "to_wkt"):
+        raise TypeError(f"crs must be a CRS such as 'EPSG:32633', got {shown(crs)}")
     try:
-        return CRS(crs)
+        return CRS(crs if isinstance(crs, str) else int(crs) if plain else crs.to_wkt())
     except Exception as error:  # pyproj's errors and TypeError
         raise ValueError(f"crs must be a CRS such as 'EPSG:32633', got {shown(crs)}") from error
 

@@ -1,4 +1,4 @@
-"""Fetch the real files for the book where there is a network, without waiting where there is none."""
+"""Fetch the real files for the book where there is a network, and wait nowhere else."""
 
 from __future__ import annotations
 

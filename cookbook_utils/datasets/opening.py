@@ -10,12 +10,17 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import shown
-from cookbook_utils.datasets._access import as_address, require_storage_options, without_secrets
+from cookbook_utils.datasets._access import (
+    as_address,
+    is_remote,
+    require_storage_options,
+    without_secrets,
+)
 from cookbook_utils.datasets._bands import SceneSource
 from cookbook_utils.datasets._cubes import is_cube, open_cube
 from cookbook_utils.datasets._items import archived_raster, find_items
 from cookbook_utils.datasets._loading import load_scenes
-from cookbook_utils.datasets._rasters import raster_scene
+from cookbook_utils.datasets._rasters import raster_scene, require_names
 from cookbook_utils.datasets._scale import Given
 from cookbook_utils.datasets._stac import item_scene
 
@@ -229,7 +234,7 @@ def open_scenes(
             f"dates must be one for each of the {len(sources)} sources, got {len(dates)}"
         )
     return _open(
-        sources, bands, [None] * len(sources) if dates is None else list(dates),
+        sources, bands, [None] * len(sources) if dates is None else [as_time(day, "dates") for day in dates],
         Given(scale, offset, nodata), storage_options,
         bbox=bbox, crs=crs, resolution=resolution, like=like, resampling=resampling, chunks=chunks,
     )  # fmt: skip
@@ -277,6 +282,8 @@ def _address_of_cube(source: Any) -> str | None:
 def _scenes_of(
     source: Any, bands: Any, date: Any, given: Given, options: Mapping[str, Any]
 ) -> list[SceneSource]:
+    if bands is not None:
+        require_names(bands, "bands")
     names = None if bands is None or isinstance(bands, Mapping) else list(bands)
     items = find_items(source, options, names)
     if items is not None:
@@ -295,6 +302,10 @@ def _scenes_of(
         raise ValueError("source must have at least one file, got none")
     if isinstance(source, str | os.PathLike):
         source = archived_raster(as_address(source))
+        if not is_remote(source) and not source.startswith("/vsi") and not os.path.exists(source):
+            raise FileNotFoundError(
+                f"source must lead to a file, a folder or an address, got none at {source}"
+            )
     return [raster_scene(source, bands=bands, given=given, date=date, options=options)]
 
 
