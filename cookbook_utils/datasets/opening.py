@@ -233,9 +233,9 @@ def open_scenes(
         raise ValueError(
             f"dates must be one for each of the {len(sources)} sources, got {len(dates)}"
         )
+    days = [None] * len(sources) if dates is None else [as_time(day, "dates") for day in dates]
     return _open(
-        sources, bands, [None] * len(sources) if dates is None else [as_time(day, "dates") for day in dates],
-        Given(scale, offset, nodata), storage_options,
+        sources, bands, days, Given(scale, offset, nodata), storage_options,
         bbox=bbox, crs=crs, resolution=resolution, like=like, resampling=resampling, chunks=chunks,
     )  # fmt: skip
 
