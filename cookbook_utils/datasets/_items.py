@@ -86,12 +86,12 @@ def _of_address(
         return _of_date(_read_json(address, options))
     if is_remote(address) or not os.path.exists(address):
         return None
-    if deliveries := _deliveries(address):
-        return _of_date([item_of(path, bands=bands) for item_of, path in deliveries])
     if os.path.isdir(address):
         documents = [os.path.join(address, name) for name in ("catalog.json", "collection.json")]
         if found := next(filter(os.path.isfile, documents), None):
             return _of_date(_read_json(found, options))
+    if deliveries := _deliveries(address):
+        return _of_date([item_of(path, bands=bands) for item_of, path in deliveries])
     return None
 
 
@@ -99,14 +99,23 @@ def _deliveries(path: str) -> list[tuple[Callable[..., Any], str]]:
     """Return the deliveries of Landsat and Sentinel-2 that a path is, or that a folder holds."""
     if found := _delivery(path):
         return found
-    if not os.path.isdir(path):
+    if os.path.isdir(path):
+        inside = (os.path.join(path, name) for name in sorted(os.listdir(path)))
+        likely = (name for name in inside if os.path.isdir(name) or _is_archive(name))
+        if found := [one for name in likely for one in _delivery(name)]:
+            return found
+    elif not _is_archive(path):
         return []
-    inside = (os.path.join(path, name) for name in sorted(os.listdir(path)))
-    likely = (name for name in inside if os.path.isdir(name) or _is_archive(name))
-    return [one for name in likely for one in _delivery(name)]
+    from cookbook_utils.datasets._landsat import is_landsat, landsat_item
+    from cookbook_utils.datasets._sentinel2 import is_sentinel2, sentinel2_item
+
+    if is_landsat(path):
+        return [(landsat_item, path)]
+    return [(sentinel2_item, path)] if is_sentinel2(path) else []
 
 
 def _delivery(path: str) -> list[tuple[Callable[..., Any], str]]:
+    """Return the deliveries whose metadata lie at a path itself, not below it."""
     names = _names_in(path)
     if any(os.path.basename(name).startswith("MTD_MSI") for name in names):
         from cookbook_utils.datasets._sentinel2 import sentinel2_item

@@ -21,7 +21,7 @@ from cookbook_utils.datasets._cubes import is_cube, open_cube
 from cookbook_utils.datasets._items import archived_raster, find_items
 from cookbook_utils.datasets._loading import load_scenes
 from cookbook_utils.datasets._rasters import raster_scene, require_names
-from cookbook_utils.datasets._scale import Given
+from cookbook_utils.datasets._scale import Given, as_time
 from cookbook_utils.datasets._stac import item_scene
 
 
