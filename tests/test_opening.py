@@ -16,8 +16,11 @@ from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_origin
 
+from cookbook_utils.clouds import cloud_mask
 from cookbook_utils.datasets import open_scene, open_scenes
 from cookbook_utils.interimage import InterImageKMeans
+
+from .deliveries import pack_tar, pack_zip, write_landsat, write_safe
 
 UTM = from_origin(500_000, 4_000_000, 30, 30)
 DAY = "2025-06-01"
@@ -445,3 +448,56 @@ def test_real_scene_equals_rasterio(real_data):
         empty = file.read(1) == 0
     assert np.array_equal(scene[0].values[~empty], reference[0][~empty])
     assert np.isnan(scene[0].values[empty]).all()
+
+
+# -- deliveries ---------------------------------------------------------------------------------
+
+
+def test_landsat_as_delivered(tmp_path):
+    folder = tmp_path / "one"
+    write_landsat(folder)
+    tar = pack_tar(folder, tmp_path / "scene.tar")
+    scene = open_scene(folder, bands=["red", "swir1"])
+    assert scene.attrs["sensor"] == "Landsat 8 OLI"
+    assert scene.attrs["quantity"] == "surface reflectance"
+    for k, number in enumerate((4, 6)):
+        (path,) = folder.glob(f"*_SR_B{number}.TIF")
+        with rasterio.open(path) as file:
+            raw = file.read(1)
+        reference = raw.astype("float32") * np.float32(2.75e-5) + np.float32(-0.2)
+        assert np.array_equal(scene[k], np.where(raw == 0, np.nan, reference), equal_nan=True)
+    (path,) = folder.glob("*_QA_PIXEL.TIF")
+    with rasterio.open(path) as file:
+        assert np.array_equal(scene.quality, file.read(1))
+    assert scene.quality.attrs == {"quality_kind": "landsat_qa_pixel"}
+    assert cloud_mask(scene).dtype == bool
+    for other in (tar, next(folder.glob("*_MTL.txt"))):
+        assert same(open_scene(other, bands=["red", "swir1"]), scene.values)
+    assert list(open_scene(folder).band.values)[:3] == ["coastal", "blue", "green"]
+
+
+def test_a_folder_of_deliveries_is_a_series(tmp_path):
+    later = "LC08_L2SP_042033_20171107_20200903_02_T1"
+    write_landsat(tmp_path / "scenes" / "one")
+    write_landsat(tmp_path / "scenes" / "two", later)
+    series = open_scenes(tmp_path / "scenes", bands=["nir"])
+    assert series.sizes["time"] == 1  # of one day: a mosaic
+    write_landsat(tmp_path / "flat")
+    write_landsat(tmp_path / "flat", later)
+    assert open_scenes(tmp_path / "flat", bands=["nir"]).shape == series.shape
+
+
+def test_sentinel_2_as_delivered(tmp_path):
+    safe, _ = write_safe(tmp_path)
+    scene = open_scene(safe, bands=["red", "nir"])
+    (path,) = safe.rglob("*_B04_10m.jp2")
+    with rasterio.open(path) as file:
+        raw = file.read(1)
+    reference = raw.astype("float32") * np.float32(1e-4) + np.float32(-0.1)
+    assert np.array_equal(scene[0], np.where(raw == 0, np.nan, reference), equal_nan=True)
+    assert scene.attrs["quantity"] == "surface reflectance"
+    assert scene.quality.attrs == {"quality_kind": "sentinel2_scl"}
+    packed = pack_zip(safe, tmp_path / "safe.zip")
+    assert same(open_scene(packed, bands=["red", "nir"]), scene.values)
+    every = open_scene(safe)
+    assert "rededge1" in every.band and every.shape[1:] == scene.shape[1:]

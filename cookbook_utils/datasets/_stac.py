@@ -117,7 +117,7 @@ def item_scene(item: Any, bands: Any, given: Given, options: Mapping[str, Any]) 
         quality,
         kind if quality is not None else None,
         _needs_signature(item),
-        _attrs(item),
+        attrs=_attrs(item),
     )
 
 
