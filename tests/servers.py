@@ -30,6 +30,7 @@ class FolderServer(http.server.ThreadingHTTPServer):
         self.ranges: Counter[str] = Counter()
         self.wholes: Counter[str] = Counter()
         self.items: list[dict] = []
+        self.documents: dict[str, dict] = {}
         self.searches: list[dict] = []
         self.classes = ["core", "item-search", "item-search#query", "item-search#sort"]
 
@@ -69,6 +70,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(status)
         if path == "/api":
             return self._json(self._landing())
+        if path in self.server.documents:
+            return self._json(self.server.documents[path])
         file = self.server.folder / path.lstrip("/")
         if not file.is_file():
             return self._answer(404)

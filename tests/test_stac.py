@@ -15,6 +15,7 @@ from rasterio.transform import from_origin
 
 from cookbook_utils.datasets import (
     _access,
+    _driver,
     open_catalog,
     open_scene,
     open_scenes,
@@ -245,6 +246,55 @@ def test_malformed_documents(tmp_path, text):
     with pytest.raises(ValueError, match="item.json must be") as raised:
         open_scene(tmp_path / "item.json")
     assert "\n" not in str(raised.value)
+
+
+def test_item_of_an_api_and_of_stac_1_1(server):
+    """An address without ending, one file of several bands, and the fields of STAC 1.1."""
+    folder = server.folder
+    values = np.stack([numbers(k) for k in range(2)])
+    with rasterio.open(
+        folder / "both.tif", "w", driver="GTiff", width=400, height=300, count=2, dtype="uint16",
+        crs="EPSG:32633", transform=from_origin(500_000, 4_000_000, 30, 30),
+    ) as file:  # fmt: skip
+        file.write(values)
+    document = {**server.items[0], "stac_version": "1.1.0"}
+    document["properties"] = {"datetime": DAYS[0] + "T10:00:00Z", "proj:code": "EPSG:32633"}
+    document["assets"] = {
+        "image": {
+            "href": f"{server.url}/both.tif", "type": "image/tiff", "roles": ["data"],
+            "raster:scale": 1e-4, "data_type": "uint16", "nodata": 0,
+            "proj:shape": [300, 400], "proj:transform": [30, 0, 500_000, 0, -30, 4_000_000],
+            "bands": [
+                {"name": "B8", "eo:common_name": "nir08", "eo:center_wavelength": 0.8},
+                {"name": "B4", "eo:common_name": "red", "raster:offset": -0.1},
+            ],
+        }
+    }  # fmt: skip
+    server.documents["/api/collections/x/items/one"] = document
+    scene = open_scene(f"{server.url}/api/collections/x/items/one", bands=["red", "nir08"])
+    assert scene.band.values.tolist() == ["red", "nir"]
+    for band, raw, offset in zip(scene, values[::-1], (-0.1, 0), strict=True):
+        reference = raw.astype("float32") * np.float32(1e-4) + np.float32(offset)
+        assert np.array_equal(band, np.where(raw == 0, np.nan, reference), equal_nan=True)
+
+
+def test_items_of_planetary_computer_are_signed_when_they_are_read(tmp_path, monkeypatch):
+    item = make_item(tmp_path, DAYS[0], 1)
+    stem = "https://account.blob.core.windows.net/"
+    for asset in item.assets.values():
+        asset.href = stem + asset.href
+    item.add_link(pystac.Link("root", "https://planetarycomputer.microsoft.com/api/stac/v1"))
+    signed = []
+
+    def sign(address):
+        signed.append(address)
+        return address.removeprefix(stem)
+
+    monkeypatch.setattr(_driver, "sign", sign)
+    scene = open_scene(item)
+    assert not signed
+    assert is_right(scene, tmp_path)
+    assert len(signed) >= 4
 
 
 # -- searches -----------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def unreachable(address: str, error: BaseException) -> Unreachable:
     """Return an error that names an address, what is wrong there and how often it was tried."""
     chain, reasons = error, []
     while chain is not None:
-        reasons.append(re.sub(r"\s+", " ", str(chain)))
+        reasons.append(re.sub(r"\?\S*|\s+", " ", str(chain)).strip())  # no signature
         chain = chain.__cause__ or chain.__context__
     text = " ".join(reasons)
     place = without_secrets(address)
@@ -269,6 +269,12 @@ def _get(address: str) -> bytes:
     return content
 
 
+def is_json(address: str) -> bool:
+    """Return whether a web server says that it has JSON at an address."""
+    with _response(address) as response:
+        return "json" in response.headers.get("Content-Type", "")
+
+
 def save_document(address: str, path: str) -> None:
     """Write what a web server has at an address to a file."""
     with open(path, "wb") as file:
@@ -277,7 +283,14 @@ def save_document(address: str, path: str) -> None:
 
 
 def _stream(address: str) -> Iterator[bytes]:
-    """Yield the content at an address of the web, after retries."""
+    """Yield the content at an address of the web."""
+    with _response(address) as response:
+        yield from response.iter_content(1 << 16)
+
+
+@contextlib.contextmanager
+def _response(address: str) -> Iterator[Any]:
+    """Yield the answer of a web server, after retries."""
     import requests
     from requests.adapters import HTTPAdapter
 
@@ -288,7 +301,7 @@ def _stream(address: str) -> Iterator[bytes]:
             with session.get(address, timeout=TIMEOUT, stream=True) as response:
                 if response.status_code >= 400:
                     raise unreachable(address, OSError(f"status {response.status_code}"))
-                yield from response.iter_content(1 << 16)
+                yield response
         except requests.RequestException as error:
             raise unreachable(address, OSError(type(error).__name__)) from None
 

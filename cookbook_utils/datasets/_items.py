@@ -11,6 +11,7 @@ from typing import Any
 from cookbook_utils._checks import shown
 from cookbook_utils.datasets._access import (
     as_address,
+    is_json,
     is_remote,
     needs,
     read_document,
@@ -19,6 +20,10 @@ from cookbook_utils.datasets._access import (
 
 MAX_ITEMS = 10_000
 """Largest number of items that a static catalog may lead to."""
+
+
+_FILE = re.compile(r"\.[a-z][a-z0-9]{1,4}$", re.IGNORECASE)
+"""The ending of a file; items of an API have addresses without one."""
 
 
 def find_items(
@@ -84,6 +89,8 @@ def _of_address(
     bare = without_secrets(address)
     if bare.endswith((".json", ".geojson")) and not bare.endswith("_MTL.json"):
         return _of_date(_read_json(address, options))
+    if address.startswith(("http://", "https://")) and not _FILE.search(bare):
+        return _of_date(_read_json(address, options)) if is_json(address) else None
     if is_remote(address) or not os.path.exists(address):
         return None
     if os.path.isdir(address):

@@ -93,6 +93,7 @@ def item_scene(item: Any, bands: Any, given: Given, options: Mapping[str, Any]) 
         by_name.setdefault(candidate.name, candidate)
     if "nir" not in by_name and "nir08" in by_name:  # the only near infrared, of Landsat 8 and 9
         by_name = {"nir" if name == "nir08" else name: one for name, one in by_name.items()}
+        bands = ["nir" if name == "nir08" else name for name in bands] if bands else bands
     known = in_order(name for name in by_name if name in REFLECTIVE or name in OTHER)
     if bands is None:
         names = [name for name in known if name in REFLECTIVE]
