@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_origin
 
 from cookbook_utils.clouds import cloud_mask
-from cookbook_utils.datasets import open_scene, open_scenes
+from cookbook_utils.datasets import _driver, open_scene, open_scenes
 from cookbook_utils.interimage import InterImageKMeans
 
 from .deliveries import pack_tar, pack_zip, write_landsat, write_safe
@@ -188,6 +188,9 @@ def test_single_band_files_by_order_and_by_name(tmp_path):
     by_name = dict(zip(("red", "nir08"), paths, strict=True))
     scene = open_scene(by_name, date=DAY, scale={"red": 1e-4, "nir08": 1e-4})
     assert same(scene, reference)
+    both = write(tmp_path / "both.tif", numbers())
+    with pytest.raises(ValueError, match="several of one band each, got .*both.tif with 2 bands"):
+        open_scene([both], bands=["red"], date=DAY, scale=1e-4)
     one = open_scene(by_name, bands=["nir08"], date=DAY, scale=1e-4)
     assert same(one, reference[1:])
 
@@ -207,6 +210,20 @@ def test_bands_of_several_resolutions(tmp_path):
     low = open_scene(files, date=DAY, scale=1e-4, nodata=0, resolution=20)
     assert low.shape == (2, 30, 30)
     assert np.array_equal(low[1].values, repeated[::2, ::2], equal_nan=True)
+
+
+def test_coarser_pixels_are_means_of_the_valid_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(_driver, "MEAN_PIXELS", 3000)
+    values = numbers(1, (60, 90))
+    values[0, 10:15, :45] = 0
+    path = write(tmp_path / "a.tif", values, nodata=0)
+    scene = open_scene(path, bands=["red"], date=DAY, scale=1e-4, resolution=150, chunks=8,
+                       resampling="average")  # fmt: skip
+    cells = expected(path)[0].reshape(12, 5, 18, 5)
+    counts = np.isfinite(cells).sum((1, 3))
+    means = np.where(counts, np.nansum(cells, (1, 3)) / np.maximum(counts, 1), np.nan)
+    assert np.isnan(means).any()
+    np.testing.assert_allclose(scene[0], means, rtol=1e-5)
 
 
 def test_bbox_selects_the_pixels_that_it_touches(tmp_path):

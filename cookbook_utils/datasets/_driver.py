@@ -28,6 +28,10 @@ MIN_PIXELS = 100
 """Fewest valid pixels of a block from which a wrong scale is inferred."""
 
 
+MEAN_PIXELS = 1 << 22
+"""Pixels that are read at once for means of a coarser grid."""
+
+
 class BlockAddress(NamedTuple):
     """The band of a raster that a block is read from, and what its numbers mean."""
 
@@ -102,6 +106,7 @@ class BlockReader:
 
         address = sign(self.source.address) if self.signed else self.source.address
         name = gdal_name(address)
+        failure = None
         try:
             with (
                 gdal_environment(address, self.options),
@@ -109,7 +114,9 @@ class BlockReader:
             ):
                 roi, pixels = _read(file, self.source, cfg.resampling, dst_geobox)
         except (RasterioError, OSError) as error:
-            raise raster_error(address, error, self.options) from None
+            failure = raster_error(address, error, self.options)
+        if failure is not None:  # without rasterio's as context, which cannot leave a process
+            raise failure
         dtype = np.dtype(cfg.dtype)
         if dtype.kind != "f":  # a quality band
             return roi, np.where(np.isnan(pixels), cfg.fill_value, pixels).astype(dtype)
@@ -133,11 +140,7 @@ def _read(
         return (slice(0, 0), slice(0, 0)), np.empty((0, 0), np.float32)
     if plan.paste_ok and plan.read_shrink == 1:
         return plan.roi_dst, _valid_pixels(file, source, plan.roi_src, _shape(plan.roi_src))
-    part = grid[plan.roi_src]
-    shape = tuple(max(1, side // plan.read_shrink) for side in part.shape)
-    if plan.read_shrink > 1:  # GDAL takes the overview of the file that fits
-        part = part.zoom_to(shape)
-    pixels = _valid_pixels(file, source, plan.roi_src, shape)
+    pixels, part = _shrunk(file, source, grid, plan, resampling)
     target = wanted[plan.roi_dst]
     result = np.full(target.shape, np.nan, pixels.dtype)
     reproject(
@@ -146,6 +149,37 @@ def _read(
         resampling=Resampling[resampling], init_dest_nodata=True,
     )  # fmt: skip
     return plan.roi_dst, result
+
+
+def _shrunk(
+    file: Any, source: BlockAddress, grid: Any, plan: Any, resampling: str
+) -> tuple[np.ndarray, Any]:
+    """Return the pixels of a block and their grid, coarser where the target is that much coarser.
+
+    For the nearest pixel GDAL takes the overview of the file that fits. Other methods get means of
+    all valid pixels, as an overview may be made in any way.
+    """
+    height, width = _shape(plan.roi_src)
+    shrink = min(plan.read_shrink, height, width)
+    part = grid[plan.roi_src]
+    if shrink == 1:
+        return _valid_pixels(file, source, plan.roi_src, (height, width)), part
+    shape = height // shrink, width // shrink
+    if resampling == "nearest":
+        return _valid_pixels(file, source, plan.roi_src, shape), part.zoom_to(shape)
+    top, left = (along.start for along in plan.roi_src)
+    means = np.empty(shape, np.float32)
+    step = max(1, MEAN_PIXELS // (shape[1] * shrink**2))  # rows of means at once
+    for first in range(0, shape[0], step):
+        n = min(step, shape[0] - first)
+        rows = slice(top + first * shrink, top + (first + n) * shrink)
+        window = rows, slice(left, left + shape[1] * shrink)
+        pixels = _valid_pixels(file, source, window, _shape(window))
+        cells = pixels.reshape(n, shrink, shape[1], shrink)
+        counts = np.count_nonzero(cells == cells, axis=(1, 3))
+        sums = np.nansum(cells, axis=(1, 3), dtype=np.float64)
+        means[first : first + n] = np.where(counts, sums / np.maximum(counts, 1), np.nan)
+    return means, part[: shape[0] * shrink, : shape[1] * shrink].zoom_to(shape)
 
 
 def _shape(roi: tuple[slice, slice]) -> tuple[int, int]:

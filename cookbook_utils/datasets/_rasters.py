@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -68,7 +69,7 @@ def raster_scene(
             name: (files[0], headers[0], k)
             for name, k in _names(bands, list(headers[0].names), _place(files[0])).items()
         }
-    if len(files) > 1:
+    if not isinstance(source, str | os.PathLike):
         _require_single_bands(files, headers)
     if isinstance(source, Mapping) and bands is not None:
         named = {name: named[name] for name in choose_bands(bands, list(named), "source")}
