@@ -1,14 +1,13 @@
-"""Load STAC items as scenes: one loader for archives, deliveries, catalogs and searches."""
+"""Describe STAC items as the bands of a scene: those of archives, catalogs and searches."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from cookbook_utils.datasets._access import without_secrets
 from cookbook_utils.datasets._bands import (
@@ -21,7 +20,6 @@ from cookbook_utils.datasets._bands import (
     in_order,
 )
 from cookbook_utils.datasets._headers import Header, read_header
-from cookbook_utils.datasets._loading import load_scenes
 from cookbook_utils.datasets._rasters import choose_bands
 from cookbook_utils.datasets._scale import Given, as_time
 
@@ -42,51 +40,34 @@ class _Candidate(NamedTuple):
     preference: tuple[Any, ...]
 
 
-def load_items(
-    items: Sequence[Any],
-    *,
-    bands: Any = None,
-    given: Given = Given(),  # noqa: B008  immutable
-    options: Mapping[str, Any] | None = None,
-    **grid: Any,
-) -> xr.DataArray:
-    """Load STAC items lazily as reflectance (time, band, y, x).
+def item_scene(item: Any, bands: Any, given: Given, options: Mapping[str, Any]) -> SceneSource:
+    """Return the bands of one item, and its quality band.
 
-    Scale and offset of ``raster:bands``, or of ``bands`` in STAC 1.1, are applied after nodata is
-    masked. What an item does not say of a band, the header of its file does.
+    What an item does not say of a band, the header of its file does.
 
     Parameters
     ----------
-    items : sequence of pystac.Item
-        The items, at least one.
-    bands : sequence of str, optional
+    item : pystac.Item
+        The item.
+    bands : sequence of str or None
         Names of the bands; by default all bands of reflectance but pan, cirrus and water vapor.
     given : Given
-        Scale, offset and nodata value in place of those of the items.
-    options : mapping, optional
+        Scale, offset and nodata value in place of those of the item.
+    options : mapping
         Options of S3.
-    **grid : Any
-        bbox, crs, resolution, like, resampling and chunks as for `open_scenes`.
 
     Returns
     -------
-    xarray.DataArray
-        Reflectance with the quality band as coordinate ``quality``.
+    SceneSource
+        The scene, which `load_scenes` loads.
 
     Raises
     ------
     ValueError
-        If an item lacks a band, a date or a scale, or its rasters are no scene.
+        If the item lacks a band, a date or a scale, or its rasters are no scene.
     OSError
         If a file cannot be read.
     """
-    options = options or {}
-    scenes = [item_scene(item, bands, given, options) for item in items]
-    return load_scenes(scenes, options=options, **grid)
-
-
-def item_scene(item: Any, bands: Any, given: Given, options: Mapping[str, Any]) -> SceneSource:
-    """Return the bands of one item."""
     candidates = _candidates(item)
     by_name: dict[str, _Candidate] = {}
     for candidate in sorted(candidates, key=lambda one: one.preference):

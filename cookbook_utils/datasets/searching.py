@@ -140,19 +140,7 @@ def _search(
             api = pystac_client.Client.open(
                 url, stac_io=StacApiIO(max_retries=retries(), timeout=TIMEOUT)
             )
-            asked: dict[str, Any] = {}
-            if conditions:
-                if not api.conforms_to("QUERY"):
-                    others = [name for name in conditions if name != "eo:cloud_cover"]
-                    if others:
-                        raise ValueError(
-                            f"query must be left out, because {url} has no query extension, got "
-                            f"{', '.join(others)}"
-                        )
-                else:
-                    asked["query"] = conditions
-            if api.conforms_to("SORT"):
-                asked["sortby"] = [{"field": "properties.datetime", "direction": "desc"}]
+            asked = _conditions(api, url, conditions)
             search = api.search(
                 collections=[collection], bbox=box, datetime=interval, limit=min(n, 100), **asked
             )
@@ -168,6 +156,23 @@ def _search(
             f"{url} must be a STAC API that can be searched, got an answer that is none "
             f"({type(error).__name__}: {error})"
         ) from None
+
+
+def _conditions(api: Any, url: str, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a search that the server understands.
+
+    Without the query extension, the cloud cover is compared here, and others are refused.
+    """
+    asked: dict[str, Any] = {}
+    if conditions and api.conforms_to("QUERY"):
+        asked["query"] = conditions
+    elif others := [name for name in conditions if name != "eo:cloud_cover"]:
+        raise ValueError(
+            f"query must be left out, because {url} has no query extension, got {', '.join(others)}"
+        )
+    if api.conforms_to("SORT"):
+        asked["sortby"] = [{"field": "properties.datetime", "direction": "desc"}]
+    return asked
 
 
 def _failure(url: str, error: Exception) -> OSError:
