@@ -533,7 +533,7 @@ def test_auto_takes_a_gpu_for_many_pixels(cupy, monkeypatch):
     kmeans(3).fit(scene)
     assert used
     used.clear()
-    monkeypatch.setattr(cupy_kernels, "missing", lambda: "no GPU")
+    monkeypatch.setattr(cupy_kernels, "why_unavailable", lambda: "no GPU")
     kmeans(3).fit(scene)
     assert not used
 
@@ -590,7 +590,7 @@ def test_the_benchmark_measures_the_same_clusters(cupy):
 def test_the_benchmark_measures_nothing_without_a_gpu(monkeypatch, capsys):
     from benchmarks import interimage_gpu
 
-    monkeypatch.setattr(cupy_kernels, "missing", lambda: "CuPy finds no GPU")
+    monkeypatch.setattr(cupy_kernels, "why_unavailable", lambda: "CuPy finds no GPU")
     monkeypatch.setattr(sys, "argv", ["interimage_gpu"])
     interimage_gpu.main()
     assert capsys.readouterr().out.startswith("Nothing is measured")

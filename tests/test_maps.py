@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+from cookbook_utils._change import CHANGE_CLASSES
 from cookbook_utils._conventions.labels import meanings_of
 from cookbook_utils._palette import class_color, colors_of, label_color
-from cookbook_utils.labels import CHANGE_CLASSES
 from cookbook_utils.plotting import (
     CLASS_COLORS,
     LABEL_COLORS,

@@ -59,8 +59,8 @@ def _uses_gpu(name: str, scenes: list[Scene], n_pixels: int) -> bool:
     on_device = any(array_module(array) is not np for array in arrays)
     if on_device and name != "auto":
         raise ValueError(
-            "engine must be 'cupy' or 'auto' for CuPy arrays, and may be 'dask' for Dask arrays of "
-            f"them, got {name!r}"
+            f"engine must be 'cupy' or 'auto' for CuPy arrays, got {name!r}; Dask arrays of them "
+            "may have 'dask', too"
         )
     if on_device or name != "auto" or n_pixels < PIXELS_WORTH_A_GPU:
         return on_device
