@@ -8,6 +8,7 @@ imports rasterio, is imported only when scenes are opened.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -24,9 +25,11 @@ from cookbook_utils.datasets._access import (
 )
 from cookbook_utils.datasets._bands import BandSource
 
+# rasterio hides it while it makes the arrays of a warp into datasets, but not from other threads.
+warnings.filterwarnings("ignore", "Dataset has no geotransform", module=r"rasterio\.warp")
+
 MIN_PIXELS = 100
 """Fewest valid pixels of a block from which a wrong scale is inferred."""
-
 
 MEAN_PIXELS = 1 << 22
 """Pixels that are read at once for means of a coarser grid."""
