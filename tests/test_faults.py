@@ -32,6 +32,7 @@ from cookbook_utils.insar import open_points
 from cookbook_utils.reservoir import embed_shards
 from cookbook_utils.shards import PointShards, ShardWriter
 from cookbook_utils.simulate import SCENES, SERIES, insar, write_coast, write_scene, write_site
+from cookbook_utils.simulate._deliveries import DELIVERIES, write_deliveries
 
 from .factories import contents, make_labels
 
@@ -56,6 +57,13 @@ def smaller(specs, name, **changes):
 def scene(folder):
     name = smaller(SCENES, "landsat_5_small", size=90, step=500)
     write_scene(folder, name, block=32)
+
+
+def landsat(folder):
+    name = smaller(SCENES, "landsat_8_small", size=90, step=500)
+    DELIVERIES.clear()
+    DELIVERIES["LC08_L2SP_042033_20171022_20200903_02_T1"] = name, "18:34:02Z"
+    write_deliveries(folder)
 
 
 def coast(folder):
@@ -126,7 +134,7 @@ def exported_points(folder):
 
 
 WRITERS = (
-    scene, coast, site, shards, labels, smoothed, embedded, delivered, exported_map,
+    scene, landsat, coast, site, shards, labels, smoothed, embedded, delivered, exported_map,
     exported_polygons, exported_points,
 )  # fmt: skip
 INPUTS = {  # the writer of the input

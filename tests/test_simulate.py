@@ -11,6 +11,7 @@ import pytest
 from cookbook_utils.shards import PointShards
 from cookbook_utils.simulate import SCENES, SERIES, SITES
 from cookbook_utils.simulate.__main__ import FULL, SMALL, main
+from cookbook_utils.simulate._deliveries import FOLDER
 
 
 def run(*arguments) -> int:
@@ -18,8 +19,8 @@ def run(*arguments) -> int:
 
 
 def test_small_and_full_data_sets_are_all_that_there_are():
-    assert {*SMALL, *FULL} == {*SCENES, *SERIES, *SITES}
-    assert len(SMALL) + len(FULL) == len(SCENES) + len(SERIES) + len(SITES)
+    assert {*SMALL, *FULL} == {*SCENES, *SERIES, *SITES, FOLDER}
+    assert len(SMALL) + len(FULL) == len(SCENES) + len(SERIES) + len(SITES) + 1
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ from functools import partial
 
 from cookbook_utils._command import parser_of_names, require_names, run_each
 from cookbook_utils.simulate import SCENES, SERIES, SITES, write_coast, write_scene, write_site
+from cookbook_utils.simulate._deliveries import FOLDER, write_deliveries
 
-SMALL = ("landsat_5_small", "landsat_8_small", "coast_series_small", *SITES)
+SMALL = ("landsat_5_small", "landsat_8_small", FOLDER, "coast_series_small", *SITES)
 FULL = ("landsat_5", "landsat_8", "coast_series")
 
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     writers = (
         dict.fromkeys(SCENES, write_scene)
+        | {FOLDER: write_deliveries}
         | dict.fromkeys(SERIES, write_coast)
         | dict.fromkeys(SITES, partial(write_site, n_points=options.points))
     )

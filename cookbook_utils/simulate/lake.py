@@ -21,6 +21,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -40,6 +41,7 @@ SCALE = 1e-4  # reflectance = digital number x scale
 NODATA = -9999
 COVERS = tuple(SPECTRA)  # the classes of the truth
 _CLOUD_HEIGHT = 1800  # m above the ground
+_LEAST_OPACITY = 0.1  # from which on a cloud counts as one
 
 
 @dataclass(frozen=True)
@@ -199,37 +201,54 @@ def write_scene(
     return target
 
 
-def _block(spec: SceneSpec, rows: range, cols: range, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Compute digital numbers (band, y, x) int16 and truth (cover, water, cloud; y, x) uint8."""
+class Observation(NamedTuple):
+    """What a sensor observes of a block of pixels, and the truth."""
+
+    reflectance: np.ndarray  # (band, y, x)
+    cover: np.ndarray  # (y, x), as the following
+    water: np.ndarray
+    cloud: np.ndarray  # whether there is one
+    shadow: np.ndarray  # whether there is one of a cloud
+    outside: np.ndarray  # of the footprint
+
+
+def observe(spec: SceneSpec, rows: range, cols: range, seed: int) -> Observation:
+    """Compute the reflectance that a sensor observes, and the truth."""
     margin = range(rows.start - 1, rows.stop + 1), range(cols.start - 1, cols.stop + 1)
     e, n = spec.grid.positions(*margin)
     reflectance, cover, water = render_ground(
         e, n, seed, step=spec.step, level=spec.level, sun=spec.sun
     )
     e, n = e[:, 1:-1], n[1:-1]
-    cloud = _add_clouds(reflectance, spec, e, n, seed)
+    cloud, shade = _add_clouds(reflectance, spec, e, n, seed)
     observed = spec.gain * reflectance + spec.offset
     _add_noise(observed, spec, rows, cols, seed)
+    is_there = (opacity > _LEAST_OPACITY for opacity in (cloud, shade))
+    return Observation(observed, cover, water, *is_there, spec.grid.outside(rows, cols))
 
-    numbers = np.clip(np.rint(observed * 10000), 0, 16000).astype("i2")
-    truth = np.stack([cover, water, (cloud > 0.1).astype("u1")])
-    outside = spec.grid.outside(rows, cols)
-    numbers[:, outside], truth[:, outside] = NODATA, NODATA_LABEL
+
+def _block(spec: SceneSpec, rows: range, cols: range, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Compute digital numbers (band, y, x) int16 and truth (cover, water, cloud; y, x) uint8."""
+    seen = observe(spec, rows, cols, seed)
+    numbers = np.clip(np.rint(seen.reflectance * 10000), 0, 16000).astype("i2")
+    truth = np.stack([seen.cover, seen.water, seen.cloud.astype("u1")])
+    numbers[:, seen.outside], truth[:, seen.outside] = NODATA, NODATA_LABEL
     return numbers, truth
 
 
 def _add_clouds(
     reflectance: np.ndarray, spec: SceneSpec, e: np.ndarray, n: np.ndarray, seed: int
-) -> np.ndarray:
-    """Add clouds and their shadows to the reflectance, in place, and return the clouds' opacity."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add clouds and their shadows to the reflectance, in place, and return their opacities."""
     azimuth, elevation = np.radians(spec.sun)
     reach = np.float32(_CLOUD_HEIGHT / np.tan(elevation))  # from a shadow to its cloud
     sunward = e + reach * np.float32(np.sin(azimuth)), n + reach * np.float32(np.cos(azimuth))
     year = int(spec.date[:4])
-    reflectance *= 1 - 0.35 * clouds(*sunward, seed, step=spec.step, year=year)
+    shade = clouds(*sunward, seed, step=spec.step, year=year)
+    reflectance *= 1 - 0.35 * shade
     cloud = clouds(e, n, seed, step=spec.step, year=year)
     reflectance += cloud * (CLOUD[:, None, None] - reflectance)
-    return cloud
+    return cloud, shade
 
 
 def _add_noise(observed: np.ndarray, spec: SceneSpec, rows: range, cols: range, seed: int) -> None:
