@@ -123,7 +123,7 @@ def _metadata(product: str, spec: SceneSpec, time: str, cloud_cover: float) -> G
     path, row = product[10:13], product[13:16]
     return {
         "PRODUCT_CONTENTS": {
-            "ORIGIN": "Simulated by cookbook_utils.simulate; no image of the U.S. Geological Survey",
+            "ORIGIN": "Simulated by cookbook_utils.simulate, no image of a satellite",
             "LANDSAT_PRODUCT_ID": product,
             "PROCESSING_LEVEL": product[5:9],
             "COLLECTION_NUMBER": product[35:37],
