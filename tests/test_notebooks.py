@@ -35,6 +35,7 @@ CHAPTERS = [
     "06_minibatch_kmeans_insar",
     "07_graph_smoothing",
     "08_interimage_kmeans",
+    "09_your_own_scenes",
 ]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 REAL_IMAGES = re.compile(r"\b(betsiboka|pucallpa|ustica|walker_lake)\b")
