@@ -59,6 +59,8 @@ FLOORS = [
     },
     {"_bokeh", "_figures", "export", "insar", "labels", "minibatch"},
     {"accuracy", "plotting", "reservoir", "views"},
+    {"cli"},
+    {"__main__"},
 ]
 # Imported inside the function that needs them, so that a reader without them can use the rest.
 ON_DEMAND = [

@@ -881,6 +881,7 @@ HOSTILE["optional paths"] = HOSTILE["paths"][1:]
 HOSTILE["optional numbers"] = HOSTILE["numbers"][1:]
 
 ELSEWHERE = {  # what has no entry, and why
+    "cli.run_command": "test_cli runs it with wrong arguments",
     "datasets.fetch": "test_download serves it files over a local HTTP server",
     "datasets.search_scenes": "test_stac searches a STAC API on the loopback interface",
     "datasets.ScenesReader": "the catalog makes the readers: test_stac",

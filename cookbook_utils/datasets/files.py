@@ -99,6 +99,14 @@ def fetch(
     return path
 
 
+def is_at_hand(dataset: str, file: str) -> bool:
+    """Return whether a real file is on this machine; its content is not checked."""
+    folders = [DATA_FOLDER / "downloads"]
+    if given := _given_folder():
+        folders.insert(0, given)
+    return any(is_file(folder / dataset / file) for folder in folders)
+
+
 def read_registry(folder: Path) -> dict[tuple[str, str], RegistryEntry]:
     """Return the entries of ``registry.csv`` in a data folder by (dataset, file)."""
     path = folder / "registry.csv"

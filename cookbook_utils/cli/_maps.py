@@ -1,0 +1,163 @@
+"""Label maps of several scenes: written one by one, and described by tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from cookbook_utils._files import replacing, tidy
+from cookbook_utils.cli._report import Section
+
+SIDE_OF_SAMPLE = 300  # every nth pixel, at most so many along a side, makes the mean spectra
+WIDTH = 7.0  # inches of a figure
+TRUE_COLOR = ("red", "green", "blue")
+FALSE_COLOR = ("nir", "red", "green")
+
+
+@contextmanager
+def progress_of_dask(what: str) -> Iterator[None]:
+    """Show a bar for each computation of Dask within the block, on a terminal."""
+    import sys
+
+    from tqdm.dask import TqdmCallback
+
+    with TqdmCallback(desc=what, leave=False, disable=not sys.stderr.isatty(), miniters=1):
+        yield
+
+
+def write_all(
+    folder: Path,
+    scenes: Mapping[str, xr.DataArray],
+    label: Callable[[xr.DataArray], xr.DataArray],
+) -> dict[str, Path]:
+    """Write the label map of each scene, unless it is there already.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Folder of the maps.
+    scenes : mapping of str to xarray.DataArray
+        The scenes by their names.
+    label : callable
+        Returns the label map of a scene, which may be lazy.
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+        The files by the names of the scenes.
+    """
+    from cookbook_utils.export import write_label_map
+
+    maps = {}
+    for name, scene in scenes.items():
+        maps[name] = folder / f"{name}.tif"
+        if maps[name].exists():  # only if it is complete
+            tidy(maps[name])
+        else:
+            folder.mkdir(exist_ok=True)
+            with progress_of_dask(name):
+                write_label_map(maps[name], label(scene))
+    return maps
+
+
+def areas_of(labels: Mapping[str, xr.DataArray]) -> pd.DataFrame:
+    """Return the area of each class in km², one column for each map."""
+    from cookbook_utils.areas import class_areas
+
+    table = pd.DataFrame({name: class_areas(one) for name, one in labels.items()})
+    return table.fillna(0.0).rename_axis("class").rename_axis("area in km²", axis="columns")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table, and replace the file only when it is complete."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary)
+
+
+def thinned(array: xr.DataArray, most: int = SIDE_OF_SAMPLE) -> xr.DataArray:
+    """Return every nth row and column, so that there are at most `most` of each."""
+    steps = {dim: -(-array.sizes[dim] // most) for dim in ("y", "x")}
+    return array.isel({dim: slice(step // 2, None, step) for dim, step in steps.items()})
+
+
+def spectra_section(
+    scenes: Mapping[str, xr.DataArray], labels: Mapping[str, xr.DataArray], names: Mapping[int, str]
+) -> Section:
+    """Return the mean spectrum of each cluster, of a sample of the pixels of all scenes."""
+    from matplotlib.figure import Figure
+
+    from cookbook_utils import plotting
+    from cookbook_utils.metrics import cluster_profiles
+    from cookbook_utils.stacking import stack_pixels
+
+    samples, numbers = [], []
+    for name, scene in scenes.items():
+        pixels = thinned(scene).compute()
+        numbers_of = thinned(labels[name])
+        if pixels.notnull().all("band").any():
+            table = stack_pixels(pixels)
+            flat = numbers_of.stack(pixel=("y", "x")).sel(pixel=table.indexes["pixel"])
+            samples.append(table.reset_index("pixel", drop=True))
+            numbers.append(flat.values)
+    together = xr.concat(samples, "pixel", coords="minimal", compat="override")
+    profiles = cluster_profiles(together, np.concatenate(numbers))
+    figure = Figure((WIDTH, 3.6), layout="constrained")
+    plotting.plot_profiles(profiles, names=_all_names(profiles, names), ax=figure.subplots())
+    section = Section("Spectra")
+    section.add_figure(
+        figure,
+        f"Mean reflectance of each cluster and one standard deviation, of {together.sizes['pixel']}"
+        " pixels on a regular lattice over all scenes.",
+    )
+    return section
+
+
+def _all_names(profiles: xr.Dataset, names: Mapping[int, str]) -> dict[int, str]:
+    return {int(n): f"{names[int(n)]} {n}" for n in profiles.cluster.values if int(n) in names}
+
+
+def scene_sections(
+    scenes: Mapping[str, xr.DataArray], labels: Mapping[str, xr.DataArray], names: Mapping[int, str]
+) -> Iterator[Section]:
+    """Yield the image and the label map of each scene, side by side."""
+    from matplotlib.figure import Figure
+
+    from cookbook_utils import plotting
+
+    for name, scene in scenes.items():
+        figure = Figure((WIDTH, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        bands = next(
+            (c for c in (TRUE_COLOR, FALSE_COLOR) if set(c) <= set(scene.band.values)), None
+        )
+        image = thinned(scene, 700).compute()
+        if bands is None:
+            bands, title = tuple(scene.band.values[[0, 0, 0]]), str(scene.band.values[0])
+        else:
+            title = "True color" if bands == TRUE_COLOR else "False color"
+        plotting.plot_rgb(image, bands=bands, ax=left, title=title)
+        plotting.plot_labels(thinned(labels[name], 700), names=names, ax=right, title="Clusters")
+        section = Section(name)
+        day = scene.coords["time"].dt.strftime("%Y-%m-%d").item() if "time" in scene.coords else ""
+        section.add_figure(figure, f"{name}{', ' + day if day else ''}: {title.lower()}, clusters.")
+        yield section
+
+
+def table_section(tables: Mapping[str, Any]) -> Section:
+    """Return all tables with their captions."""
+    captions = {
+        "areas": "Area of each cluster in km².",
+        "water": "Which clusters are water by the rule of Zou et al. (2018).",
+        "accuracy": "Accuracy of each class, with intervals at the level of 95 %.",
+        "change": "Area of each change in km².",
+    }
+    section = Section("Tables")
+    for name, table in tables.items():
+        section.add_table(table, captions[name])
+    return section

@@ -1,0 +1,116 @@
+"""The folder of results of one command, which the same command continues after it was stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cookbook_utils import __version__
+from cookbook_utils._files import as_path, claim
+
+RECORD = "run.json"
+
+
+def describe_source(source: str) -> dict[str, Any]:
+    """Return what identifies an input: its address and, of local files, their sizes and times.
+
+    Parameters
+    ----------
+    source : str
+        A local file or folder, or an address.
+
+    Returns
+    -------
+    dict
+        The absolute path and the size and modification time of each file; of an address, only
+        the address.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a local path does not exist.
+    """
+    if "://" in source:
+        return {"source": source}
+    path = as_path(source, "a source").absolute()
+    if not path.exists():
+        raise FileNotFoundError(f"{source} does not exist")
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [(file.relative_to(path.parent).as_posix(), file.stat()) for file in files]
+    return {
+        "source": str(path),
+        "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
+    }
+
+
+@contextmanager
+def results(
+    folder: str, run: Mapping[str, Any], names: Sequence[str], *, overwrite: bool
+) -> Iterator[Path]:
+    """Claim a folder for the results of a run, and yield it with the results that it has already.
+
+    Parameters
+    ----------
+    folder : str
+        The folder; it is made if it does not exist.
+    run : mapping
+        Everything that determines the results. It is stored in ``run.json``, and must equal what
+        is stored there.
+    names : sequence of str
+        Names of the files and folders that the run may write.
+    overwrite : bool
+        Whether to remove the results of another run first.
+
+    Yields
+    ------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    FileExistsError
+        If it holds the results of another run, or files of the names of results.
+    TimeoutError
+        If another process is writing there.
+    """
+    path = as_path(folder, "OUT")
+    wanted = json.loads(json.dumps({"version": __version__, **run}))
+    with claim(path / RECORD, wait=0) as claimed:
+        found = _read(path / RECORD)
+        present = [name for name in names if (path / name).exists()]
+        if found != wanted and present:
+            if not overwrite:
+                raise FileExistsError(_what_differs(path, found, wanted, present))
+            for name in present:
+                _remove(path / name)
+        if found != wanted:
+            with claimed.replacing(path / RECORD) as temporary:
+                temporary.write_text(json.dumps(wanted, indent=1) + "\n")
+        yield path
+
+
+def _read(path: Path) -> Any:
+    """Return the record of an earlier run, or None if there is no readable one."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _what_differs(path: Path, found: Any, wanted: dict, present: Sequence[str]) -> str:
+    advice = "choose another folder, or --overwrite"
+    if not isinstance(found, dict):
+        return f"{path} holds {', '.join(present)}, but no {RECORD} of a run: {advice}"
+    differing = [key for key in wanted if found.get(key) != wanted[key]]
+    return f"{path} holds the results of another run, with other {', '.join(differing)}: {advice}"

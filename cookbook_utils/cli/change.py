@@ -1,0 +1,134 @@
+"""The command ``change``: what changed between two dates, as map, areas and report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from cookbook_utils.cli import _maps
+from cookbook_utils.cli._clustering import (
+    CHECKPOINT,
+    LABELS,
+    MODEL,
+    OPTIONS,
+    add_clustering_arguments,
+    cluster_scenes,
+)
+from cookbook_utils.cli._report import Section, write_report
+from cookbook_utils.cli._results import results
+from cookbook_utils.cli._sources import (
+    add_source_arguments,
+    describe,
+    limit_gdal_cache,
+    open_sources,
+)
+
+SUMMARY = "map what changed between two dates: of water in two scenes, or of classes in two maps"
+EXAMPLES = """\
+  satellite-clustering change 1988.tif 2017.tif --out lost-water
+  satellite-clustering change 1988.tar 2017.tar --out lake --bbox -118.9 38.5 -118.6 38.8
+  satellite-clustering change --maps forest_2000.tif forest_2020.tif --out forest
+"""
+CHANGE = "change.tif"
+RESULTS = (
+    LABELS, MODEL, CHECKPOINT, CHANGE, f"{CHANGE}.aux.xml", f"{CHANGE}.json", "areas.csv",
+    "water.csv", "report.html",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
+    for name in ("before", "after"):
+        parser.add_argument(name, metavar=name.upper(), help="scene, or label map with --maps")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the results")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the results of another run"
+    )
+    parser.add_argument(
+        "--maps",
+        action="store_true",
+        help="BEFORE and AFTER are label maps with names of classes, as `cluster` writes them",
+    )
+    add_source_arguments(parser)
+    add_clustering_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Map the change, and write the results to the folder that ``--out`` names."""
+    limit_gdal_cache()
+    options.sources = [options.before, options.after]
+    what = {"command": "change", **describe(options)}
+    what |= {name: getattr(options, name) for name in ("maps", *OPTIONS)}
+    with results(options.out, what, RESULTS, overwrite=options.overwrite) as folder:
+        compare = _compare_maps if options.maps else _compare_water
+        before, after, sections, tables = compare(folder, options)
+        sections += _write_change(before, after, folder, tables)
+        for name, table in tables.items():
+            _maps.write_csv(folder / f"{'areas' if name == 'change' else name}.csv", table)
+        sections.append(_maps.table_section(tables))
+        summary = f"From {options.sources[0]} to {options.sources[1]}."
+        command = shlex.join(["satellite-clustering", *sys.argv[1:]])
+        write_report(folder / "report.html", "Change", summary, sections, command)
+    print(folder / "report.html")
+    return 0
+
+
+def _compare_maps(
+    folder: Path, options: argparse.Namespace
+) -> tuple[xr.DataArray, xr.DataArray, list[Section], dict[str, Any]]:
+    from cookbook_utils.export import read_label_map
+
+    before, after = (read_label_map(source) for source in options.sources)
+    return before, after, [], {}
+
+
+def _compare_water(
+    folder: Path, options: argparse.Namespace
+) -> tuple[xr.DataArray, xr.DataArray, list[Section], dict[str, Any]]:
+    """Return the water of two scenes on the grid of the first one, clustered together."""
+    from cookbook_utils.export import read_label_map
+    from cookbook_utils.labels import water_mask, water_table
+
+    scenes = open_sources(options, options.sources, on_first_grid=True)
+    maps = cluster_scenes(scenes, folder, options)
+    labels = {name: read_label_map(path) for name, path in maps.items()}
+    pair = list(scenes.values()), list(labels.values())
+    table = water_table(*pair)
+    names = {int(number): "water" for number in table.index[table["water"]]}
+    before, after = water_mask(*pair)
+    sections = [
+        _maps.spectra_section(scenes, labels, names),
+        *_maps.scene_sections(scenes, labels, names),
+    ]
+    return before, after, sections, {"water": table}
+
+
+def _write_change(
+    before: xr.DataArray, after: xr.DataArray, folder: Path, tables: dict[str, Any]
+) -> list[Section]:
+    """Write the map of change unless it is there, and return its table and its figure."""
+    from matplotlib.figure import Figure
+
+    from cookbook_utils import plotting
+    from cookbook_utils.areas import class_areas
+    from cookbook_utils.export import read_label_map, write_label_map
+    from cookbook_utils.labels import change_map
+
+    path = folder / CHANGE
+    if not path.exists():
+        times = [one.coords["time"].values for one in (before, after) if "time" in one.coords]
+        write_label_map(
+            path, change_map(before, after), time=tuple(times) if len(times) == 2 else None
+        )
+    change = read_label_map(path)
+    tables["change"] = class_areas(change).to_frame()
+    figure = Figure((_maps.WIDTH, 5), layout="constrained")
+    plotting.plot_labels(_maps.thinned(change, 1000), ax=figure.subplots())
+    section = Section("Change")
+    section.add_figure(figure, "Change between the two dates.")
+    return [section]

@@ -1,0 +1,193 @@
+"""The command ``cluster``: labels that many scenes share, as maps, tables and a report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from cookbook_utils.cli import _maps
+from cookbook_utils.cli._clustering import (
+    CHECKPOINT,
+    LABELS,
+    MODEL,
+    OPTIONS,
+    add_clustering_arguments,
+    cluster_scenes,
+)
+from cookbook_utils.cli._report import write_report
+from cookbook_utils.cli._results import describe_source, results
+from cookbook_utils.cli._sources import (
+    add_search_arguments,
+    add_source_arguments,
+    describe,
+    limit_gdal_cache,
+    open_sources,
+    search,
+)
+
+SUMMARY = "cluster scenes with labels that all of them share, and write maps, tables and a report"
+EXAMPLES = """\
+  satellite-clustering cluster LC08_L2SP_042033_20171022.tar --out walker
+  satellite-clustering cluster scenes/*.tif --out series --n-clusters 6
+  satellite-clustering cluster S2B_MSIL2A_20240601.SAFE --out lake --bbox 11.0 47.9 11.2 48.1
+  satellite-clustering cluster scene.tif --out lake --reference fields.gpkg --column crop
+  satellite-clustering cluster --search earth_search --bbox 11.0 47.9 11.2 48.1 \\
+      --period 2024-06-01/2024-08-31 --cloud-cover 10 --out lake
+"""
+RESULTS = (
+    LABELS, MODEL, CHECKPOINT, "areas.csv", "water.csv", "accuracy.csv", "report.html",
+)  # fmt: skip
+MOST_SPECTRAL = 5_000_000  # pixels that spectral clustering takes, which holds them in memory
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to its parser."""
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SCENE",
+        help="a raster, a folder or archive as USGS or ESA delivers it, a STAC item; or --search",
+    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the results")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the results of another run"
+    )
+    add_source_arguments(parser)
+    add_search_arguments(parser)
+    group = add_clustering_arguments(parser)
+    group.add_argument(
+        "--method",
+        choices=("interimage", "spectral"),
+        default="interimage",
+        help="k-means over all scenes, or spectral clustering of one; default: %(default)s",
+    )
+    group = parser.add_argument_group("accuracy")
+    group.add_argument("--reference", metavar="FILE", help="polygons or points of known classes")
+    group.add_argument("--column", help="the column of the reference that has the class")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Cluster the scenes, and write the results to the folder that ``--out`` names."""
+    _check(options)
+    limit_gdal_cache()
+    sources = search(options) if options.search else options.sources
+    with results(options.out, _what(options), RESULTS, overwrite=options.overwrite) as folder:
+        scenes = open_sources(options, sources)
+        print(f"{len(scenes)} scenes of {', '.join(_bands(scenes))}", file=sys.stderr)
+        cluster = _cluster_spectral if options.method == "spectral" else cluster_scenes
+        maps = cluster(scenes, folder, options)
+        _summarize(scenes, maps, folder, options)
+    print(f"{folder / 'report.html'}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise ValueError if arguments contradict each other."""
+    if bool(options.sources) == bool(options.search):
+        raise ValueError("give the scenes to cluster, or --search, and not both")
+    if options.reference and not options.column:
+        raise ValueError("--reference needs --column, the name of the column with the class")
+    if options.method == "spectral" and len(options.sources) != 1:
+        raise ValueError(
+            f"--method spectral takes one scene, got {len(options.sources) or 'a search'}: its "
+            "labels of one scene mean nothing in another"
+        )
+
+
+def _what(options: argparse.Namespace) -> dict[str, Any]:
+    """Return everything that determines the results."""
+    reference = describe_source(options.reference) if options.reference else None
+    return {
+        "command": "cluster",
+        **describe(options),
+        **{name: getattr(options, name) for name in ("method", "column", *OPTIONS)},
+        "reference": reference,
+    }
+
+
+def _bands(scenes: Mapping[str, xr.DataArray]) -> list[str]:
+    return [str(band) for band in next(iter(scenes.values())).band.values]
+
+
+def _cluster_spectral(
+    scenes: Mapping[str, xr.DataArray], folder: Path, options: argparse.Namespace
+) -> dict[str, Path]:
+    """Cluster one scene spectrally, all bands on one scale, and label it."""
+    from cookbook_utils.scaling import standardize
+    from cookbook_utils.spectral import NystroemSpectralClustering
+    from cookbook_utils.stacking import stack_pixels, unstack_labels
+
+    def label(scene: xr.DataArray) -> xr.DataArray:
+        if scene[0].size > MOST_SPECTRAL:
+            raise ValueError(
+                f"--method spectral takes at most {MOST_SPECTRAL:,} pixels, got "
+                f"{scene[0].size:,}: choose a region with --bbox, or --method interimage"
+            )
+        samples = stack_pixels(scene.compute())
+        model = NystroemSpectralClustering(options.n_clusters, random_state=options.random_state)
+        labels = model.fit_predict(standardize(samples, per_band=False))
+        return unstack_labels(labels, samples, scene)
+
+    return _maps.write_all(folder / LABELS, scenes, label)
+
+
+def _summarize(
+    scenes: Mapping[str, xr.DataArray],
+    maps: Mapping[str, Path],
+    folder: Path,
+    options: argparse.Namespace,
+) -> None:
+    """Write the tables and the report of the label maps."""
+    from cookbook_utils.export import read_label_map
+    from cookbook_utils.labels import WATER_BANDS, water_table
+
+    labels = {name: read_label_map(path) for name, path in maps.items()}
+    tables = {"areas": _maps.areas_of(labels)}
+    names: dict[int, str] = {}
+    if set(WATER_BANDS) <= set(_bands(scenes)):
+        water = water_table(list(scenes.values()), list(labels.values()))
+        tables["water"] = water
+        names = {int(number): "water" for number in water.index[water["water"]]}
+    if options.reference:
+        tables["accuracy"], names = _accuracy(labels, options)
+    for name, table in tables.items():
+        _maps.write_csv(folder / f"{name}.csv", table)
+    sections = [
+        _maps.spectra_section(scenes, labels, names),
+        *_maps.scene_sections(scenes, labels, names),
+        _maps.table_section(tables),
+    ]
+    n_pixels = sum(int((one != one.attrs["_FillValue"]).sum()) for one in labels.values())
+    summary = (
+        f"{len(scenes)} {'scene' if len(scenes) == 1 else 'scenes'}, {n_pixels:,} valid pixels, "
+        f"{options.n_clusters} clusters of the bands {', '.join(_bands(scenes))}."
+    )
+    command = shlex.join(["satellite-clustering", *sys.argv[1:]])
+    write_report(folder / "report.html", "Clusters", summary, sections, command)
+
+
+def _accuracy(
+    labels: Mapping[str, xr.DataArray], options: argparse.Namespace
+) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Compare the first map with the reference data, and name its clusters by them."""
+    import geopandas
+
+    from cookbook_utils.accuracy import accuracy_table, rasterize_reference
+
+    one = next(iter(labels.values()))
+    data = geopandas.read_file(options.reference)
+    table = accuracy_table(one, rasterize_reference(data, one, options.column))
+    clusters = table.clusters["class"].dropna()
+    print(
+        f"overall accuracy {table.overall:.3f}, 95 % interval "
+        f"{table.overall_interval[0]:.3f} to {table.overall_interval[1]:.3f}",
+        file=sys.stderr,
+    )
+    return table.classes, {int(number): str(name) for number, name in clusters.items()}

@@ -1,0 +1,340 @@
+"""The command satellite-clustering, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import xarray as xr
+
+from cookbook_utils.cli import run_command
+from cookbook_utils.cli._results import RECORD
+from cookbook_utils.cli._sources import name_of
+from cookbook_utils.clouds import mask_clouds
+from cookbook_utils.datasets import open_catalog, open_scene
+from cookbook_utils.export import read_label_map, write_label_map
+from cookbook_utils.interimage import InterImageKMeans
+from cookbook_utils.labels import change_map, name_clusters, water_mask
+
+from .deliveries import LANDSAT_8, write_landsat
+
+BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
+
+
+def write_scene(path, name="landsat_8_small", size=90):
+    """Write a part of a simulated scene as an archive might: integers, scale, nodata, names."""
+    scene = open_catalog()[name].read().isel(y=slice(120, 120 + size), x=slice(100, 100 + size))
+    values = np.nan_to_num(scene.values, nan=-9999).astype("int16")
+    with rasterio.open(
+        path, "w", driver="GTiff", width=size, height=size, count=6, dtype="int16", nodata=-9999,
+        crs=scene.rio.crs, transform=scene.rio.transform(recalc=True),
+    ) as file:  # fmt: skip
+        file.write(values)
+        file.scales = (1e-4,) * 6
+        for number, band in enumerate(BANDS, 1):
+            file.set_band_description(number, band)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Return the files of two dates of the lake, as text."""
+    folder = tmp_path_factory.mktemp("scenes")
+    return [write_scene(folder / f"{n}.tif", n) for n in ("landsat_5_small", "landsat_8_small")]
+
+
+DATES = ["--date", "1988-10-22", "2017-10-22"]
+
+
+# -- usage -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["cluster", "change", "points", "data", "check"])
+def test_help_has_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_command([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"satellite-clustering {command}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+@pytest.mark.parametrize("arguments", [[], ["paint"], ["cluster", "a.tif"], ["change", "a.tif"]])
+def test_wrong_usage_exits_with_2(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        run_command(arguments)
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cluster"], "give the scenes to cluster, or --search"),
+        (["cluster", "nowhere.tif"], "nowhere.tif does not exist"),
+        (["cluster", "{scene}"], "date must be given"),
+        (["cluster", "{scene}", *DATES], "--date must have one date, or one for each of 1 scenes"),
+        (["cluster", "{scene}", *DATES[:2], "-k", "0"], "n_clusters must be .* got 0"),
+        (["cluster", "{scene}", *DATES[:2], "--bands", "red", "thermal"], "thermal"),
+        (["cluster", "{scene}", *DATES[:2], "--reference", "a.gpkg"], "--reference needs --column"),
+        (["cluster", "a", "b", "--method", "spectral"], "--method spectral takes one scene, got 2"),
+        (["cluster", "--search", "earth_search"], "--search needs --bbox and --period"),
+        (["change", "--maps", "{scene}", "{scene}"], "label"),
+        (["points", "{scene}"], "damaged, or its content does not match its extension"),
+    ],
+)
+def test_a_failure_is_one_line(arguments, message, scenes, tmp_path, capsys):
+    arguments = [text.format(scene=scenes[0]) for text in arguments]
+    assert run_command([*arguments, "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert printed[-1].startswith(f"satellite-clustering {arguments[0]}: ")
+    assert re.search(message, printed[-1])
+
+
+def test_run_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "cookbook_utils", "data", "--list"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert re.search(r"^ustica +1 file$", done.stdout, flags=re.MULTILINE)
+
+
+# -- cluster -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clustered(scenes, tmp_path_factory):
+    """Return the folder of the results of two scenes."""
+    out = tmp_path_factory.mktemp("out") / "results"
+    assert run_command(["cluster", *scenes, *DATES, "--out", str(out), "-k", "5"]) == 0
+    return out
+
+
+def test_maps_are_those_of_the_package(clustered, scenes):
+    opened = [open_scene(p, date=d) for p, d in zip(scenes, DATES[1:], strict=True)]
+    model = InterImageKMeans(5, random_state=0, sample=1.0).fit(opened)
+    for path, expected in zip(scenes, model.labels_, strict=True):
+        found = read_label_map(clustered / "labels" / f"{name_of(path)}.tif")
+        np.testing.assert_array_equal(found, expected)
+        assert found.rio.crs == expected.rio.crs
+
+
+def test_model_labels_scenes_elsewhere(clustered, scenes):
+    model = InterImageKMeans.load(clustered / "model.npz")
+    found = read_label_map(clustered / "labels" / "landsat_8_small.tif")
+    labels = model.predict(open_scene(scenes[1], date="2017-10-22"))
+    np.testing.assert_array_equal(labels, found)
+
+
+def test_tables_hold_areas_and_water(clustered):
+    areas = pd.read_csv(clustered / "areas.csv", index_col=0)
+    assert list(areas) == ["landsat_5_small", "landsat_8_small"]
+    labels = read_label_map(clustered / "labels" / "landsat_8_small.tif")
+    pixel = abs(np.prod([labels[dim].diff(dim)[0] for dim in "yx"])) / 1e6
+    assert areas["landsat_8_small"].sum() == pytest.approx((labels != 255).sum() * pixel)
+    water = pd.read_csv(clustered / "water.csv", index_col=0)
+    assert water["water"].sum() == 1
+
+
+def test_report_stands_alone_and_describes_its_figures(clustered):
+    html = (clustered / "report.html").read_text()
+    sources = re.findall(r'<img src="([^"]{1,40})[^"]*" alt="([^"]+)"', html)
+    assert len(sources) == 3  # spectra, and one for each scene
+    assert all(source.startswith("data:image/png;base64,") for source, _ in sources)
+    assert "https:" not in html
+    assert "Area of each cluster" in html and "10,000" not in html
+
+
+def test_the_same_command_changes_nothing(clustered, scenes, monkeypatch):
+    def times():
+        files = [p for p in clustered.rglob("*") if p.suffix in (".tif", ".npz")]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    before = times()
+    assert len(before) == 3
+    monkeypatch.setattr(InterImageKMeans, "fit", None)
+    assert run_command(["cluster", *scenes, *DATES, "--out", str(clustered), "-k", "5"]) == 0
+    assert times() == before
+
+
+def test_another_command_needs_overwrite(clustered, scenes, capsys, tmp_path):
+    command = ["cluster", *scenes, *DATES, "--out", str(clustered), "-k", "6"]
+    assert run_command(command) == 1
+    assert "results of another run, with other n_clusters" in capsys.readouterr().err
+    (tmp_path / "labels").mkdir()
+    assert run_command([*command[:-4], "--out", str(tmp_path)]) == 1
+    assert f"holds labels, but no {RECORD}" in capsys.readouterr().err
+
+
+def test_overwrite_keeps_files_of_others(scenes, tmp_path):
+    out = tmp_path / "out"
+    command = ["cluster", scenes[0], "--date", "1988-10-22", "--out", str(out)]
+    assert run_command([*command, "-k", "2"]) == 0
+    (out / "notes.txt").write_text("mine")
+    assert run_command([*command, "-k", "3", "--overwrite"]) == 0
+    assert (out / "notes.txt").read_text() == "mine"
+    assert json.loads((out / RECORD).read_text())["n_clusters"] == 3
+    assert len(np.unique(read_label_map(out / "labels" / "landsat_5_small.tif"))) == 3
+
+
+def test_clouds_of_a_delivery_are_nodata(tmp_path):
+    folder = tmp_path / LANDSAT_8
+    write_landsat(folder)
+    out = tmp_path / "out"
+    assert run_command(["cluster", str(folder), "--out", str(out), "-k", "2", "--margin", "1"]) == 0
+    (path,) = (out / "labels").glob("*.tif")
+    scene = mask_clouds(open_scene(folder), margin=1)
+    expected = scene.isnull().any("band")
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(read_label_map(path) == 255, expected)
+    assert (
+        run_command(["cluster", str(folder), "--out", str(out), "-k", "2", "--overwrite", "--mask"])
+        == 0
+    )
+    assert (read_label_map(path) == 255).sum() < expected.sum()
+
+
+def test_reference_data_name_the_clusters(scenes, tmp_path, capsys):
+    import geopandas
+    from shapely.geometry import box
+
+    scene = open_scene(scenes[1], date="2017-10-22")
+    x, y = scene.x.values, scene.y.values
+    water = open_catalog()["landsat_8_small_truth"].read()["water"].sel(x=x, y=y)
+    rows, columns = np.nonzero(water.values == 1)
+    inside = np.hypot(rows - rows.mean(), columns - columns.mean()).argmin()
+    at = rows[inside], columns[inside]
+    squares = [box(x[c] - 300, y[r] - 300, x[c] + 300, y[r] + 300) for r, c in (at, (85, 3))]
+    path = tmp_path / "fields.gpkg"
+    frame = geopandas.GeoDataFrame(
+        {"kind": ["lake", "desert"]}, geometry=squares, crs=scene.rio.crs
+    )
+    frame.to_file(path)
+    command = ["cluster", scenes[1], "--date", "2017-10-22", "--out", str(tmp_path / "out")]
+    assert run_command([*command, "--reference", str(path), "--column", "kind"]) == 0
+    table = pd.read_csv(tmp_path / "out" / "accuracy.csv", index_col=0)
+    assert set(table.index) == {"lake", "desert"}
+    assert "overall accuracy" in capsys.readouterr().err
+
+
+def test_spectral_method(scenes, tmp_path):
+    out = tmp_path / "out"
+    command = ["cluster", scenes[1], "--date", "2017-10-22", "--out", str(out), "-k", "4"]
+    assert run_command([*command, "--method", "spectral"]) == 0
+    assert len(np.unique(read_label_map(out / "labels" / "landsat_8_small.tif"))) == 4
+    assert not (out / "model.npz").exists()
+
+
+@pytest.mark.slow
+def test_continues_after_a_kill(clustered, scenes, tmp_path):
+    out = tmp_path / "out"
+    command = ["cluster", *scenes, *DATES, "--out", str(out), "-k", "5"]
+    process = subprocess.Popen([sys.executable, "-m", "cookbook_utils", *command])
+    deadline = time.monotonic() + 120
+    while not list(out.glob("labels/*.tif")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert run_command(command) == 0
+    for path in (clustered / "labels").glob("*.tif"):
+        np.testing.assert_array_equal(
+            read_label_map(out / "labels" / path.name), read_label_map(path)
+        )
+    assert [p.name for p in out.glob("labels/.*")] == []
+
+
+# -- change and points -------------------------------------------------------------------------
+
+
+def test_change_of_water(scenes, tmp_path):
+    out = tmp_path / "out"
+    assert run_command(["change", *scenes, *DATES, "--out", str(out), "-k", "6"]) == 0
+    before = open_scene(scenes[0], date=DATES[1])
+    opened = [before, open_scene(scenes[1], date=DATES[2], like=before, resampling="bilinear")]
+    model = InterImageKMeans(6, random_state=0, sample=1.0).fit(opened)
+    expected = change_map(*water_mask(opened, model.labels_))
+    found = read_label_map(out / "change.tif")
+    np.testing.assert_array_equal(found, expected)
+    areas = pd.read_csv(out / "areas.csv", index_col=0)["area_km2"]
+    assert areas["lost"] > 5
+    item = json.loads((out / "change.tif.json").read_text())
+    assert item["properties"]["start_datetime"].startswith("1988-10-22")
+
+
+def test_change_of_named_maps(tmp_path):
+    y, x = 30.0 * np.arange(4)[::-1], 30.0 * np.arange(5)
+    values = np.random.default_rng(0).integers(0, 3, (2, 4, 5)).astype("uint8")
+    paths, maps = [], []
+    for year, one in zip(("2000", "2020"), values, strict=True):
+        labels = xr.DataArray(one, {"y": y, "x": x}, ("y", "x")).rio.write_crs("EPSG:32611")
+        labels = labels.assign_coords(time=np.datetime64(f"{year}-07-01", "ns"))
+        maps.append(name_clusters(labels, {0: "forest", 1: "crops", 2: "town"}))
+        paths.append(str(write_label_map(tmp_path / f"{year}.tif", maps[-1])))
+    assert run_command(["change", "--maps", *paths, "--out", str(tmp_path / "out")]) == 0
+    found = read_label_map(tmp_path / "out" / "change.tif")
+    np.testing.assert_array_equal(found, change_map(*maps))
+    assert "forest_to_town" in found.attrs["flag_meanings"]
+
+
+def write_egms(path, n=400):
+    """Write an EGMS table of points that sink, rise or stay."""
+    rng = np.random.default_rng(0)
+    dates = pd.date_range("2020-01-03", periods=60, freq="12D")
+    rate = rng.choice([-20.0, 0.0, 15.0], n)
+    years = (dates - dates[0]).days.to_numpy() / 365.25
+    series = rate[:, None] * years + rng.normal(0, 1, (n, dates.size))
+    table = pd.DataFrame(series.round(1), columns=dates.strftime("%Y%m%d"))
+    table.insert(0, "pid", [f"p{i:05d}" for i in range(n)])
+    table.insert(1, "latitude", 38.7 + rng.uniform(0, 0.01, n))
+    table.insert(2, "longitude", 13.18 + rng.uniform(0, 0.01, n))
+    table.to_csv(path, index=False)
+    return rate
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_points(kind, tmp_path):
+    import geopandas
+
+    rate = write_egms(tmp_path / "tile.csv")
+    out = tmp_path / "out"
+    command = ["points", str(tmp_path / "tile.csv"), "--out", str(out), "-k", "3"]
+    assert run_command([*command, "--format", kind]) == 0
+    read = geopandas.read_parquet if kind == "parquet" else pd.read_csv
+    table = read(out / f"points.{kind}").sort_values("pid")
+    assert len(table) == 400
+    majority = (
+        table.groupby("label")["label"]
+        .count()
+        .index.map(lambda label: pd.Series(rate[table["label"].to_numpy() == label]).mode()[0])
+    )
+    assert set(majority) == {-20.0, 0.0, 15.0}
+    agree = np.mean([majority[label] == r for label, r in zip(table["label"], rate, strict=True)])
+    assert agree > 0.95
+    assert len(re.findall("<img ", (out / "report.html").read_text())) == 2
+
+
+# -- check -------------------------------------------------------------------------------------
+
+
+def test_check_finds_nothing_to_mend(capsys):
+    assert run_command(["check"]) == 0
+    printed = capsys.readouterr().out
+    assert "equal labels from numpy" in printed and "MEND" not in printed
+
+
+def test_check_names_what_to_mend(monkeypatch, capsys):
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 2**30)
+    monkeypatch.setattr(
+        "cookbook_utils.cli.check.metadata.requires", lambda name: ["numpy>=99", "no-such-thing"]
+    )
+    assert run_command(["check"]) == 1
+    printed = capsys.readouterr().out
+    assert "MEND memory    1.0 GiB" in printed
+    assert "numpy must be >=99, got" in printed and "no-such-thing is not installed" in printed
+    assert "pip install" in printed
