@@ -118,7 +118,7 @@ def clustered(scenes, tmp_path_factory):
 
 def test_maps_are_those_of_the_package(clustered, scenes):
     opened = [open_scene(p, date=d) for p, d in zip(scenes, DATES[1:], strict=True)]
-    model = InterImageKMeans(5, random_state=0, sample=1.0).fit(opened)
+    model = InterImageKMeans(5, random_state=0).fit(opened)
     for path, expected in zip(scenes, model.labels_, strict=True):
         found = read_label_map(clustered / "labels" / f"{name_of(path)}.tif")
         np.testing.assert_array_equal(found, expected)
@@ -257,7 +257,7 @@ def test_change_of_water(scenes, tmp_path):
     assert run_command(["change", *scenes, *DATES, "--out", str(out), "-k", "6"]) == 0
     before = open_scene(scenes[0], date=DATES[1])
     opened = [before, open_scene(scenes[1], date=DATES[2], like=before, resampling="bilinear")]
-    model = InterImageKMeans(6, random_state=0, sample=1.0).fit(opened)
+    model = InterImageKMeans(6, random_state=0).fit(opened)
     expected = change_map(*water_mask(opened, model.labels_))
     found = read_label_map(out / "change.tif")
     np.testing.assert_array_equal(found, expected)

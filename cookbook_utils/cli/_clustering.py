@@ -57,9 +57,10 @@ def cluster_scenes(
     path = folder / MODEL
     if not path.exists():
         n_pixels = sum(scene[0].size for scene in scenes.values())
+        share = PIXELS_OF_FIT / n_pixels
         model = InterImageKMeans(
             options.n_clusters,
-            sample=options.sample or min(1.0, PIXELS_OF_FIT / n_pixels),
+            sample=options.sample or (share if share < 1 else None),
             max_iter=options.max_iter,
             random_state=options.random_state,
             checkpoint=folder / CHECKPOINT,
