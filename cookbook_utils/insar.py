@@ -176,9 +176,10 @@ def fill_gaps(
 ) -> xr.Dataset:
     """Interpolate missing displacements, and optionally resample the series to regular dates.
 
-    Use it before points are embedded or clustered. Between two observations the values follow a
-    line or a monotone cubic [1]_ and never leave the range of the two. Before the first and after
-    the last observation they are constant.
+    Use it before plain series are clustered or drawn, or embedded by ``"readout"`` or ``"last"``;
+    the default embedding takes series with gaps. Between two observations the values follow a line
+    or a monotone cubic [1]_ and never leave the range of the two. Before the first and after the
+    last observation they are constant.
 
     Parameters
     ----------
