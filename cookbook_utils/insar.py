@@ -62,7 +62,7 @@ def open_points(
     Use it on files as they were downloaded. With a `folder`, the points are written to shards in
     memory that does not depend on their number, and opened lazily; `reservoir.embed_shards` and
     `minibatch.MiniBatchShardKMeans` take that folder. Without one, they are read into memory.
-    `fill_gaps` then interpolates missing values.
+    `fill_gaps` interpolates missing values where a step needs complete series.
 
     Parameters
     ----------
