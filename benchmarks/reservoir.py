@@ -64,16 +64,15 @@ def measure(n: int, repeats: int) -> dict:
     header["device"] += ", one thread used"
     filled = fill_gaps(simulate_site(SITE, n_points=n)).displacement.values.astype(float)
     rows = []
-    for representation in ("readout", "last"):
+    for representation in ("motion", "readout", "last"):
         for n_features in (32, 64):
             embedding = ReservoirEmbedding(n_features, representation=representation)
             embedding.fit(filled[:512])
-            calls = {
-                "ReservoirEmbedding.transform": lambda e=embedding: e.transform(filled),
-                "reservoir-computing, RC_model.fit": lambda e=embedding: fit_peer(
+            calls = {"ReservoirEmbedding.transform": lambda e=embedding: e.transform(filled)}
+            if representation != "motion":  # the package has nothing like it
+                calls["reservoir-computing, RC_model.fit"] = lambda e=embedding: fit_peer(
                     e.representation, e.n_features, filled, e.scale_
-                ),
-            }
+                )
             seconds, _ = in_turn(calls, repeats)
             rows += [
                 row(name, n, found, representation=representation, n_features=n_features)
@@ -81,8 +80,12 @@ def measure(n: int, repeats: int) -> dict:
             ]
     with tempfile.TemporaryDirectory() as folder:
         raw = write_site(folder, SITE, n_points=n)
-        seconds, _ = timed(lambda: embed_shards(raw, f"{folder}/features"))
-    rows.append(row("embed_shards, from fit to disk", n, [seconds], representation="readout"))
+        for representation in ("motion", "readout"):
+            seconds, _ = timed(
+                lambda r=representation: embed_shards(raw, f"{folder}/{r}", representation=r)
+            )
+            name = "embed_shards, from fit to disk"
+            rows.append(row(name, n, [seconds], representation=representation))
     return header | {
         "samples": f"{n} series of {filled.shape[1]} dates of {SITE}, {N_UNITS} units",
         "calls": rows,

@@ -62,7 +62,7 @@ def open_points(
     Use it on files as they were downloaded. With a `folder`, the points are written to shards in
     memory that does not depend on their number, and opened lazily; `reservoir.embed_shards` and
     `minibatch.MiniBatchShardKMeans` take that folder. Without one, they are read into memory.
-    `fill_gaps` then interpolates missing values.
+    `fill_gaps` interpolates missing values where a step needs complete series.
 
     Parameters
     ----------
@@ -176,9 +176,10 @@ def fill_gaps(
 ) -> xr.Dataset:
     """Interpolate missing displacements, and optionally resample the series to regular dates.
 
-    Use it before points are embedded or clustered. Between two observations the values follow a
-    line or a monotone cubic [1]_ and never leave the range of the two. Before the first and after
-    the last observation they are constant.
+    Use it before plain series are clustered or drawn, or embedded by ``"readout"`` or ``"last"``;
+    the default embedding takes series with gaps. Between two observations the values follow a line
+    or a monotone cubic [1]_ and never leave the range of the two. Before the first and after the
+    last observation they are constant.
 
     Parameters
     ----------

@@ -264,6 +264,15 @@ HOSTILE = {
         ("infinity", np.full((30, 6), np.inf), ValueError),
         ("one date", np.ones((30, 1)), ValueError),
     ],
+    "dates": [
+        ("text", "2020-01-01", TypeError), ("a number", 3, TypeError),
+        ("numbers", [1, 2], TypeError),
+        ("dates as text", SERIES.time.values.astype(str), TypeError),
+        ("too few", SERIES.time.values[:-1], ValueError),
+        ("dates that fall", SERIES.time.values[::-1], ValueError),
+        ("equal dates", np.repeat(SERIES.time.values[:1], SERIES.sizes["time"]), ValueError),
+        ("no dates", np.full(SERIES.sizes["time"], "NaT", "M8[ns]"), ValueError),
+    ],
     "displacement": [
         *NO_ARRAY,
         *in_place_of(SERIES.displacement, NOT_REAL),
@@ -517,7 +526,8 @@ ODD = {
     "scene": ARRAYS, "scene with values": ARRAYS, "reflectance": ARRAYS, "array": ARRAYS,
     "samples": ARRAYS, "displacement": ARRAYS, "pixels": ARRAYS,
     "map": MAPS, "any map": MAPS, "maps": MAPS,
-    "numbers": VALUES, "optional numbers": {}, "table": VALUES, "series": VALUES, "centers": VALUES,
+    "numbers": VALUES, "optional numbers": {}, "table": VALUES, "series": VALUES,
+    "series with gaps": VALUES, "centers": VALUES,
     "ids": {"as lists": list, "without a sign": np.uint64,
             "big-endian": lambda values: values.astype(">i4")},
     "integer": INTEGERS, "optional integer": INTEGERS, "block": INTEGERS, "seed": INTEGERS,
@@ -752,10 +762,10 @@ TABLE = {
     "reservoir.ReservoirEmbedding": ({"n_features": 4}, EMBEDDED),
     "reservoir.ReservoirEmbedding.fit": (
         {"self": Later(lambda _: ReservoirEmbedding(4)), "X": SERIES.displacement.values},
-        {"X": "series"}),
+        {"X": "series", "time": "dates"}),
     "reservoir.ReservoirEmbedding.transform": (
         {"self": Later(lambda _: _embedding()), "X": SERIES.displacement.values},
-        {"X": "series"}),
+        {"X": "series with gaps", "time": "dates"}),
     "reservoir.ReservoirEmbedding.save": (
         {"self": Later(lambda _: _embedding()), "path": path_to("new.npz")}, {"path": "path"}),
     "reservoir.ReservoirEmbedding.load": ({"path": path_to("embedding.npz")}, {"path": "path"}),
@@ -876,6 +886,7 @@ HOSTILE["scene with values"] = [*HOSTILE["scene"], ("no value", SCENE * np.nan, 
 HOSTILE["optional crs"] = [
     case for case in HOSTILE["crs"][1:] if case[0] not in ("degrees", "a list")
 ]
+HOSTILE["series with gaps"] = [case for case in HOSTILE["series"] if case[0] != "NaN"]
 HOSTILE["optional path"] = HOSTILE["path"][1:]
 HOSTILE["optional paths"] = HOSTILE["paths"][1:]
 HOSTILE["optional numbers"] = HOSTILE["numbers"][1:]

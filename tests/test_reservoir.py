@@ -31,6 +31,7 @@ from cookbook_utils.reservoir import (
     network,
 )
 from cookbook_utils.shards import PointShards, ShardWriter
+from cookbook_utils.simulate import simulate_site
 
 DATES = np.arange("2020-01-01", "2020-09-01", 6, dtype="datetime64[D]")
 
@@ -55,7 +56,7 @@ def series():
     return make_series(130)
 
 
-@pytest.fixture(scope="module", params=["readout", "last"])
+@pytest.fixture(scope="module", params=["motion", "readout", "last"])
 def embedding(request, series):
     return ReservoirEmbedding(10, representation=request.param).fit(series)
 
@@ -84,7 +85,8 @@ def package_reservoir(random_state):
 
 @pytest.mark.parametrize("random_state", [0, 1, 2**32 - 1])
 def test_the_reservoir_is_the_one_that_the_package_draws(series, random_state):
-    embedding = ReservoirEmbedding(4, random_state=random_state).fit(series[:8])
+    embedding = ReservoirEmbedding(4, representation="readout", random_state=random_state)
+    embedding.fit(series[:8])
     theirs = package_reservoir(random_state)
     states = theirs.get_states(series[:32, :, np.newaxis] / 10, bidir=False)
     np.testing.assert_array_equal(embedding.internal_weights_, theirs._internal_weights)
@@ -173,7 +175,7 @@ def test_reference_date_does_not_matter_but_size_does(embedding, series):
     assert np.abs(embedding.transform(3 * series) - features).max() > 0.01
 
 
-@pytest.mark.parametrize("representation", ["readout", "last"])
+@pytest.mark.parametrize("representation", ["motion", "readout", "last"])
 def test_signs_are_fixed(series, representation):
     components = ReservoirEmbedding(6, representation=representation).fit(series).components_
     assert np.all(components.max(axis=1) == np.abs(components).max(axis=1))
@@ -290,12 +292,16 @@ def test_other_arrays_are_refused(saved, changes, message):
         ("ridge", np.asarray(1.0)),
         ("mean", np.full(100, np.nan)),
         ("components", np.zeros((3, 100))),
+        ("mixing", np.zeros((6, 5))),
+        ("coefficient_variances", np.zeros(3)),
+        ("coefficient_variances", np.asarray(1.0)),
+        ("period", np.array([0, np.inf])),
     ],
 )
 def test_arrays_that_fit_no_embedding_are_refused(saved, name, value):
     """Also with the right checksum."""
     with np.load(saved) as archive:
-        arrays = {key: archive[key] for key in estimator._SHAPES} | {name: value}
+        arrays = {key: archive[key] for key in archive if key != "digest"} | {name: value}
     assert_refused(altered(saved, **arrays, digest=np.asarray(_npz.digest_of(arrays))))
 
 
@@ -305,7 +311,7 @@ def test_files_of_another_kind_are_refused(saved, tmp_path):
     assert_refused(saved)
     with zipfile.ZipFile(saved, "w") as archive:
         archive.writestr("readme.txt", "nothing")
-    assert_refused(saved, match="n_features")
+    assert_refused(saved, match="digest")
     with pytest.raises(FileNotFoundError, match="there is no file .*nothing.npz"):
         ReservoirEmbedding.load(tmp_path / "nothing.npz")
     with pytest.raises(FileNotFoundError, match="there is no file"):
@@ -343,7 +349,8 @@ def test_coordinates_stay(series):
     features = embed_series(displacement, n_features=np.int64(5))
     assert features.dims == ("point", "feature") and features.dtype == np.float32
     assert "pid" in features.coords and "time" not in features.coords
-    np.testing.assert_array_equal(features, ReservoirEmbedding(5).fit(series).transform(series))
+    embedding = ReservoirEmbedding(5).fit(series, time=DATES)
+    np.testing.assert_array_equal(features, embedding.transform(series, time=DATES))
 
 
 @pytest.mark.parametrize("n", [2049, 5000, 10**7])
@@ -354,21 +361,21 @@ def test_fitted_on_a_sample_from_everywhere(n):
     assert rows[0] == 0 and n - rows[-1] < n / 20
 
 
-def test_gaps_are_an_error(series):
+def test_gaps_are_an_error_unless_the_calendar_drives_the_reservoir(series):
     gappy = series.copy()
     gappy[[3, 5], 4] = np.nan
     with pytest.raises(
         ValueError, match="displacement without gaps, got 2 of 130 .*insar.fill_gaps"
     ):
-        embedded(gappy)
+        embedded(gappy, representation="readout")
     with pytest.raises(ValueError, match="without gaps, got 1 of 4"):
-        ReservoirEmbedding(4).fit(series).transform(gappy[:4])
+        ReservoirEmbedding(4, representation="last").fit(series).transform(gappy[:4])
 
 
 def test_bad_options(series):
     with pytest.raises(ValueError, match="n_features must be an integer from 2 to 100, got 101"):
         ReservoirEmbedding(101).fit(series)
-    with pytest.raises(ValueError, match="one of 'readout', 'last', got 'mean'"):
+    with pytest.raises(ValueError, match="one of 'motion', 'readout', 'last', got 'mean'"):
         ReservoirEmbedding(representation="mean").fit(series)
     with pytest.raises(ValueError, match="random_state must be an integer from 0 .*, got -1"):
         ReservoirEmbedding(random_state=-1).fit(series)
@@ -400,7 +407,8 @@ def test_bad_options(series):
         (lambda x: [[1, 2], [3]], ValueError, "array of numbers"),
         (lambda x: x[0], ValueError, "the shape"),
         (lambda x: x[:0], ValueError, "100 values"),
-        (lambda x: np.where(x > 1, np.inf, x), ValueError, "gaps"),
+        (lambda x: np.where(x > 1, np.inf, x), ValueError, "finite, or NaN in gaps"),
+        (lambda x: np.full_like(x, np.nan), ValueError, "100 values"),
         (lambda x: x * 1e200, ValueError, "finite in float32"),
         (lambda x: None, TypeError, "real numbers"),
     ],
@@ -439,7 +447,156 @@ def test_a_declared_nodata_value_is_a_gap_in_series(series):
         np.where(series > 5, -9999, series), dims=("point", "time"), attrs={"nodata": -9999}
     )
     with pytest.raises(ValueError, match="without gaps"):
-        embed_series(displacement)
+        embed_series(displacement, representation="readout")
+    gappy = displacement.where(displacement != -9999)
+    np.testing.assert_array_equal(embed_series(displacement), embed_series(gappy))
+
+
+# -- motion -----------------------------------------------------------------------------------
+
+
+def smooth_motions(n, dates):
+    """Return a rate, an acceleration or a season for each of `n` series, without noise, in mm."""
+    random = np.random.default_rng(4)
+    year = (dates - dates[0]) / np.timedelta64(1, "D") / 365.25
+    rate, acceleration, season = random.normal(0, [[10], [3], [6]], (3, n))[..., np.newaxis]
+    return rate * year + acceleration * year**2 + season * np.cos(2 * np.pi * year)
+
+
+SIX_YEARS = np.arange("2016-01-04", "2022-01-01", 6, dtype="datetime64[D]")
+
+
+def is_winter(dates):
+    month = dates.astype("datetime64[M]").astype(int) % 12
+    return (month < 4) | (month > 9)
+
+
+def test_series_with_snow_gaps_lie_near_the_complete_ones():
+    """The reservoir runs on over winter, while interpolated lines cut off half of each year."""
+    complete = smooth_motions(300, SIX_YEARS)
+    complete += np.random.default_rng(5).normal(0, 2, complete.shape)
+    winter = is_winter(SIX_YEARS)
+    gappy = np.where(winter, np.nan, complete)
+    filled = fill_gaps(
+        xr.Dataset(
+            {"displacement": (("point", "time"), gappy)}, {"time": SIX_YEARS.astype("M8[ns]")}
+        )
+    ).displacement.values
+    embedding = ReservoirEmbedding().fit(complete, time=SIX_YEARS)
+    expected = embedding.transform(complete, time=SIX_YEARS)
+    size = np.linalg.norm(expected - expected.mean(axis=0), axis=1).mean()
+
+    def distance(found):
+        return np.linalg.norm(found - expected, axis=1).mean() / size
+
+    seen = distance(embedding.transform(gappy, time=SIX_YEARS))
+    assert seen < 0.15
+    assert distance(embedding.transform(filled, time=SIX_YEARS)) > 3 * seen
+    without = embedding.transform(complete[:, ~winter], time=SIX_YEARS[~winter])
+    np.testing.assert_allclose(without, embedding.transform(gappy, time=SIX_YEARS), atol=1e-4)
+
+
+def test_irregular_dates_are_dates():
+    """Every other date, and dates that become rarer, give the motion of all dates."""
+    series = smooth_motions(300, SIX_YEARS)
+    series += np.random.default_rng(5).normal(0, 1, series.shape)
+    embedding = ReservoirEmbedding(16).fit(series, time=SIX_YEARS)
+    expected = embedding.transform(series, time=SIX_YEARS)
+    half = np.arange(len(SIX_YEARS)) < len(SIX_YEARS) // 2
+    for kept in (np.arange(len(SIX_YEARS)) % 2 == 0, half | (np.arange(len(SIX_YEARS)) % 3 == 0)):
+        found = embedding.transform(series[:, kept], time=SIX_YEARS[kept])
+        assert np.abs(found - expected).mean() < 0.15 * expected.std()
+
+
+def test_dates_matter_and_lie_within_those_of_the_fit(series):
+    embedding = ReservoirEmbedding(6).fit(series, time=DATES)
+    features = embedding.transform(series, time=DATES)
+    in_ns = embedding.transform(series, time=DATES.astype("datetime64[ns]"))
+    np.testing.assert_array_equal(in_ns, features)
+    bunched = DATES[0] + (DATES - DATES[0]) // 2
+    assert np.abs(embedding.transform(series, time=bunched) - features).max() > 0.1
+    with pytest.raises(ValueError, match="2020-01-01 to 2020-08-28, got 2020-01-02 to 2020-08-29"):
+        embedding.transform(series, time=DATES + 1)
+    for time, error, message in [
+        (DATES[:-1], ValueError, r"shape \(41,\), got \(40,\)"),
+        (DATES[::-1], ValueError, "strictly increasing"),
+        (np.where(DATES == DATES[3], np.datetime64("NaT"), DATES), ValueError, "NaT"),
+        (DATES.astype(str), TypeError, "must hold dates"),
+        (np.arange(len(DATES)), TypeError, "must hold dates"),
+    ]:
+        with pytest.raises(error, match=message):
+            ReservoirEmbedding(6).fit(series, time=time)
+
+
+def test_noise_does_not_sort_points_into_clusters():
+    """Clusters mix quiet and noisy points with the same motions; those of the readout do not."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    is_noisy = np.arange(400) % 2
+    motion = np.repeat(smooth_motions(200, SIX_YEARS), 2, axis=0) / 8
+    noise = np.random.default_rng(6).normal(0, 1, motion.shape)
+    series = motion + noise * np.where(is_noisy, 5, 1)[:, np.newaxis]
+    known = {}
+    for representation in ("motion", "readout"):
+        embedding = ReservoirEmbedding(representation=representation).fit(series, time=SIX_YEARS)
+        x = embedding.transform(series, time=SIX_YEARS)
+        labels = KMeans(6, n_init=4, random_state=0).fit_predict(x / x.std(axis=0))
+        known[representation] = adjusted_mutual_info_score(is_noisy, labels)
+    assert known["motion"] < 0.02 < 0.1 < known["readout"]
+
+
+def test_standardizing_the_features_changes_nothing(series):
+    features = ReservoirEmbedding().fit(series, time=DATES).transform(series, time=DATES)
+    deviation = features.std(axis=0)
+    np.testing.assert_allclose(deviation, deviation.mean(), rtol=0.02)
+
+
+def test_series_with_few_observations_lie_near_the_mean(series):
+    embedding = ReservoirEmbedding(8).fit(series)
+    features = embedding.transform(series)
+    gappy = np.full((3, len(DATES)), np.nan)
+    gappy[0], gappy[1, 4] = series[0], 7
+    found = embedding.transform(gappy)
+    np.testing.assert_array_equal(found[0], features[0])
+    np.testing.assert_allclose(found[1], 0, atol=1e-6)
+    assert np.isnan(found[2]).all()
+
+
+@pytest.mark.parametrize("n_dates", [2, 3, 10])
+def test_few_dates_give_few_components_but_all_features(n_dates, tmp_path):
+    series = make_series(200)[:, :n_dates]
+    embedding = ReservoirEmbedding(12).fit(series, time=DATES[:n_dates])
+    features = embedding.transform(series, time=DATES[:n_dates])
+    assert np.isfinite(features).all() and (features.std(axis=0) > 0).all()
+    assert len(embedding.components_) == min(12, n_dates - 1)
+    embedding.save(tmp_path / "e.npz")
+    loaded = ReservoirEmbedding.load(tmp_path / "e.npz")
+    np.testing.assert_array_equal(loaded.transform(series, time=DATES[:n_dates]), features)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("site", ["insar_lyngen", "insar_nordnes", "insar_svalbard"])
+def test_clusters_follow_motion_on_the_simulated_sites(site):
+    """Clusters know more of the regimes, and of seasons, than those of series or of the readout."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score
+
+    points = simulate_site(site, n_points=4000)
+    filled = fill_gaps(points).displacement
+    centered = filled - filled.mean("time")
+    spaces = {
+        "motion": embed_series(points.displacement),
+        "readout": embed_series(filled, representation="readout"),
+        "series": (centered - centered.mean("point")) / centered.std("point"),
+    }
+    score = {}
+    for name, x in spaces.items():
+        x = (x - x.mean("point")) / x.std("point")
+        labels = KMeans(6, n_init=10, random_state=0).fit_predict(x.values)
+        score[name] = adjusted_rand_score(points.regime, labels)
+    assert score["motion"] > score["readout"] + 0.03
+    assert score["motion"] > score["series"] - 0.01
 
 
 # -- shards -----------------------------------------------------------------------------------
@@ -453,22 +610,28 @@ def gappy(series):
     return values
 
 
+@pytest.mark.parametrize("representation", ["motion", "readout"])
 @pytest.mark.parametrize("block, shard_size", [(4096, 65536), (37, 20), (64, 130)])
-def test_shards_hold_the_embedding_of_the_filled_series(
-    tmp_path, gappy, monkeypatch, block, shard_size
+def test_shards_hold_the_embedding_of_the_series(
+    tmp_path, gappy, monkeypatch, representation, block, shard_size
 ):
     monkeypatch.setattr(embed, "POINTS_PER_BLOCK", block)
     source = write_raw(tmp_path / "raw", gappy)
-    target = embed_shards(
-        source, tmp_path / "embedded", n_features=6, step="6D", shard_size=shard_size
-    )
+    options = {"n_features": 6, "representation": representation}
+    if representation == "readout":
+        options["step"] = "6D"
+    target = embed_shards(source, tmp_path / "embedded", shard_size=shard_size, **options)
     found = PointShards(target)
     points = xr.Dataset(
         {"displacement": (("point", "time"), gappy)}, {"time": DATES.astype("M8[ns]")}
     )
-    filled = fill_gaps(points, step="6D").displacement.values
     seen = np.arange(130) != 77
-    expected = ReservoirEmbedding(6).fit(filled[seen]).transform(filled[seen])
+    time = points.time.values
+    if representation == "readout":
+        points = fill_gaps(points, step="6D")
+    series = points.displacement.values[seen]
+    embedding = ReservoirEmbedding(6, representation=representation).fit(series, time=time)
+    expected = embedding.transform(series, time=time)
     dynamic = found.read("dynamic")
     np.testing.assert_array_equal(dynamic[seen], expected)
     assert np.isnan(dynamic[77]).all()
@@ -574,6 +737,7 @@ def test_options_are_looked_at_before_anything_is_written(tmp_path, gappy):
         (ValueError, {"method": "cubic"}),
         (ValueError, {"step": "0D"}),
         (ValueError, {"step": "1ns"}),
+        (ValueError, {"step": "6D"}),  # with "motion"
         (TypeError, {"step": 6}),
     ]:
         with pytest.raises(error, match=f"{next(iter(options))} must be"):
@@ -583,8 +747,9 @@ def test_options_are_looked_at_before_anything_is_written(tmp_path, gappy):
 
 def test_shards_take_a_step_of_any_kind(tmp_path, gappy):
     source = write_raw(tmp_path / "raw", gappy)
-    one = embed_shards(source, tmp_path / "one", n_features=4, step="12D")
-    two = embed_shards(source, tmp_path / "two", n_features=4, step=pd.Timedelta("12D"))
+    options = {"n_features": 4, "representation": "readout"}
+    one = embed_shards(source, tmp_path / "one", step="12D", **options)
+    two = embed_shards(source, tmp_path / "two", step=pd.Timedelta("12D"), **options)
     np.testing.assert_array_equal(*(PointShards(f).read("dynamic") for f in (one, two)))
 
 

@@ -1,17 +1,19 @@
 """Embeddings of displacement series by reservoir computing.
 
-A reservoir is a random recurrent network whose weights are never trained. Driven by a series, its
-state at each date is a nonlinear memory of the dates before. The readout is a ridge regression,
-fitted for each series, that predicts the next displacement from the state. Its coefficients
-describe the dynamics of the series, whatever its dates, and are its embedding. Alternatively, the
-embedding is the last state.
+A reservoir is a random recurrent network whose weights are never trained. By default it is driven
+by the calendar, and its states are smooth functions of time. The readout, a ridge regression for
+each series, represents the observed displacements by the states of their dates. Its coefficients
+describe the motion, with gaps or without, and are the embedding.
+
+The published way is to drive the reservoir by the series, and to predict the next displacement from
+its state. The coefficients then describe the dynamics of the series, and its noise.
 
 References
 ----------
 F. M. Bianchi, S. Scardapane, S. Løkse, R. Jenssen (2021). Reservoir computing approaches for
 representation and classification of multivariate time series. IEEE Transactions on Neural Networks
 and Learning Systems 32(5), 2169-2179. doi:10.1109/TNNLS.2020.3001377. Their output model space is
-the readout here.
+"readout" here.
 """
 
 from cookbook_utils.reservoir.embed import embed_series, embed_shards

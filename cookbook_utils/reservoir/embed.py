@@ -16,6 +16,7 @@ from cookbook_utils._checks import (
     require_dims,
     require_integer,
     require_rising_time,
+    shown,
 )
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._conventions.points import dates_of, step_of
@@ -40,7 +41,7 @@ def embed_series(
     displacement: xr.DataArray,
     *,
     n_features: int = 32,
-    representation: Representation = "readout",
+    representation: Representation = "motion",
     random_state: int = 0,
 ) -> xr.DataArray:
     """Embed the displacement series of points that fit in memory.
@@ -50,10 +51,12 @@ def embed_series(
     Parameters
     ----------
     displacement : xarray.DataArray
-        Displacement (point, time) in mm without gaps, as from `insar.fill_gaps`.
+        Displacement (point, time) in mm. With "motion" it has gaps as they were delivered, and the
+        coordinate ``time``, without which the dates are 6 days apart; otherwise the gaps are
+        filled, as by `insar.fill_gaps`.
     n_features : int, default 32
         As for `ReservoirEmbedding`, which is fitted on at most 2048 of the points.
-    representation : {"readout", "last"}, default "readout"
+    representation : {"motion", "readout", "last"}, default "motion"
         As for `ReservoirEmbedding`.
     random_state : int, default 0
         As for `ReservoirEmbedding`.
@@ -61,7 +64,8 @@ def embed_series(
     Returns
     -------
     xarray.DataArray
-        Embeddings (point, feature), float32, with the coordinates of the points.
+        Embeddings (point, feature), float32, with the coordinates of the points; NaN for a point
+        without any observation.
 
     Raises
     ------
@@ -69,8 +73,8 @@ def embed_series(
         If `displacement` is not a DataArray of real numbers, its times are not dates, or an option
         has the wrong type.
     ValueError
-        If `displacement` has other dimensions, gaps or dates that are not ascending, or as for
-        `ReservoirEmbedding.fit`.
+        If `displacement` has other dimensions, dates that are not ascending, or gaps where none may
+        be, or as for `ReservoirEmbedding.fit`.
 
     Examples
     --------
@@ -89,9 +93,12 @@ def embed_series(
         require_rising_time(displacement, "displacement")
     displacement = mask_and_float(displacement).transpose("point", "time")
     values = displacement.values
-    embedding.fit(np.concatenate([values[rows] for rows in _sample(len(values))]))
+    if values.size and np.isnan(values).all():
+        raise ValueError("displacement must have observations, got only missing values")
+    time = displacement["time"].values if "time" in displacement.coords else None
+    embedding.fit(np.concatenate([values[rows] for rows in _sample(len(values))]), time=time)
     features = displacement.isel(time=0, drop=True).expand_dims(feature=int(n_features), axis=1)
-    features = features.copy(data=embedding.transform(values))
+    features = features.copy(data=embedding.transform(values, time=time))
     features.attrs = {"long_name": f"reservoir embedding, {representation}"}
     return features.rename("dynamic")
 
@@ -101,17 +108,17 @@ def embed_shards(
     target_folder: str | os.PathLike[str],
     *,
     n_features: int = 32,
-    representation: Representation = "readout",
+    representation: Representation = "motion",
     random_state: int = 0,
     method: Literal["linear", "pchip"] = "linear",
     step: str | None = None,
     shard_size: int = 65536,
     progress: Callable[..., Iterable] | None = None,
 ) -> Path:
-    """Fill the gaps of the series in a folder of shards, and embed them into another folder.
+    """Embed the series in a folder of shards into another folder.
 
-    Use it in place of `fill_gaps` and `embed_series` where the series do not fit in memory. An
-    interrupted run leaves complete shards, and the next run continues after them.
+    Use it in place of `embed_series` where the series do not fit in memory. An interrupted run
+    leaves complete shards, and the next run continues after them.
 
     Parameters
     ----------
@@ -124,14 +131,14 @@ def embed_shards(
     n_features : int, default 32
         As for `ReservoirEmbedding`, which is fitted on 2048 points spread over the folder and saved
         as ``embedding.npz`` in the target.
-    representation : {"readout", "last"}, default "readout"
+    representation : {"motion", "readout", "last"}, default "motion"
         As for `ReservoirEmbedding`.
     random_state : int, default 0
         As for `ReservoirEmbedding`.
     method : {"linear", "pchip"}, default "linear"
-        As for `insar.fill_gaps`.
+        As for `insar.fill_gaps`, by which gaps are filled for "readout" and "last".
     step : str, optional
-        As for `insar.fill_gaps`.
+        As for `insar.fill_gaps`. With "motion", which needs no regular dates, it must be None.
     shard_size : int, default 65536
         Number of points in a shard of the target.
     progress : callable, optional
@@ -165,7 +172,7 @@ def embed_shards(
     ...     raw = write_site(folder, "insar_lyngen", n_points=200)
     ...     shards = PointShards(embed_shards(raw, Path(folder) / "features", n_features=4))
     ...     shards.n_points, shards.features["dynamic"]
-    (200, ['readout_00', 'readout_01', 'readout_02', 'readout_03'])
+    (200, ['motion_00', 'motion_01', 'motion_02', 'motion_03'])
     """
     embedding = ReservoirEmbedding(
         n_features, representation=representation, random_state=random_state
@@ -174,14 +181,14 @@ def embed_shards(
     require_integer(shard_size, "shard_size", least=1)
     bar = progress_bar(progress)
     target = as_path(target_folder, "target_folder")
-    source = _FilledShards.open(as_path(source_folder, "source_folder"), method, step)
+    source = _Series.open(as_path(source_folder, "source_folder"), representation, method, step)
 
     saved = target / "embedding.npz"
     if (target / MANIFEST).is_file() and saved.is_file():
         embedding = ReservoirEmbedding.load(saved)
     else:
         sample = np.concatenate([source.read(rows) for rows in _sample(source.shards.n_points)])
-        embedding.fit(sample[~np.isnan(sample).any(axis=1)])
+        embedding.fit(sample[~np.isnan(sample).all(axis=1)], time=source.dates)
 
     features = {"dynamic": [f"{representation}_{i:02}" for i in range(n_features)]}
     features |= {kind: source.shards.features[kind] for kind in source.kinds[1:]}
@@ -203,19 +210,24 @@ def embed_shards(
     return target
 
 
-class _FilledShards(NamedTuple):
-    """Displacement series in shards, with their gaps filled as they are read."""
+class _Series(NamedTuple):
+    """Displacement series in shards, with their gaps filled as they are read, if need be."""
 
     shards: PointShards
     time: np.ndarray
     """Dates of the displacements."""
     filling: dict[str, Any]
-    """Options of `insar.fill_gaps`."""
+    """Options of `insar.fill_gaps`, or nothing if gaps are left as they are."""
 
     @classmethod
-    def open(cls, folder: Path, method: str, step: Any) -> _FilledShards:
+    def open(cls, folder: Path, representation: str, method: str, step: Any) -> _Series:
         require_choice(method, "method", ("linear", "pchip"))
         step_of(step)
+        if representation == "motion" and step is not None:
+            raise ValueError(
+                f"step must be None for the representation 'motion', which takes the dates as they "
+                f"are, got {shown(step)}"
+            )
         shards = PointShards(folder)
         if "displacement" not in shards.features:
             raise ValueError(
@@ -223,7 +235,14 @@ class _FilledShards(NamedTuple):
             )
         names = shards.features["displacement"]
         time = dates_of(names, f"{shards.folder}: the names of displacement")
+        if representation == "motion":
+            return cls(shards, time, {})
         return cls(shards, time, {"method": method, "step": step if step is None else str(step)})
+
+    @property
+    def dates(self) -> np.ndarray | None:
+        """The dates of the series, on which only "motion" depends; None where they are filled."""
+        return None if self.filling else self.time
 
     @property
     def kinds(self) -> list[str]:
@@ -231,7 +250,9 @@ class _FilledShards(NamedTuple):
         return [kind for kind in ("displacement", "static") if kind in self.shards.features]
 
     def read(self, rows: slice) -> np.ndarray:
-        """Return filled series (point, time); NaN for points without observations."""
+        """Return series (point, time); filled ones are NaN only without any observation."""
+        if not self.filling:
+            return self.shards.read("displacement", rows)
         series = (("point", "time"), self.shards.read("displacement", rows))
         points = xr.Dataset({"displacement": series}, {"time": self.time})
         return fill_gaps(points, **self.filling).displacement.values
@@ -247,7 +268,7 @@ class _FilledShards(NamedTuple):
 
 def _append_embedded(
     writer: ShardWriter,
-    source: _FilledShards,
+    source: _Series,
     embedding: ReservoirEmbedding,
     bar: Callable[..., Iterable],
 ) -> None:
@@ -256,9 +277,9 @@ def _append_embedded(
     for start in bar(blocks, desc="embedding", total=len(blocks)):
         rows = slice(start, start + POINTS_PER_BLOCK)
         series = source.read(rows)
-        seen = ~np.isnan(series).any(axis=1)
+        seen = ~np.isnan(series).all(axis=1)
         dynamic = np.full((len(series), embedding.n_features), np.nan, np.float32)
-        dynamic[seen] = embedding.transform(series[seen])
+        dynamic[seen] = embedding.transform(series[seen], time=source.dates)
         features = {kind: source.shards.read(kind, rows) for kind in source.kinds[1:]}
         place = [source.shards.read(key, rows) for key in ("point", "longitude", "latitude")]
         writer.append(*place, dynamic=dynamic, **features)
