@@ -14,7 +14,8 @@ import xarray as xr
 from cookbook_utils._files import replacing, tidy
 from cookbook_utils.cli._report import Section
 
-SIDE_OF_SAMPLE = 300  # every nth pixel, at most so many along a side, makes the mean spectra
+CHUNKS = {"y": 1024, "x": 1024}  # pixels
+SIDE = 700  # pixels along a side, at most, of what is drawn; the others are skipped
 WIDTH = 7.0  # inches of a figure
 TRUE_COLOR = ("red", "green", "blue")
 FALSE_COLOR = ("nir", "red", "green")
@@ -80,16 +81,24 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary)
 
 
-def thinned(array: xr.DataArray, most: int = SIDE_OF_SAMPLE) -> xr.DataArray:
-    """Return every nth row and column, so that there are at most `most` of each."""
-    steps = {dim: -(-array.sizes[dim] // most) for dim in ("y", "x")}
-    return array.isel({dim: slice(step // 2, None, step) for dim, step in steps.items()})
+def open_map(path: Path) -> xr.DataArray:
+    """Open a label map that `write_all` wrote lazily, so that many need not fit in memory."""
+    import rioxarray
+
+    labels = rioxarray.open_rasterio(path, chunks=CHUNKS, lock=False)
+    return labels.squeeze("band", drop=True)
+
+
+def thinned(array: xr.DataArray) -> xr.DataArray:
+    """Compute every nth row and column, so that there are at most `SIDE` of each."""
+    steps = {dim: -(-array.sizes[dim] // SIDE) for dim in ("y", "x")}
+    return array.isel({dim: slice(step // 2, None, step) for dim, step in steps.items()}).compute()
 
 
 def spectra_section(
     scenes: Mapping[str, xr.DataArray], labels: Mapping[str, xr.DataArray], names: Mapping[int, str]
 ) -> Section:
-    """Return the mean spectrum of each cluster, of a sample of the pixels of all scenes."""
+    """Return the mean spectrum of each cluster, of the pixels of thinned scenes."""
     from matplotlib.figure import Figure
 
     from cookbook_utils import plotting
@@ -97,12 +106,10 @@ def spectra_section(
     from cookbook_utils.stacking import stack_pixels
 
     samples, numbers = [], []
-    for name, scene in scenes.items():
-        pixels = thinned(scene).compute()
-        numbers_of = thinned(labels[name])
+    for name, pixels in scenes.items():
         if pixels.notnull().all("band").any():
             table = stack_pixels(pixels)
-            flat = numbers_of.stack(pixel=("y", "x")).sel(pixel=table.indexes["pixel"])
+            flat = labels[name].stack(pixel=("y", "x")).sel(pixel=table.indexes["pixel"])
             samples.append(table.reset_index("pixel", drop=True))
             numbers.append(flat.values)
     together = xr.concat(samples, "pixel", coords="minimal", compat="override")
@@ -125,7 +132,7 @@ def _all_names(profiles: xr.Dataset, names: Mapping[int, str]) -> dict[int, str]
 def scene_sections(
     scenes: Mapping[str, xr.DataArray], labels: Mapping[str, xr.DataArray], names: Mapping[int, str]
 ) -> Iterator[Section]:
-    """Yield the image and the label map of each scene, side by side."""
+    """Yield the image and the label map of each thinned scene, side by side."""
     from matplotlib.figure import Figure
 
     from cookbook_utils import plotting
@@ -136,13 +143,12 @@ def scene_sections(
         bands = next(
             (c for c in (TRUE_COLOR, FALSE_COLOR) if set(c) <= set(scene.band.values)), None
         )
-        image = thinned(scene, 700).compute()
         if bands is None:
             bands, title = tuple(scene.band.values[[0, 0, 0]]), str(scene.band.values[0])
         else:
             title = "True color" if bands == TRUE_COLOR else "False color"
-        plotting.plot_rgb(image, bands=bands, ax=left, title=title)
-        plotting.plot_labels(thinned(labels[name], 700), names=names, ax=right, title="Clusters")
+        plotting.plot_rgb(scene, bands=bands, ax=left, title=title)
+        plotting.plot_labels(labels[name], names=names, ax=right, title="Clusters")
         section = Section(name)
         day = scene.coords["time"].dt.strftime("%Y-%m-%d").item() if "time" in scene.coords else ""
         section.add_figure(figure, f"{name}{', ' + day if day else ''}: {title.lower()}, clusters.")

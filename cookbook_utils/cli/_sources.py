@@ -10,9 +10,9 @@ from typing import Any
 
 import xarray as xr
 
+from cookbook_utils.cli._maps import CHUNKS
 from cookbook_utils.cli._results import describe_source
 
-CHUNKS = {"y": 1024, "x": 1024}
 MASKED = ("cloud", "cloud_shadow", "snow", "fill")
 GDAL_CACHE = "128"  # MB; by default, GDAL takes 5 % of the memory of the machine
 ENDINGS = (".gz", ".tar", ".zip", ".safe", ".tif", ".tiff", ".json", ".nc", ".zarr")

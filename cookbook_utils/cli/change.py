@@ -91,20 +91,20 @@ def _compare_water(
     folder: Path, options: argparse.Namespace
 ) -> tuple[xr.DataArray, xr.DataArray, list[Section], dict[str, Any]]:
     """Return the water of two scenes on the grid of the first one, clustered together."""
-    from cookbook_utils.export import read_label_map
     from cookbook_utils.labels import water_mask, water_table
 
     scenes = open_sources(options, options.sources, on_first_grid=True)
     maps = cluster_scenes(scenes, folder, options)
-    labels = {name: read_label_map(path) for name, path in maps.items()}
+    labels = {
+        name: _maps.open_map(path).assign_coords(time=scenes[name].coords["time"].variable)
+        for name, path in maps.items()
+    }
     pair = list(scenes.values()), list(labels.values())
     table = water_table(*pair)
     names = {int(number): "water" for number in table.index[table["water"]]}
     before, after = water_mask(*pair)
-    sections = [
-        _maps.spectra_section(scenes, labels, names),
-        *_maps.scene_sections(scenes, labels, names),
-    ]
+    thin = [{name: _maps.thinned(one) for name, one in each.items()} for each in (scenes, labels)]
+    sections = [_maps.spectra_section(*thin, names), *_maps.scene_sections(*thin, names)]
     return before, after, sections, {"water": table}
 
 
@@ -128,7 +128,7 @@ def _write_change(
     change = read_label_map(path)
     tables["change"] = class_areas(change).to_frame()
     figure = Figure((_maps.WIDTH, 5), layout="constrained")
-    plotting.plot_labels(_maps.thinned(change, 1000), ax=figure.subplots())
+    plotting.plot_labels(_maps.thinned(change), ax=figure.subplots())
     section = Section("Change")
     section.add_figure(figure, "Change between the two dates.")
     return [section]

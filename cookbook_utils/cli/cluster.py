@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._clustering import (
     CHECKPOINT,
@@ -145,10 +146,9 @@ def _summarize(
     options: argparse.Namespace,
 ) -> None:
     """Write the tables and the report of the label maps."""
-    from cookbook_utils.export import read_label_map
     from cookbook_utils.labels import WATER_BANDS, water_table
 
-    labels = {name: read_label_map(path) for name, path in maps.items()}
+    labels = {name: _maps.open_map(path) for name, path in maps.items()}
     tables = {"areas": _maps.areas_of(labels)}
     names: dict[int, str] = {}
     if set(WATER_BANDS) <= set(_bands(scenes)):
@@ -156,15 +156,16 @@ def _summarize(
         tables["water"] = water
         names = {int(number): "water" for number in water.index[water["water"]]}
     if options.reference:
-        tables["accuracy"], names = _accuracy(labels, options)
+        tables["accuracy"], names = _accuracy(next(iter(maps.values())), options)
     for name, table in tables.items():
         _maps.write_csv(folder / f"{name}.csv", table)
+    thin = [{name: _maps.thinned(one) for name, one in each.items()} for each in (scenes, labels)]
     sections = [
-        _maps.spectra_section(scenes, labels, names),
-        *_maps.scene_sections(scenes, labels, names),
+        _maps.spectra_section(*thin, names),
+        *_maps.scene_sections(*thin, names),
         _maps.table_section(tables),
     ]
-    n_pixels = sum(int((one != one.attrs["_FillValue"]).sum()) for one in labels.values())
+    n_pixels = sum(int((one != NODATA_LABEL).sum()) for one in labels.values())
     summary = (
         f"{len(scenes)} {'scene' if len(scenes) == 1 else 'scenes'}, {n_pixels:,} valid pixels, "
         f"{options.n_clusters} clusters of the bands {', '.join(_bands(scenes))}."
@@ -173,17 +174,16 @@ def _summarize(
     write_report(folder / "report.html", "Clusters", summary, sections, command)
 
 
-def _accuracy(
-    labels: Mapping[str, xr.DataArray], options: argparse.Namespace
-) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Compare the first map with the reference data, and name its clusters by them."""
+def _accuracy(path: Path, options: argparse.Namespace) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Compare a map with the reference data, and name its clusters by them."""
     import geopandas
 
     from cookbook_utils.accuracy import accuracy_table, rasterize_reference
+    from cookbook_utils.export import read_label_map
 
-    one = next(iter(labels.values()))
+    labels = read_label_map(path)
     data = geopandas.read_file(options.reference)
-    table = accuracy_table(one, rasterize_reference(data, one, options.column))
+    table = accuracy_table(labels, rasterize_reference(data, labels, options.column))
     clusters = table.clusters["class"].dropna()
     print(
         f"overall accuracy {table.overall:.3f}, 95 % interval "
