@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from cookbook_utils import _npz
@@ -128,6 +129,10 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
     >>> features.shape, np.array_equal(embedding.transform(series[5:7]), features[5:7])
     ((30, 8), True)
     """
+
+    # Dates belong to the series of one call, so that no meta-estimator routes them.
+    __metadata_request__fit = {"time": UNUSED}
+    __metadata_request__transform = {"time": UNUSED}
 
     def __init__(
         self,
