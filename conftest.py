@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,17 @@ def real_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"COOKBOOK_DATA names {folder!r}, which is not a folder")
     return Path(folder)
+
+
+# Modules and tests live to the end of the run: the garbage collector need not look at them again and
+# again, neither while they are imported nor after that.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect the garbage of tests, but of nothing that was there before them."""
+    gc.freeze()
+    gc.enable()
 
 
 LONGEST = (
