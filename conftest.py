@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 OFFLINE = Path(__file__).parent / "tests" / "offline"
 sys.path.insert(0, str(OFFLINE))
@@ -31,9 +32,16 @@ def real_data() -> Path:
     return Path(folder)
 
 
-# Modules and tests live to the end of the run: the garbage collector need not look at them again and
-# again, neither while they are imported nor after that.
+# Modules and tests live to the end of the run: the garbage collector need not look at them, neither
+# while they are imported nor after that.
 gc.disable()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let `make check` try fewer examples of a property than `make test`."""
+    if config.option.markexpr == "not slow":
+        settings.register_profile("check", max_examples=30)
+        settings.load_profile("check")
 
 
 def pytest_collection_finish() -> None:

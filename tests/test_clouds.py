@@ -117,8 +117,8 @@ def test_a_second_mask_is_added_to_the_first():
     assert np.isnan(both.values).any(0).tolist() == [[True, True, False]]
 
 
-@pytest.mark.parametrize("margin", [1, 2, 3, 7, 40])
-@pytest.mark.parametrize("chunks", [None, 3, 5, 1, (7, 13, 1)])
+@pytest.mark.parametrize("margin", [1, 3, 40])
+@pytest.mark.parametrize("chunks", [None, 5, (7, 13, 1)])
 def test_the_margin_crosses_chunks(margin, chunks):
     """It is a disk, whatever the chunks, even if they are smaller than the margin."""
     rng = np.random.default_rng(3)

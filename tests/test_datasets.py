@@ -881,6 +881,7 @@ def run_in_notebook(code):
     return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
+@pytest.mark.slow
 def test_fetch_is_silent_in_a_notebook(server, data):
     assert "IProgress not found" in run_in_notebook("import tqdm.auto").stderr
     code = f"""

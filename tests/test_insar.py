@@ -299,7 +299,7 @@ def series(draw):
     return days, values
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(series(), st.sampled_from(["linear", "pchip"]), st.sampled_from([None, "1D", "7D"]))
 def test_filling_keeps_what_is_there_and_stays_within_its_neighbors(case, method, step):
     days, values = case
@@ -328,7 +328,7 @@ def test_filling_keeps_what_is_there_and_stays_within_its_neighbors(case, method
                 assert low - 1e-4 <= value <= high + 1e-4
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(series())
 def test_the_cubic_is_that_of_scipy_and_the_line_that_of_numpy(case):
     days, values = case

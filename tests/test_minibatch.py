@@ -93,12 +93,12 @@ def test_estimator_has_parameters_and_a_state(shards):
 
 @settings(max_examples=12, deadline=None)
 @given(
-    shard_size=st.integers(1, 800).map(lambda n: max(n, 37)),
+    shard_size=st.integers(1, 400).map(lambda n: max(n, 17)),
     batch_size=st.sampled_from([1, 50, 256, 9000]),
     test_fraction=st.sampled_from([0.0, 0.3]),
 )
 def test_same_bits_whatever_the_shards(shard_size, batch_size, test_fraction):
-    _, x = make_clusters(700, seed=1)
+    _, x = make_clusters(300, seed=1)
     options = {"batch_size": batch_size, "test_fraction": test_fraction, "max_iter": 2}
     with tempfile.TemporaryDirectory() as folder:
         one = write(Path(folder) / "one", x)

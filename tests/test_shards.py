@@ -74,7 +74,7 @@ SIZES = dict(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(**SIZES)
 def test_batches_give_every_point_of_a_split_once(n, shard_size, batch_size, fraction, epoch, step):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
@@ -113,7 +113,7 @@ def test_batches_give_every_point_of_a_split_once(n, shard_size, batch_size, fra
         np.testing.assert_array_equal(seen[2], expected[test])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(one=st.integers(1, 90), two=st.integers(1, 90), shuffle=st.booleans())
 def test_batches_do_not_depend_on_the_shard_size(one, two, shuffle):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
@@ -155,7 +155,7 @@ def test_batches_larger_than_a_window_are_filled_up(folder, small_windows):
     assert sizes == [40, 40, 20]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(n=st.integers(1, 60), size=st.integers(1, 30), data=st.data())
 def test_read_returns_any_rows(n, size, data):
     a, b = sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n))))
@@ -206,7 +206,7 @@ def test_split_needs_a_fraction(fraction, folder):
 # -- writing ------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 60), size=st.integers(1, 20), stop=st.integers(0, 60), block=st.integers(1, 70)
 )
@@ -417,7 +417,7 @@ def test_read_refuses_other_columns_and_steps(folder):
 # -- labels -------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(n=st.integers(1, 50), size=st.integers(1, 20), step=st.sampled_from([1, 3]), data=st.data())
 def test_labels_come_back_in_the_order_of_the_folder(n, size, step, data):
     order = np.array(data.draw(st.permutations(range(n)))) * step

@@ -56,7 +56,7 @@ def scenes(draw):
     return scene
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(scene=scenes(), lazy=st.booleans(), data=st.data())
 def test_round_trip_is_exact(scene, lazy, data):
     samples = stack_pixels(scene)
