@@ -140,7 +140,9 @@ def test_pixels_in_device_memory_are_read_in_place(cupy):
     assert blocks._blocks[0][0].get()[0, 0] == 999
 
 
-@pytest.mark.parametrize("dtype", ["int32", "bool", "float16"])
+@pytest.mark.parametrize(
+    "dtype", ["int32", "bool", pytest.param("float16", marks=pytest.mark.slow)]
+)
 def test_other_dtypes_are_converted_on_the_gpu(cupy, dtype, streamed):
     rng = np.random.default_rng(0)
     values = rng.integers(0, 2 if dtype == "bool" else 200, (3, 60, 50)).astype(dtype)
@@ -570,6 +572,7 @@ def test_many_features_of_a_table(cupy):
 # -- benchmark ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_the_same_clusters(cupy):
     from benchmarks import interimage_gpu
 

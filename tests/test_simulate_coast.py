@@ -311,6 +311,7 @@ def test_other_worlds_cluster_alike(random_state):
     assert agreement([one.drop_vars("time") for one in labels], always) >= 0.98
 
 
+@pytest.mark.slow
 def test_a_part_of_the_full_series_clusters_alike():
     spec = dataclasses.replace(SERIES[FULL], size=240, step=875)  # all of its 210 km, thinned
     numbers, cover = _rasters.assemble(

@@ -239,7 +239,7 @@ def test_the_embedding_is_that_of_dask_ml(classes):
     np.testing.assert_allclose(model.eigenvalues_[:4], eigenvalues)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(
     n_classes=st.integers(2, 4),
     spread=st.floats(0.05, 2),
