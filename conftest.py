@@ -51,8 +51,9 @@ def pytest_collection_finish() -> None:
 
 
 LONGEST = (
-    "test_notebooks.py", "test_faults.py", "test_interimage.py", "test_views.py",
-    "test_simulate_insar.py", "test_simulate_coast.py", "test_nearest.py", "test_cupy_engine.py",
+    "test_notebooks.py", "test_faults.py", "test_interimage.py", "test_datasets.py", "test_cli.py",
+    "test_hostile.py", "test_nearest.py", "test_cupy_engine.py", "test_checkpoints.py",
+    "test_simulate_insar.py", "test_simulate_coast.py", "test_views.py",
 )  # fmt: skip
 """Files of tests that take longest, in the order in which they begin."""
 

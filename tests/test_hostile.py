@@ -1163,7 +1163,7 @@ def odd_cases():
 PLAIN = {}  # the result of each valid call, and the files that are there after it
 
 
-@pytest.mark.parametrize(("entry", "makes"), odd_cases())
+@pytest.mark.parametrize(("entry", "makes"), [*odd_cases()])
 def test_odd_input_gives_the_same_result(folder, tmp_path_factory, entry, makes):
     def called(folder, change=lambda arguments: None):
         arguments = made_in(folder, defaults(entry) | TABLE[entry][0])
