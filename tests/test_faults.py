@@ -154,6 +154,7 @@ context.set_forkserver_preload(
     [
         __name__,
         "tests.warm_up",
+        "distributed",
         "filelock",
         "pyarrow.parquet",
         "pystac.extensions.projection",
