@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,6 +18,7 @@ from cookbook_utils.cli._results import describe_source
 
 MASKED = ("cloud", "cloud_shadow", "snow", "fill")
 GDAL_CACHE = "128"  # MB; by default, GDAL takes 5 % of the memory of the machine
+M_MMAP_THRESHOLD = -3  # a constant of malloc.h
 ENDINGS = (".gz", ".tar", ".zip", ".safe", ".tif", ".tiff", ".json", ".nc", ".zarr")
 
 
@@ -63,12 +67,16 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--limit", type=int, default=20, help="of scenes; default: %(default)s")
 
 
-def limit_gdal_cache() -> None:
-    """Bound the memory for blocks that GDAL has read, unless the user has set a limit.
+def limit_memory() -> None:
+    """Bound the memory that GDAL and the C library keep for later use, unless the user has.
 
-    It must be called before GDAL reads the first block.
+    It must be called before GDAL reads the first block. glibc returns arrays of 1 MB or more to the
+    system when they are freed, instead of keeping up to 32 MB each for every thread.
     """
     os.environ.setdefault("GDAL_CACHEMAX", GDAL_CACHE)
+    if sys.platform == "linux" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 1_000_000)
 
 
 def describe(options: argparse.Namespace) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from cookbook_utils.cli._results import results
 from cookbook_utils.cli._sources import (
     add_source_arguments,
     describe,
-    limit_gdal_cache,
+    limit_memory,
     open_sources,
 )
 
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Map the change, and write the results to the folder that ``--out`` names."""
-    limit_gdal_cache()
+    limit_memory()
     options.sources = [options.before, options.after]
     what = {"command": "change", **describe(options)}
     what |= {name: getattr(options, name) for name in ("maps", *OPTIONS)}

@@ -28,7 +28,7 @@ from cookbook_utils.cli._sources import (
     add_search_arguments,
     add_source_arguments,
     describe,
-    limit_gdal_cache,
+    limit_memory,
     open_sources,
     search,
 )
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Cluster the scenes, and write the results to the folder that ``--out`` names."""
     _check(options)
-    limit_gdal_cache()
+    limit_memory()
     sources = search(options) if options.search else options.sources
     with results(options.out, _what(options), RESULTS, overwrite=options.overwrite) as folder:
         scenes = open_sources(options, sources)
