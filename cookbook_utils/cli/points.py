@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         path = folder / f"points.{options.format}"
         if not path.exists():
             _write(path, points, labels, profiles)
-        _summarize(points, labels, profiles, folder)
+        _summarize(points, labels, profiles, folder, options.command_line)
     print(folder / "report.html")
     return 0
 
@@ -109,7 +108,9 @@ def _write(path: Path, points: xr.Dataset, labels: np.ndarray, profiles: xr.Data
     write_points(path, points, labels, profiles=profiles)
 
 
-def _summarize(points: xr.Dataset, labels: np.ndarray, profiles: xr.Dataset, folder: Path) -> None:
+def _summarize(
+    points: xr.Dataset, labels: np.ndarray, profiles: xr.Dataset, folder: Path, command: str
+) -> None:
     """Write the profiles and the report."""
     from matplotlib.figure import Figure
 
@@ -130,5 +131,4 @@ def _summarize(points: xr.Dataset, labels: np.ndarray, profiles: xr.Dataset, fol
     places.add_table(counts, "Number of points of each cluster.")
     dates = points["time"].dt.strftime("%Y-%m-%d").values
     summary = f"{labels.size:,} points, {dates.size} dates from {dates[0]} to {dates[-1]}."
-    command = shlex.join(["satellite-clustering", *sys.argv[1:]])
     write_report(folder / "report.html", "Moving points", summary, [places], command)
