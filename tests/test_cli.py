@@ -85,7 +85,10 @@ def test_wrong_usage_exits_with_2(arguments):
         (["cluster", "{scene}", *DATES[:2], "--margin", "-1"], "--margin must be at least 0"),
         (["cluster", "{scene}", *DATES[:2], "--sample", "0"], "sample must be .* got 0"),
         (["cluster", "{scene}", "--reference", "{scene}", "--column", "a"], "data must be a file"),
-        (["cluster", "--search", "nowhere", "--period", "2020", "--bbox", *"0011"], "--search must"),
+        (
+            ["cluster", "--search", "nowhere", "--period", "2020", "--bbox", *"0011"],
+            "--search must",
+        ),
         (["cluster", "--search", "ustica", "--period", "2020", "--bbox", *"0011"], "--search must"),
         (["cluster", "nowhere.tif"], "nowhere.tif does not exist"),
         (["cluster", "{scene}"], "date must be given"),
