@@ -110,6 +110,11 @@ def test_a_failure_is_one_line(arguments, message, scenes, tmp_path, capsys):
     assert re.search(message, printed[-1])
 
 
+def test_unknown_data_set(capsys):
+    assert run_command(["data", "nowhere"]) == 1
+    assert "NAME must be among betsiboka, pucallpa" in capsys.readouterr().err
+
+
 def test_run_as_a_module():
     done = subprocess.run(
         [sys.executable, "-m", "cookbook_utils", "data", "--list"], capture_output=True, text=True
@@ -211,6 +216,15 @@ def test_clouds_of_a_delivery_are_nodata(tmp_path):
         == 0
     )
     assert (read_label_map(path) == 255).sum() < expected.sum()
+
+
+def test_levels_of_processing_are_not_mixed_in_silence(tmp_path, capsys):
+    paths = []
+    for level in ("L1TP", "L2SP"):
+        paths.append(str(tmp_path / LANDSAT_8.replace("L2SP", level)))
+        write_landsat(tmp_path / paths[-1], LANDSAT_8.replace("L2SP", level))
+    assert run_command(["cluster", *paths, "--out", str(tmp_path / "out"), "-k", "2"]) == 0
+    assert "scenes of different processing share no clusters" in capsys.readouterr().err
 
 
 def test_reference_data_name_the_clusters(scenes, tmp_path, capsys):

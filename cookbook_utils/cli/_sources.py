@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -149,7 +150,20 @@ def open_sources(
             grid = {"like": next(iter(scenes.values())), "resampling": "bilinear"}
         for day, scene in _open(source, date, options, grid):
             scenes[unique_name(f"{name}{day}", scenes)] = scene
+    _warn_of_quantities(scenes)
     return _with_shared_bands(_without_clouds(scenes, options))
+
+
+def _warn_of_quantities(scenes: Mapping[str, xr.DataArray]) -> None:
+    """Warn if some scenes are corrected for the atmosphere and others are not."""
+    quantities = {name: scene.attrs.get("quantity") for name, scene in scenes.items()}
+    known = {quantity: name for name, quantity in quantities.items() if quantity}
+    if len(known) > 1:
+        listed = ", ".join(f"{name} is {quantity}" for quantity, name in known.items())
+        warnings.warn(
+            f"scenes of different processing share no clusters: {listed}; use one level of all",
+            stacklevel=2,
+        )
 
 
 def _check_mask(options: argparse.Namespace) -> None:
