@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._files import tidy
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._clustering import (
     CHECKPOINT,
@@ -126,7 +127,9 @@ def _write_change(
     from cookbook_utils.labels import change_map
 
     path = folder / CHANGE
-    if not path.exists():
+    if path.exists():
+        tidy(path)
+    else:
         times = [one.coords["time"].values for one in (before, after) if "time" in one.coords]
         write_label_map(
             path, change_map(before, after), time=tuple(times) if len(times) == 2 else None

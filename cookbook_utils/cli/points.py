@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from cookbook_utils._files import tidy
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._report import Section, write_report
 from cookbook_utils.cli._results import describe_source, results
@@ -61,7 +62,9 @@ def run(options: argparse.Namespace) -> int:
         labels = shards.read_labels(NAME)
         profiles = _profiles(points, labels)
         path = folder / f"points.{options.format}"
-        if not path.exists():
+        if path.exists():
+            tidy(path)
+        else:
             _write(path, points, labels, profiles)
         _summarize(points, labels, profiles, folder, options.command_line)
     print(folder / "report.html")
