@@ -89,7 +89,10 @@ def _label(folder: Path, options: argparse.Namespace) -> tuple[xr.Dataset, Any]:
     points = open_points(options.sources, folder=series, dates=options.dates, progress=_bar)
     embed_shards(series, features, progress=_bar)
     shards = PointShards(features)
-    if not (features / f"labels-{NAME}.parquet").exists():
+    labels = features / f"labels-{NAME}.parquet"
+    if labels.exists():
+        tidy(labels)
+    else:
         model = MiniBatchShardKMeans(options.n_clusters, random_state=options.random_state)
         label_shards(shards, model.fit(shards, progress=_bar), NAME, progress=_bar)
     return points, shards

@@ -37,6 +37,9 @@ MEAN_PIXELS = 1 << 22
 """Pixels that are read at once for means of a coarser grid."""
 
 
+_SCHEME = "gdal://"
+
+
 class BlockAddress(NamedTuple):
     """The band of a raster that a block is read from, and what its numbers mean."""
 
@@ -54,13 +57,13 @@ class BlockAddress(NamedTuple):
             address = os.path.abspath(address)
         return cls(address, source.band, source.nodata, source.scale, source.offset)
 
-    def __str__(self) -> str:  # an item of STAC has one text for it
-        return "#".join(map(str, self))
+    def __str__(self) -> str:  # an item of STAC has one text for it, which must be absolute
+        return _SCHEME + "#".join(map(str, self))
 
     @classmethod
     def parse(cls, text: str) -> BlockAddress:
         """Return the parts of what `str` makes."""
-        address, band, nodata, scale, offset = text.rsplit("#", 4)
+        address, band, nodata, scale, offset = text.removeprefix(_SCHEME).rsplit("#", 4)
         given = None if nodata == "None" else float(nodata)
         return cls(address, int(band), given, float(scale), float(offset))
 
