@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import rasterio
 import xarray as xr
 
 from cookbook_utils.cli import run_command
-from cookbook_utils.cli._results import RECORD
+from cookbook_utils.cli._report import Section
+from cookbook_utils.cli._results import RECORD, describe_source
 from cookbook_utils.cli._sources import name_of
 from cookbook_utils.clouds import mask_clouds
 from cookbook_utils.datasets import open_catalog, open_scene
@@ -77,6 +79,17 @@ def test_wrong_usage_exits_with_2(arguments):
     ("arguments", "message"),
     [
         (["cluster"], "give the scenes to cluster, or --search"),
+        (["cluster", "--bands", "red", "{scene}"], "scenes come before options that take several"),
+        (["cluster", "{scene}", *DATES[:2], "--mask", "clouds"], "--mask must have classes among"),
+        (["cluster", "{scene}", *DATES[:2], "--mask", "cloud"], "--mask needs a quality band"),
+        (["cluster", "{scene}", *DATES[:2], "--margin", "-1"], "--margin must be at least 0"),
+        (["cluster", "{scene}", *DATES[:2], "--sample", "0"], "sample must be .* got 0"),
+        (["cluster", "{scene}", "--reference", "{scene}", "--column", "a"], "data must be a file"),
+        (
+            ["cluster", "--search", "nowhere", "--period", "2020", "--bbox", *"0011"],
+            "--search must",
+        ),
+        (["cluster", "--search", "ustica", "--period", "2020", "--bbox", *"0011"], "--search must"),
         (["cluster", "nowhere.tif"], "nowhere.tif does not exist"),
         (["cluster", "{scene}"], "date must be given"),
         (["cluster", "{scene}", *DATES], "--date must have one date, or one for each of 1 scenes"),
@@ -95,6 +108,11 @@ def test_a_failure_is_one_line(arguments, message, scenes, tmp_path, capsys):
     printed = capsys.readouterr().err.strip().splitlines()
     assert printed[-1].startswith(f"satellite-clustering {arguments[0]}: ")
     assert re.search(message, printed[-1])
+
+
+def test_unknown_data_set(capsys):
+    assert run_command(["data", "nowhere"]) == 1
+    assert "NAME must be among betsiboka, pucallpa" in capsys.readouterr().err
 
 
 def test_run_as_a_module():
@@ -197,6 +215,15 @@ def test_clouds_of_a_delivery_are_nodata(tmp_path):
     assert (read_label_map(path) == 255).sum() < expected.sum()
 
 
+def test_levels_of_processing_are_not_mixed_in_silence(tmp_path, capsys):
+    paths = []
+    for level in ("L1TP", "L2SP"):
+        paths.append(str(tmp_path / LANDSAT_8.replace("L2SP", level)))
+        write_landsat(tmp_path / paths[-1], LANDSAT_8.replace("L2SP", level))
+    assert run_command(["cluster", *paths, "--out", str(tmp_path / "out"), "-k", "2"]) == 0
+    assert "scenes of different processing share no clusters" in capsys.readouterr().err
+
+
 def test_reference_data_name_the_clusters(scenes, tmp_path, capsys):
     import geopandas
     from shapely.geometry import box
@@ -218,6 +245,86 @@ def test_reference_data_name_the_clusters(scenes, tmp_path, capsys):
     table = pd.read_csv(tmp_path / "out" / "accuracy.csv", index_col=0)
     assert set(table.index) == {"lake", "desert"}
     assert "overall accuracy" in capsys.readouterr().err
+
+
+def test_a_folder_of_rasters_holds_scenes(scenes, tmp_path):
+    folder = tmp_path / "größe und lage"
+    folder.mkdir()
+    for path in scenes:
+        shutil.copy(path, folder)
+    command = ["cluster", str(folder), *DATES, "--out", str(folder / "out")]
+    assert run_command([*command, "-k", "3"]) == 0
+    assert sorted(p.name for p in (folder / "out" / "labels").glob("*.tif")) == [
+        "landsat_5_small.tif", "landsat_8_small.tif"
+    ]  # fmt: skip
+    assert run_command([*command, "-k", "3"]) == 0  # its results are no scenes
+
+
+def test_a_folder_of_bands_says_how_to_stack_them(scenes, tmp_path, capsys):
+    for band in ("red", "nir"):
+        with rasterio.open(scenes[0]) as file:
+            profile, values = file.profile | {"count": 1}, file.read(1)
+        with rasterio.open(tmp_path / f"{band}.tif", "w", **profile) as file:
+            file.write(values, 1)
+    assert run_command(["cluster", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "gdalbuildvrt -separate" in capsys.readouterr().err
+
+
+def test_relative_paths(scenes, tmp_path, monkeypatch):
+    shutil.copy(scenes[0], tmp_path / "a b.tif")
+    monkeypatch.chdir(tmp_path)
+    for k, source in enumerate(("a b.tif", ".")):
+        command = ["cluster", source, "--date", "1988-10-22", "--out", f"out{k}", "-k", "2"]
+        assert run_command(command) == 0
+        assert (tmp_path / f"out{k}" / "labels" / "a b.tif").exists()
+
+
+def test_name_of_a_source(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert name_of(".") == tmp_path.name
+    assert name_of("https://host/a/b.tif?sig=secret") == "b"
+
+
+def test_signatures_are_not_recorded():
+    assert describe_source("https://host/b.tif?sig=secret") == {"source": "https://host/b.tif"}
+
+
+def test_scenes_of_different_bands_share_those_of_all(scenes, tmp_path, capsys):
+    path = tmp_path / "four.tif"
+    with rasterio.open(scenes[1]) as file:
+        profile, values, names = file.profile | {"count": 4}, file.read(), file.descriptions
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(values[[3, 2, 1, 0]])
+        file.scales = (1e-4,) * 4
+        for number, k in enumerate((3, 2, 1, 0), 1):
+            file.set_band_description(number, names[k])
+    out = tmp_path / "out"
+    assert run_command(["cluster", scenes[0], str(path), *DATES, "--out", str(out), "-k", "3"]) == 0
+    assert "left out, because not all scenes have them: swir1, swir2" in capsys.readouterr().err
+    assert len(InterImageKMeans.load(out / "model.npz").cluster_centers_[0]) == 4
+
+
+def test_a_scene_of_nodata_is_no_obstacle(scenes, tmp_path, capsys):
+    path = tmp_path / "empty.tif"
+    with rasterio.open(scenes[1]) as file:
+        profile, names = file.profile, file.descriptions
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(np.full((6, 90, 90), -9999, "int16"))
+        file.scales = (1e-4,) * 6
+        for number, name in enumerate(names, 1):
+            file.set_band_description(number, name)
+    out = tmp_path / "out"
+    assert run_command(["cluster", scenes[0], str(path), *DATES, "--out", str(out), "-k", "2"]) == 0
+    assert "No pixel of it is valid" in (out / "report.html").read_text()
+    command = ["change", scenes[0], str(path), *DATES, "--out", str(tmp_path / "change")]
+    assert run_command([*command, "-k", "2"]) == 1
+    assert "BEFORE and AFTER must share valid pixels" in capsys.readouterr().err
+
+
+def test_tables_have_no_negative_zero():
+    section = Section("a")
+    section.add_table(pd.DataFrame({"a": [-1e-5, -1.5]}), "b")
+    assert "-0.000" not in section.tables[0] and "-1.500" in section.tables[0]
 
 
 def test_spectral_method(scenes, tmp_path):

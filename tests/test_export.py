@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,23 @@ def test_gdalinfo_lists_names_and_colors(path):
     assert band["colorTable"]["entries"][0] == [0, 114, 178, 255]
     done = subprocess.run([GDALINFO, path], capture_output=True, text=True, check=True)
     assert "GDALRasterAttributeTable" in done.stdout and "<F>Größe ä</F>" in done.stdout
+
+
+def test_a_new_map_is_there_only_when_its_companions_are(path, monkeypatch):
+    installed = []
+
+    def replace(source, target):
+        installed.append(Path(target).name)
+        rename(source, target)
+
+    rename = os.replace
+    monkeypatch.setattr("os.replace", replace)
+    labels = make_labels([[0, 1], [1, 255]]).assign_coords(time=np.datetime64("2017-10-22", "ns"))
+    write_label_map(path, labels)
+    assert len(installed) == 3 and installed[-1] == path.name
+    installed.clear()
+    write_label_map(path, labels, overwrite=True)
+    assert installed[0] == path.name
 
 
 def test_overviews_hold_labels_that_occur_and_never_averages(path):

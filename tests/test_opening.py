@@ -181,6 +181,31 @@ def test_zip_with_one_raster(tmp_path):
     assert same(open_scene(tmp_path / "a b.zip", **NAMED), expected(source))
 
 
+def test_a_part_of_a_file_opens_by_the_name_that_the_error_gives(tmp_path):
+    path = write(tmp_path / "parts.tif", numbers(1), nodata=0)
+    with rasterio.open(path) as file:
+        profile = file.profile
+    with rasterio.open(path, "w", **profile | {"APPEND_SUBDATASET": "YES"}) as file:
+        file.write(numbers(1, seed=1))
+    name = f"GTIFF_DIR:2:{path}"
+    scene = open_scene(name, bands=["red"], date=DAY, scale=1e-4)
+    assert same(scene, expected(name))
+    with pytest.raises(OSError, match="GTIFF_DIR:9"):
+        open_scene(f"GTIFF_DIR:9:{path}", bands=["red"], date=DAY, scale=1e-4)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_relative_path_holds_in_any_working_directory(tmp_path, monkeypatch, packed):
+    path = write(tmp_path / "a b#1%20ü.tif", numbers(), names=["red", "nir"])
+    if packed:
+        with zipfile.ZipFile(tmp_path / "scene.zip", "w") as archive:
+            archive.write(path, "in/a.tif")
+    monkeypatch.chdir(tmp_path)
+    scene = open_scene("scene.zip" if packed else path.name, date="2025-06-01", scale=1e-4)
+    monkeypatch.chdir("/")
+    assert same(scene, expected(path))
+
+
 def test_single_band_files_by_order_and_by_name(tmp_path):
     paths = [write(tmp_path / f"B{k}.tif", numbers(1, seed=k), nodata=0) for k in (4, 5)]
     reference = np.concatenate([expected(path) for path in paths])

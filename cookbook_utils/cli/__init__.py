@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 
 from cookbook_utils import __version__
 from cookbook_utils.cli import change, check, cluster, data, points
+from cookbook_utils.datasets._access import without_secrets
 
 __all__ = ["run_command"]
 
@@ -42,7 +44,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     0
     """
     parser = _make_parser()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
+    options.command_line = shlex.join([parser.prog, *map(without_secrets, arguments)])
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning

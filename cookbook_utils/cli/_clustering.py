@@ -58,9 +58,13 @@ def cluster_scenes(
     if not path.exists():
         n_pixels = sum(scene[0].size for scene in scenes.values())
         share = PIXELS_OF_FIT / n_pixels
+        if options.sample is not None:
+            share = options.sample
+        elif share >= 1:
+            share = None
         model = InterImageKMeans(
             options.n_clusters,
-            sample=options.sample or (share if share < 1 else None),
+            sample=share,
             max_iter=options.max_iter,
             random_state=options.random_state,
             checkpoint=folder / CHECKPOINT,

@@ -112,11 +112,14 @@ def spectra_section(
             flat = labels[name].stack(pixel=("y", "x")).sel(pixel=table.indexes["pixel"])
             samples.append(table.reset_index("pixel", drop=True))
             numbers.append(flat.values)
+    section = Section("Spectra")
+    if not samples:
+        section.paragraphs.append("No valid pixel is on the lattice from which spectra are taken.")
+        return section
     together = xr.concat(samples, "pixel", coords="minimal", compat="override")
     profiles = cluster_profiles(together, np.concatenate(numbers))
     figure = Figure((WIDTH, 3.6), layout="constrained")
     plotting.plot_profiles(profiles, names=_all_names(profiles, names), ax=figure.subplots())
-    section = Section("Spectra")
     section.add_figure(
         figure,
         f"Mean reflectance of each cluster and one standard deviation, of {together.sizes['pixel']}"
@@ -138,8 +141,7 @@ def scene_sections(
     from cookbook_utils import plotting
 
     for name, scene in scenes.items():
-        figure = Figure((WIDTH, 3.2), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        section = Section(name)
         bands = next(
             (c for c in (TRUE_COLOR, FALSE_COLOR) if set(c) <= set(scene.band.values)), None
         )
@@ -147,9 +149,14 @@ def scene_sections(
             bands, title = tuple(scene.band.values[[0, 0, 0]]), str(scene.band.values[0])
         else:
             title = "True color" if bands == TRUE_COLOR else "False color"
+        if not scene.sel(band=list(dict.fromkeys(bands))).notnull().all("band").any():
+            section.paragraphs.append("No pixel of it is valid, of those that a figure would show.")
+            yield section
+            continue
+        figure = Figure((WIDTH, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
         plotting.plot_rgb(scene, bands=bands, ax=left, title=title)
         plotting.plot_labels(labels[name], names=names, ax=right, title="Clusters")
-        section = Section(name)
         day = scene.coords["time"].dt.strftime("%Y-%m-%d").item() if "time" in scene.coords else ""
         section.add_figure(figure, f"{name}{', ' + day if day else ''}: {title.lower()}, clusters.")
         yield section

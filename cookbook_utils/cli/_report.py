@@ -71,8 +71,14 @@ class Section:
         """Add a table with a caption; names of rows stand in the first column."""
         from html import escape
 
-        html = table.to_html(border=0, float_format="{:,.3f}".format, na_rep="–")
+        html = table.to_html(border=0, float_format=_format, na_rep="–")
         self.tables.append(html.replace("<thead>", f"<caption>{escape(caption)}</caption><thead>"))
+
+
+def _format(number: float) -> str:
+    """Return a number with three decimals, and without the sign of a zero."""
+    text = f"{number:,.3f}"
+    return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
 
 
 def write_report(

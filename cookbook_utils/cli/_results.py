@@ -11,23 +11,26 @@ from typing import Any
 
 from cookbook_utils import __version__
 from cookbook_utils._files import as_path, claim
+from cookbook_utils.datasets._access import without_secrets
 
 RECORD = "run.json"
 
 
-def describe_source(source: str) -> dict[str, Any]:
+def describe_source(source: str, *, without: str | None = None) -> dict[str, Any]:
     """Return what identifies an input: its address and, of local files, their sizes and times.
 
     Parameters
     ----------
     source : str
         A local file or folder, or an address.
+    without : str, optional
+        A folder, such as that of the results, whose files do not count.
 
     Returns
     -------
     dict
         The absolute path and the size and modification time of each file; of an address, only
-        the address.
+        the address, without its query, which may hold a signature.
 
     Raises
     ------
@@ -35,11 +38,13 @@ def describe_source(source: str) -> dict[str, Any]:
         If a local path does not exist.
     """
     if "://" in source:
-        return {"source": source}
+        return {"source": without_secrets(source)}
     path = as_path(source, "a source").absolute()
     if not path.exists():
         raise FileNotFoundError(f"{source} does not exist")
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    own = None if without is None else as_path(without, "--out").resolve()
+    files = [file for file in files if file.is_file() and own not in file.resolve().parents]
     stats = [(file.relative_to(path.parent).as_posix(), file.stat()) for file in files]
     return {
         "source": str(path),
@@ -77,7 +82,7 @@ def results(
     TimeoutError
         If another process is writing there.
     """
-    path = as_path(folder, "OUT")
+    path = as_path(folder, "--out")
     wanted = json.loads(json.dumps({"version": __version__, **run}))
     with claim(path / RECORD, wait=0) as claimed:
         found = _read(path / RECORD)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._files import tidy
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._clustering import (
     CHECKPOINT,
@@ -72,8 +72,7 @@ def run(options: argparse.Namespace) -> int:
             _maps.write_csv(folder / f"{'areas' if name == 'change' else name}.csv", table)
         sections.append(_maps.table_section(tables))
         summary = f"From {options.sources[0]} to {options.sources[1]}."
-        command = shlex.join(["satellite-clustering", *sys.argv[1:]])
-        write_report(folder / "report.html", "Change", summary, sections, command)
+        write_report(folder / "report.html", "Change", summary, sections, options.command_line)
     print(folder / "report.html")
     return 0
 
@@ -94,11 +93,19 @@ def _compare_water(
     from cookbook_utils.labels import water_mask, water_table
 
     scenes = open_sources(options, options.sources, on_first_grid=True)
+    if len(scenes) != 2:
+        raise ValueError(f"BEFORE and AFTER must be one scene each, got {len(scenes)} scenes")
     maps = cluster_scenes(scenes, folder, options)
     labels = {
         name: _maps.open_map(path).assign_coords(time=scenes[name].coords["time"].variable)
         for name, path in maps.items()
     }
+    both = [one != NODATA_LABEL for one in labels.values()]
+    if not (both[0] & both[1]).any():
+        raise ValueError(
+            f"BEFORE and AFTER must share valid pixels, got none: {' and '.join(scenes)} may be of "
+            "different places"
+        )
     pair = list(scenes.values()), list(labels.values())
     table = water_table(*pair)
     names = {int(number): "water" for number in table.index[table["water"]]}
@@ -120,7 +127,9 @@ def _write_change(
     from cookbook_utils.labels import change_map
 
     path = folder / CHANGE
-    if not path.exists():
+    if path.exists():
+        tidy(path)
+    else:
         times = [one.coords["time"].values for one in (before, after) if "time" in one.coords]
         write_label_map(
             path, change_map(before, after), time=tuple(times) if len(times) == 2 else None

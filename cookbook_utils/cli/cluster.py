@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._vectors import classes_in, read_vectors
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._clustering import (
     CHECKPOINT,
@@ -54,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="*",
         metavar="SCENE",
-        help="a raster, a folder or archive as USGS or ESA delivers it, a STAC item; or --search",
+        help="a raster, a folder of them, a folder or archive as USGS or ESA delivers it, a STAC "
+        "item or catalog; or --search",
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the results")
     parser.add_argument(
@@ -70,7 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="k-means over all scenes, or spectral clustering of one; default: %(default)s",
     )
     group = parser.add_argument_group("accuracy")
-    group.add_argument("--reference", metavar="FILE", help="polygons or points of known classes")
+    group.add_argument(
+        "--reference", metavar="FILE", help="polygons or points of known classes in the first scene"
+    )
     group.add_argument("--column", help="the column of the reference that has the class")
 
 
@@ -81,7 +84,10 @@ def run(options: argparse.Namespace) -> int:
     sources = search(options) if options.search else options.sources
     with results(options.out, _what(options), RESULTS, overwrite=options.overwrite) as folder:
         scenes = open_sources(options, sources)
-        print(f"{len(scenes)} scenes of {', '.join(_bands(scenes))}", file=sys.stderr)
+        if options.method == "spectral":
+            _require_one(len(scenes))
+        number = f"{len(scenes)} {'scene' if len(scenes) == 1 else 'scenes'}"
+        print(f"{number} of {', '.join(_bands(scenes))}", file=sys.stderr)
         cluster = _cluster_spectral if options.method == "spectral" else cluster_scenes
         maps = cluster(scenes, folder, options)
         _summarize(scenes, maps, folder, options)
@@ -91,14 +97,27 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError if arguments contradict each other."""
-    if bool(options.sources) == bool(options.search):
-        raise ValueError("give the scenes to cluster, or --search, and not both")
-    if options.reference and not options.column:
-        raise ValueError("--reference needs --column, the name of the column with the class")
-    if options.method == "spectral" and len(options.sources) != 1:
+    if options.sources and options.search:
+        raise ValueError("give the scenes to cluster or --search, and not both")
+    if not options.sources and not options.search:
         raise ValueError(
-            f"--method spectral takes one scene, got {len(options.sources) or 'a search'}: its "
-            "labels of one scene mean nothing in another"
+            "give the scenes to cluster, or --search; scenes come before options that take several "
+            "values, such as --bands"
+        )
+    if bool(options.reference) != bool(options.column):
+        raise ValueError("--reference needs --column, the name of the column with the class")
+    if options.reference:
+        classes_in(read_vectors(options.reference, None), options.column)
+    if options.method == "spectral" and len(options.sources) != 1:
+        _require_one(len(options.sources) or "a search")
+
+
+def _require_one(found: Any) -> None:
+    """Raise ValueError if there is not one scene for spectral clustering."""
+    if found != 1:
+        raise ValueError(
+            f"--method spectral takes one scene, got {found}: its labels of one scene mean nothing "
+            "in another"
         )
 
 
@@ -170,20 +189,16 @@ def _summarize(
         f"{len(scenes)} {'scene' if len(scenes) == 1 else 'scenes'}, {n_pixels:,} valid pixels, "
         f"{options.n_clusters} clusters of the bands {', '.join(_bands(scenes))}."
     )
-    command = shlex.join(["satellite-clustering", *sys.argv[1:]])
-    write_report(folder / "report.html", "Clusters", summary, sections, command)
+    write_report(folder / "report.html", "Clusters", summary, sections, options.command_line)
 
 
 def _accuracy(path: Path, options: argparse.Namespace) -> tuple[pd.DataFrame, dict[int, str]]:
     """Compare a map with the reference data, and name its clusters by them."""
-    import geopandas
-
     from cookbook_utils.accuracy import accuracy_table, rasterize_reference
     from cookbook_utils.export import read_label_map
 
     labels = read_label_map(path)
-    data = geopandas.read_file(options.reference)
-    table = accuracy_table(labels, rasterize_reference(data, labels, options.column))
+    table = accuracy_table(labels, rasterize_reference(options.reference, labels, options.column))
     clusters = table.clusters["class"].dropna()
     print(
         f"overall accuracy {table.overall:.3f}, 95 % interval "

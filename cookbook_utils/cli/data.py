@@ -25,9 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Download the named data sets, or list all, and return the exit status."""
+    counts = Counter(dataset for dataset, _ in read_registry(DATA_FOLDER))
+    if unknown := [name for name in options.names if name not in counts]:
+        raise ValueError(f"NAME must be among {', '.join(sorted(counts))}, got {unknown[0]!r}")
     if not options.list:
         return download(options.names)
-    counts = Counter(dataset for dataset, _ in read_registry(DATA_FOLDER))
     for dataset, n in sorted(counts.items()):
         print(f"{dataset:<14} {n:>2} file{'s' if n > 1 else ''}")
     return 0

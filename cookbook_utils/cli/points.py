@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from cookbook_utils._files import tidy
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._report import Section, write_report
 from cookbook_utils.cli._results import describe_source, results
@@ -62,9 +62,11 @@ def run(options: argparse.Namespace) -> int:
         labels = shards.read_labels(NAME)
         profiles = _profiles(points, labels)
         path = folder / f"points.{options.format}"
-        if not path.exists():
+        if path.exists():
+            tidy(path)
+        else:
             _write(path, points, labels, profiles)
-        _summarize(points, labels, profiles, folder)
+        _summarize(points, labels, profiles, folder, options.command_line)
     print(folder / "report.html")
     return 0
 
@@ -87,7 +89,10 @@ def _label(folder: Path, options: argparse.Namespace) -> tuple[xr.Dataset, Any]:
     points = open_points(options.sources, folder=series, dates=options.dates, progress=_bar)
     embed_shards(series, features, progress=_bar)
     shards = PointShards(features)
-    if not (features / f"labels-{NAME}.parquet").exists():
+    labels = features / f"labels-{NAME}.parquet"
+    if labels.exists():
+        tidy(labels)
+    else:
         model = MiniBatchShardKMeans(options.n_clusters, random_state=options.random_state)
         label_shards(shards, model.fit(shards, progress=_bar), NAME, progress=_bar)
     return points, shards
@@ -109,7 +114,9 @@ def _write(path: Path, points: xr.Dataset, labels: np.ndarray, profiles: xr.Data
     write_points(path, points, labels, profiles=profiles)
 
 
-def _summarize(points: xr.Dataset, labels: np.ndarray, profiles: xr.Dataset, folder: Path) -> None:
+def _summarize(
+    points: xr.Dataset, labels: np.ndarray, profiles: xr.Dataset, folder: Path, command: str
+) -> None:
     """Write the profiles and the report."""
     from matplotlib.figure import Figure
 
@@ -130,5 +137,4 @@ def _summarize(points: xr.Dataset, labels: np.ndarray, profiles: xr.Dataset, fol
     places.add_table(counts, "Number of points of each cluster.")
     dates = points["time"].dt.strftime("%Y-%m-%d").values
     summary = f"{labels.size:,} points, {dates.size} dates from {dates[0]} to {dates[-1]}."
-    command = shlex.join(["satellite-clustering", *sys.argv[1:]])
     write_report(folder / "report.html", "Moving points", summary, [places], command)

@@ -8,6 +8,7 @@ imports rasterio, is imported only when scenes are opened.
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from cookbook_utils._conventions.bands import REFLECTANCE_RANGE, SHARE_ABOVE, SH
 from cookbook_utils.datasets._access import (
     gdal_environment,
     gdal_name,
+    is_remote,
     needs,
     raster_error,
     unreachable,
@@ -35,6 +37,9 @@ MEAN_PIXELS = 1 << 22
 """Pixels that are read at once for means of a coarser grid."""
 
 
+_SCHEME = "gdal://"
+
+
 class BlockAddress(NamedTuple):
     """The band of a raster that a block is read from, and what its numbers mean."""
 
@@ -46,16 +51,19 @@ class BlockAddress(NamedTuple):
 
     @classmethod
     def of(cls, source: BandSource) -> BlockAddress:
-        """Return the address of a band."""
-        return cls(source.address, source.band, source.nodata, source.scale, source.offset)
+        """Return the address of a band, which holds in any working directory."""
+        address = source.address
+        if not is_remote(address) and os.path.exists(address):
+            address = os.path.abspath(address)
+        return cls(address, source.band, source.nodata, source.scale, source.offset)
 
-    def __str__(self) -> str:  # an item of STAC has one text for it
-        return "#".join(map(str, self))
+    def __str__(self) -> str:  # an item of STAC has one text for it, which must be absolute
+        return _SCHEME + "#".join(map(str, self))
 
     @classmethod
     def parse(cls, text: str) -> BlockAddress:
         """Return the parts of what `str` makes."""
-        address, band, nodata, scale, offset = text.rsplit("#", 4)
+        address, band, nodata, scale, offset = text.removeprefix(_SCHEME).rsplit("#", 4)
         given = None if nodata == "None" else float(nodata)
         return cls(address, int(band), given, float(scale), float(offset))
 

@@ -179,7 +179,8 @@ def archived_raster(path: str) -> str:
             f"{path} must have one raster, or a delivery of Landsat or Sentinel-2, got "
             f"{len(rasters)} rasters: extract it"
         )
-    return f"/vsi{'zip' if path.lower().endswith('.zip') else 'tar'}/{{{path}}}/{rasters[0]}"
+    kind = "zip" if path.lower().endswith(".zip") else "tar"
+    return f"/vsi{kind}/{{{os.path.abspath(path)}}}/{rasters[0]}"
 
 
 # -- documents ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ from cookbook_utils.datasets._loading import load_scenes
 from cookbook_utils.datasets._rasters import raster_scene, require_names
 from cookbook_utils.datasets._scale import Given, as_time
 from cookbook_utils.datasets._stac import item_scene
+
+GDAL_NAME = re.compile(r"/vsi|[A-Z][A-Z0-9_]+:")
+"""Start of the names of GDAL for files in archives, and for parts of files."""
 
 
 def open_scene(
@@ -302,7 +306,7 @@ def _scenes_of(
         raise ValueError("source must have at least one file, got none")
     if isinstance(source, str | os.PathLike):
         source = archived_raster(as_address(source))
-        if not is_remote(source) and not source.startswith("/vsi") and not os.path.exists(source):
+        if not (is_remote(source) or GDAL_NAME.match(source) or os.path.exists(source)):
             raise FileNotFoundError(
                 f"source must lead to a file, a folder or an address, got none at {source}"
             )

@@ -101,6 +101,8 @@ def installing(path: Path, overwrite: bool) -> Iterator[Path]:
                 raise IsADirectoryError(21, os.strerror(21))
             for name in beside:
                 path.with_name(name).unlink(missing_ok=True)
+            if not path.exists():  # a new file is there only when those beside it are
+                written.reverse()
             for name in written:
                 os.replace(folder / name, path.with_name(name))
             _files.sync(path.parent)
