@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import dask
@@ -26,6 +28,9 @@ from cookbook_utils._threads import one_blas_thread
 
 PIXELS_PER_CHUNK = 2**15  # constant, so that the chunks of the input cannot change a result
 
+MOST_FITTED = 500_000
+"""Number of pixels of which k-means is fitted; of more pixels it is a random sample."""
+
 _ADVICE = "(default: 1 / n_bands) or samples on comparable scales (scaling.standardize)"
 
 
@@ -36,7 +41,8 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     k-means do not suit them. The affinity of two pixels is ``exp(-gamma * d**2)``, with d the
     Euclidean distance of their spectra. K-means finds the clusters in the spectral embedding: the
     leading eigenvectors of the normalized affinity matrix. The matrix of all pairs of pixels is
-    never formed; a random sample of `n_components` pixels approximates it [1]_ [2]_.
+    never formed; a random sample of `n_components` pixels approximates it [1]_ [2]_. Scenes of any
+    size are clustered chunk by chunk in bounded memory.
 
     Parameters
     ----------
@@ -55,9 +61,9 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
 
     Attributes
     ----------
-    labels_ : numpy.ndarray of int32 (n_pixels,)
-        Cluster of each pixel, from 0 to ``n_clusters - 1``, in the order of the samples.
-        `stacking.unstack_labels` puts them on the grid of the scene.
+    labels_ : numpy.ndarray or dask.array.Array of int32 (n_pixels,)
+        Cluster of each pixel, from 0 to ``n_clusters - 1``, in the order of the samples; lazy if
+        the samples are on Dask. `stacking.unstack_labels` puts them on the grid of the scene.
     gamma_ : float
         The value of `gamma` that was used.
     eigenvalues_ : numpy.ndarray of float64 (n_components,)
@@ -83,14 +89,22 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     :math:`\frac{n}{l} \Lambda`. The degree of the pixel itself is a factor of its row, which the
     scaling removes. `predict` can therefore embed other pixels in the same way.
 
-    The sample is the one that :class:`dask_ml.cluster.SpectralClustering` draws for the same
-    `random_state`. K-means is :class:`sklearn.cluster.KMeans`, the best of ten starts.
+    `fit` reads the pixels chunk by chunk, in passes. The first one checks them and takes a random
+    sample of 500 000, or all if there are not more. The second one sums :math:`d` over all pixels.
+    K-means, :class:`sklearn.cluster.KMeans` with the best of ten starts, is fitted on the embedding
+    of the sample. A last pass embeds and labels each chunk at once: in `fit` for samples in memory,
+    when `labels_` are computed for samples on Dask. Samples on Dask that are read from files are
+    therefore read once in each pass, unless there are at most 500 000; persist them if they fit in
+    the memory of the workers.
 
-    With a ``distributed`` client the affinities are computed on its workers and appear on its
-    dashboard (``client.dashboard_link``). Without one they are computed in local threads, and
-    ``with dask.diagnostics.ProgressBar(minimum=0.1):`` around the call shows the progress. K-means
-    runs in the calling process. Each task needs about ``5e5 * n_components`` bytes, and the
-    pixels are held in memory once.
+    The `n_components` pixels are drawn from that sample. Of up to 500 000 pixels they are those
+    that :class:`dask_ml.cluster.SpectralClustering` draws for the same `random_state`.
+
+    Samples on Dask are computed on the workers of a ``distributed`` client, if there is one, and
+    appear on its dashboard (``client.dashboard_link``). All others are computed in local threads,
+    and ``with dask.diagnostics.ProgressBar(minimum=0.1):`` around the call shows the progress.
+    K-means runs in the calling process, which needs memory for the sample and the labels. Each task
+    needs about ``5e5 * n_components`` bytes.
 
     References
     ----------
@@ -131,7 +145,7 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
             Samples with the dimensions (pixel, band) in any order, or of shape (n_pixels, n_bands),
             in any chunks. No value may be missing (NaN, or the nodata value that a DataArray
             declares) or infinite. The bands should have comparable scales:
-            `scaling.standardize` them first.
+            `scaling.standardize` them first. Samples on Dask need not fit in memory.
         y : None
             Ignored; present for pipelines.
 
@@ -148,24 +162,31 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
         ValueError
             If `X` is not two-dimensional, not finite or has a constant band, if it has too few
             pixels for `n_clusters` or `n_components`, if `gamma` makes every affinity 0 or 1 or
-            leaves pixels without affinity to the sample, or if fewer than `n_clusters` clusters
-            are found.
+            leaves pixels without affinity to the sample (if there are more than 500 000 on Dask,
+            those outside k-means' sample are checked when `labels_` are computed), or if fewer than
+            `n_clusters` clusters are found.
         """
-        pixels, bands = self._read(X, reset=True)
+        pixels, bands, lazy = self._read(X, reset=True)
         gamma = self._check_parameters(*pixels.shape)
-        # Persisted in the memory of the workers or of this process, so that files are read once.
-        pixels = pixels.persist()
-        _check_values(pixels, bands)
-        _check_affinity(pixels[:: -(-len(pixels) // 1000)].compute(), gamma)
+        with contextlib.nullcontext() if lazy else _local_threads():
+            if len(pixels) <= MOST_FITTED:
+                pixels = pixels.persist()  # so that files are read once
+            sample = _read_sample(pixels, bands, self.random_state)
+            _check_affinity(sample[:: -(-len(sample) // 1000)], gamma)
 
-        self.gamma_ = gamma
-        self.components_ = _draw(pixels, self.n_components, self.random_state)
-        self.eigenvalues_, self._projection = _eigenvectors(
-            pixels, self.components_, gamma, self.n_clusters
-        )
-        embedding = self._embed(pixels)
-        self._kmeans = _fit_kmeans(embedding, self.n_clusters, self.random_state)
-        self.labels_ = self._kmeans.labels_
+            self.gamma_ = gamma
+            self.components_ = _draw(sample, self.n_components, self.random_state)
+            self.eigenvalues_, self._projection = _eigenvectors(
+                pixels, self.components_, gamma, self.n_clusters
+            )
+            kmeans = _fit_kmeans(self._embed(sample), self.n_clusters, self.random_state)
+            self._centers = kmeans.cluster_centers_
+            if len(pixels) > MOST_FITTED:
+                labels = self._label(pixels, bands)
+                self.labels_ = labels if lazy else labels.compute()
+            else:
+                labels = kmeans.labels_
+                self.labels_ = da.from_array(labels, PIXELS_PER_CHUNK) if lazy else labels
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -182,8 +203,8 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
 
         Returns
         -------
-        numpy.ndarray of int32 (n_pixels,)
-            Cluster of each pixel, in the order of the samples.
+        numpy.ndarray or dask.array.Array of int32 (n_pixels,)
+            Cluster of each pixel, in the order of the samples; lazy if `X` is on Dask.
 
         Raises
         ------
@@ -192,21 +213,23 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
         TypeError
             If `X` does not hold real numbers or has a ``numpy.ma`` mask.
         ValueError
-            If `X` is not finite or has other bands than the samples of `fit`, or if pixels have no
-            affinity to the sample.
+            If `X` has other bands than the samples of `fit`; or if it is not finite or pixels have
+            no affinity to the sample (on compute if `X` is on Dask).
         """
         check_is_fitted(self)
-        pixels, bands = self._read(X, reset=False)
-        pixels = pixels.persist()
-        _check_finite(pixels, bands)
-        embedding = self._embed(pixels)
-        with one_blas_thread():
-            return self._kmeans.predict(embedding)
+        pixels, bands, lazy = self._read(X, reset=False)
+        labels = self._label(pixels, bands)
+        if lazy:
+            return labels
+        with _local_threads():
+            found = _compute_chunks(pixels, np.arange(0))
+            _check_finite([summary for summary, _ in found], bands, len(pixels))
+            return labels.compute()
 
-    def _read(self, X: Any, *, reset: bool) -> tuple[da.Array, list]:
+    def _read(self, X: Any, *, reset: bool) -> tuple[da.Array, list, bool]:
         """Return pixels (pixel, band) as a float64 array in fixed chunks, and names of the bands.
 
-        If `reset` is true, number and names of the bands are stored as those of the fit, else they
+        The third value is whether `X` is on Dask. If `reset` is true, number and names of the bands are stored as those of the fit, else they
         are compared with them.
         """
         named = X
@@ -227,21 +250,23 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
                     f"stacking.stack_pixels, got {values.ndim}. Reshape your data"
                 )
         # scikit-learn's check_estimator looks for some of its own words in these messages.
-        pixels = da.asarray(values)
-        if np.isnan(pixels.shape).any():
+        if np.isnan(values.shape).any():
             raise ValueError(
-                f"X must have a known shape, got {pixels.shape}: call its compute_chunk_sizes() "
+                f"X must have a known shape, got {values.shape}: call its compute_chunk_sizes() "
                 "first"
             )
-        if 0 in pixels.shape:
+        if 0 in values.shape:
             raise ValueError(
                 f"X must have at least one pixel and band, got 0 sample(s) or "
-                f"0 feature(s) (shape={pixels.shape}) while a minimum of 1 is required."
+                f"0 feature(s) (shape={values.shape}) while a minimum of 1 is required."
             )
         named = named if hasattr(named, "columns") else values
         validate_data(self, named, reset=reset, skip_check_array=True)
-        bands = list(getattr(named, "columns", range(pixels.shape[1])))
-        return pixels.rechunk((PIXELS_PER_CHUNK, -1)).astype("float64"), bands
+        bands = list(getattr(named, "columns", range(values.shape[1])))
+        lazy, chunks = dask.is_dask_collection(values), (PIXELS_PER_CHUNK, -1)
+        # Without a name, which would be a hash of all values.
+        pixels = values.rechunk(chunks) if lazy else da.from_array(values, chunks, name=False)
+        return pixels.astype("float64"), bands, lazy
 
     def _check_parameters(self, n_pixels: int, n_bands: int) -> float:
         """Return the value of gamma to use, or raise if a parameter is invalid for the pixels."""
@@ -254,60 +279,103 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
         require_random_state(self.random_state)
         return 1 / n_bands if self.gamma is None else require_number(self.gamma, "gamma", above=0)
 
-    def _embed(self, pixels: da.Array) -> np.ndarray:
-        """Return the spectral embedding (pixel, n_clusters), computed on the active scheduler."""
-        embedding = pixels.map_blocks(
-            _embed_chunk,
-            self.components_,
-            self._projection,
-            self.gamma_,
-            chunks=(pixels.chunks[0], self._projection.shape[1]),
-            dtype=np.float64,
-        ).compute()
-        n_lost = np.count_nonzero(~np.isfinite(embedding).all(axis=1))
-        if n_lost:
-            raise ValueError(
-                "gamma must leave every pixel of X some affinity to the "
-                f"n_components={len(self.components_)} pixels of the sample, got {self.gamma_:g}, "
-                f"which leaves {n_lost} of {len(embedding)} without: use a smaller gamma {_ADVICE}"
+    def _embed(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the spectral embedding (pixel, n_clusters) of pixels in memory."""
+        with _local_threads():
+            return (
+                da.from_array(pixels, (PIXELS_PER_CHUNK, -1), name=False)
+                .map_blocks(_embed_chunk, **self._map(), meta=np.empty((0, 0)))
+                .compute()
             )
-        return embedding
+
+    def _label(self, pixels: da.Array, bands: list) -> da.Array:
+        """Return the lazy labels (pixel,) of lazy pixels, which are checked on compute."""
+        return pixels.map_blocks(
+            _label_chunk,
+            bands,
+            **self._map(),
+            centers=self._centers,
+            drop_axis=1,
+            meta=np.empty(0, np.int32),
+        )
+
+    def _map(self) -> dict[str, Any]:
+        """Return the arguments of `_embed_chunk` after the pixels."""
+        return {"sample": self.components_, "projection": self._projection, "gamma": self.gamma_}
 
 
-# -- checks -----------------------------------------------------------------------------------
+def _local_threads() -> contextlib.AbstractContextManager:
+    """Let Dask compute what is in memory in this process, even if there is a client."""
+    if dask.config.get("scheduler", None) == "dask.distributed":
+        return dask.config.set(scheduler="threads")
+    return contextlib.nullcontext()
 
 
-def _check_values(pixels: da.Array, bands: list) -> None:
-    """Raise ValueError unless all pixels are finite and every band varies."""
-    low, high = _check_finite(pixels, bands)
+# -- reading and checks -----------------------------------------------------------------------
+
+
+def _read_sample(pixels: da.Array, bands: list, random_state: int) -> np.ndarray:
+    """Check all pixels and return up to `MOST_FITTED` random ones (m, b), in order, in one pass.
+
+    Raises
+    ------
+    ValueError
+        If a pixel is not finite or a band does not vary.
+    """
+    rows = np.arange(min(len(pixels), MOST_FITTED))
+    if len(pixels) > MOST_FITTED:
+        random = np.random.default_rng(random_state)
+        rows = np.sort(random.choice(len(pixels), MOST_FITTED, replace=False, shuffle=False))
+    summaries, taken = zip(*_compute_chunks(pixels, rows), strict=True)
+    low, high = _check_finite(summaries, bands, len(pixels))
     constant = [band for band, a, b in zip(bands, low, high, strict=True) if a == b]
     if constant:
         raise ValueError(
             f"X must vary in every band, got a constant in band(s) {_names(constant)}, which do "
             "not distinguish pixels: drop these"
         )
+    return np.concatenate(taken)
 
 
-def _check_finite(pixels: da.Array, bands: list) -> tuple[np.ndarray, np.ndarray]:
+def _compute_chunks(pixels: da.Array, rows: np.ndarray) -> tuple[tuple, ...]:
+    """Return `_summarize` of each chunk, with those of the sorted `rows` that are in the chunk."""
+    starts = np.arange(0, len(pixels), PIXELS_PER_CHUNK)
+    parts = np.split(rows, np.searchsorted(rows, starts[1:]))
+    each = zip(pixels.to_delayed()[:, 0], parts, starts, strict=True)
+    read = dask.delayed(_summarize, pure=False)
+    return dask.compute(*(read(chunk, part - start) for chunk, part, start in each))
+
+
+def _summarize(chunk: np.ndarray, rows: np.ndarray) -> tuple[tuple, np.ndarray]:
+    """Return what `_check_finite` needs to know of a chunk of pixels (m, b), and some rows of it.
+
+    These are the number of pixels with a value that is not finite and, of each band, the number of
+    finite values, their minimum and their maximum.
+    """
+    finite = np.isfinite(chunk)
+    n_bad = len(chunk) - np.count_nonzero(finite.all(axis=1))
+    low = chunk.min(axis=0, where=finite, initial=np.inf)
+    high = chunk.max(axis=0, where=finite, initial=-np.inf)
+    return (n_bad, finite.sum(axis=0), low, high), chunk[rows]
+
+
+def _check_finite(
+    summaries: Sequence[tuple], bands: list, n_pixels: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the minimum and maximum of each band, or raise unless all pixels are finite."""
-    finite = da.isfinite(pixels)
-    n_bad, n_finite, low, high = dask.compute(
-        (~finite.all(axis=1)).sum(),
-        finite.sum(axis=0),
-        da.where(finite, pixels, np.inf).min(axis=0),
-        da.where(finite, pixels, -np.inf).max(axis=0),
-    )
-    empty = [band for band, n in zip(bands, n_finite, strict=True) if n == 0]
+    n_bad, n_finite, low, high = map(np.array, zip(*summaries, strict=True))
+    empty = [band for band, n in zip(bands, n_finite.sum(axis=0), strict=True) if n == 0]
     if empty:
         raise ValueError(
             f"X must be finite, got no finite value in band(s) {_names(empty)}: "
             "a band that is missing, or constant before it was standardized?"
         )
-    if n_bad:
+    if n_bad.any():
         raise ValueError(
-            f"X must be finite, got missing or infinite values in {n_bad} of "
-            f"{len(pixels)} pixels: stacking.stack_pixels leaves missing ones out"
+            f"X must be finite, got missing or infinite values in {n_bad.sum()} of "
+            f"{n_pixels} pixels: stacking.stack_pixels leaves missing ones out"
         )
+    low, high = low.min(axis=0), high.max(axis=0)
     largest = max(np.abs(low).max(), np.abs(high).max())
     if largest > LARGEST:
         raise ValueError(f"X must lie within ±{LARGEST:g}, got {largest:g}: scaling.standardize it")
@@ -350,12 +418,12 @@ def _affinity(some: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarray:
     return np.exp(np.multiply(squared, -gamma, out=squared), out=squared)
 
 
-def _draw(pixels: da.Array, n_components: int, random_state: int) -> np.ndarray:
-    """Return the sample of pixels (l, b), the one that dask-ml draws for the same seed."""
+def _draw(sample: np.ndarray, n_components: int, random_state: int) -> np.ndarray:
+    """Return pixels of the sample (l, b), those that dask-ml draws from it for the same seed."""
     random = np.random.RandomState(random_state)  # noqa: NPY002  the generator of dask-ml
     random.randint(np.iinfo("i4").max)  # dask-ml draws the seed of its k-means first
-    drawn = random.choice(len(pixels), n_components, replace=False)
-    return pixels[np.sort(drawn)].compute()
+    drawn = random.choice(len(sample), n_components, replace=False)
+    return sample[np.sort(drawn)]
 
 
 def _eigenvectors(
@@ -382,13 +450,39 @@ def _sum_affinities(chunk: np.ndarray, sample: np.ndarray, gamma: float) -> np.n
     return _affinity(sample, chunk, gamma).sum(axis=1)[np.newaxis]
 
 
+def _label_chunk(chunk: np.ndarray, bands: list, centers: np.ndarray, **options: Any) -> np.ndarray:
+    """Return the number of the nearest center (k, k) for each of a chunk of pixels (m, b)."""
+    summary, _ = _summarize(chunk, np.arange(0))
+    _check_finite([summary], bands, len(chunk))
+    embedding = _embed_chunk(chunk, **options)
+    with one_blas_thread():
+        distances = (centers**2).sum(axis=1) - 2 * embedding @ centers.T  # without |embedding|²
+    return distances.argmin(axis=1).astype(np.int32)
+
+
 def _embed_chunk(
     chunk: np.ndarray, sample: np.ndarray, projection: np.ndarray, gamma: float
 ) -> np.ndarray:
-    """Return the embedding (m, k) of a chunk of pixels (m, b); NaN for those without affinity."""
-    vectors = _affinity(chunk, sample, gamma) @ projection  # (m, l) @ (l, k)
+    """Return the embedding (m, k) of a chunk of pixels (m, b).
+
+    Raises
+    ------
+    ValueError
+        If a pixel has no affinity to the sample.
+    """
+    affinity = _affinity(chunk, sample, gamma)
+    with one_blas_thread():
+        vectors = affinity @ projection  # (m, l) @ (l, k)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return vectors / np.sqrt((vectors**2).sum(axis=1, keepdims=True))
+        vectors /= np.sqrt((vectors**2).sum(axis=1, keepdims=True))
+    n_lost = np.count_nonzero(~np.isfinite(vectors).all(axis=1))
+    if n_lost:
+        raise ValueError(
+            "gamma must leave every pixel of X some affinity to the "
+            f"n_components={len(sample)} pixels of the sample, got {gamma:g}, which leaves "
+            f"{n_lost} of {len(chunk)} without: use a smaller gamma {_ADVICE}"
+        )
+    return vectors
 
 
 def _fit_kmeans(embedding: np.ndarray, n_clusters: int, random_state: int) -> Any:
