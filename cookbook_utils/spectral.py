@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dask
@@ -229,8 +230,8 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     def _read(self, X: Any, *, reset: bool) -> tuple[da.Array, list, bool]:
         """Return pixels (pixel, band) as a float64 array in fixed chunks, and names of the bands.
 
-        The third value is whether `X` is on Dask. If `reset` is true, number and names of the bands are stored as those of the fit, else they
-        are compared with them.
+        The third value is whether `X` is on Dask. If `reset` is true, number and names of the bands
+        are stored as those of the fit, else they are compared with them.
         """
         named = X
         if isinstance(X, xr.DataArray):
@@ -263,9 +264,8 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
         named = named if hasattr(named, "columns") else values
         validate_data(self, named, reset=reset, skip_check_array=True)
         bands = list(getattr(named, "columns", range(values.shape[1])))
-        lazy, chunks = dask.is_dask_collection(values), (PIXELS_PER_CHUNK, -1)
-        # Without a name, which would be a hash of all values.
-        pixels = values.rechunk(chunks) if lazy else da.from_array(values, chunks, name=False)
+        lazy = dask.is_dask_collection(values)
+        pixels = values.rechunk((PIXELS_PER_CHUNK, -1)) if lazy else _as_dask(values)
         return pixels.astype("float64"), bands, lazy
 
     def _check_parameters(self, n_pixels: int, n_bands: int) -> float:
@@ -283,7 +283,7 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
         """Return the spectral embedding (pixel, n_clusters) of pixels in memory."""
         with _local_threads():
             return (
-                da.from_array(pixels, (PIXELS_PER_CHUNK, -1), name=False)
+                _as_dask(pixels)
                 .map_blocks(_embed_chunk, **self._map(), meta=np.empty((0, 0)))
                 .compute()
             )
@@ -304,14 +304,24 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
         return {"sample": self.components_, "projection": self._projection, "gamma": self.gamma_}
 
 
-def _local_threads() -> contextlib.AbstractContextManager:
-    """Let Dask compute what is in memory in this process, even if there is a client."""
-    if dask.config.get("scheduler", None) == "dask.distributed":
-        return dask.config.set(scheduler="threads")
-    return contextlib.nullcontext()
-
-
 # -- reading and checks -----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _local_threads() -> Iterator[None]:
+    """Let Dask compute what is in memory in this process, even if there is a client."""
+    away = dask.config.get("scheduler", None) in ("dask.distributed", "distributed")
+    with one_blas_thread(), dask.config.set({"scheduler": "threads"} if away else {}):
+        yield
+
+
+def _as_dask(values: np.ndarray) -> da.Array:
+    """Return an array in memory as chunks of rows; `dask.array.from_array` would copy it."""
+    name = f"pixels-{uuid.uuid4().hex}"
+    starts = range(0, len(values), PIXELS_PER_CHUNK)
+    graph = {(name, i, 0): values[at : at + PIXELS_PER_CHUNK] for i, at in enumerate(starts)}
+    sizes = tuple(map(len, graph.values()))
+    return da.Array(graph, name, (sizes, values.shape[1:]), meta=values[:0])
 
 
 def _read_sample(pixels: da.Array, bands: list, random_state: int) -> np.ndarray:
@@ -352,11 +362,12 @@ def _summarize(chunk: np.ndarray, rows: np.ndarray) -> tuple[tuple, np.ndarray]:
     These are the number of pixels with a value that is not finite and, of each band, the number of
     finite values, their minimum and their maximum.
     """
-    finite = np.isfinite(chunk)
-    n_bad = len(chunk) - np.count_nonzero(finite.all(axis=1))
-    low = chunk.min(axis=0, where=finite, initial=np.inf)
-    high = chunk.max(axis=0, where=finite, initial=-np.inf)
-    return (n_bad, finite.sum(axis=0), low, high), chunk[rows]
+    values = np.ascontiguousarray(chunk.T)  # (b, m): NumPy reduces the last axis much faster
+    finite = np.isfinite(values)
+    n_bad = len(chunk) - np.count_nonzero(finite.all(axis=0))
+    low = np.where(finite, values, np.inf).min(axis=1)
+    high = np.where(finite, values, -np.inf).max(axis=1)
+    return (n_bad, np.count_nonzero(finite, axis=1), low, high), chunk[rows]
 
 
 def _check_finite(
@@ -454,8 +465,8 @@ def _label_chunk(chunk: np.ndarray, bands: list, centers: np.ndarray, **options:
     """Return the number of the nearest center (k, k) for each of a chunk of pixels (m, b)."""
     summary, _ = _summarize(chunk, np.arange(0))
     _check_finite([summary], bands, len(chunk))
-    embedding = _embed_chunk(chunk, **options)
     with one_blas_thread():
+        embedding = _embed_chunk(chunk, **options)
         distances = (centers**2).sum(axis=1) - 2 * embedding @ centers.T  # without |embedding|²
     return distances.argmin(axis=1).astype(np.int32)
 
