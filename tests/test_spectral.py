@@ -3,6 +3,7 @@
 import gc
 import io
 import time
+import tracemalloc
 
 import dask
 import dask.array as da
@@ -119,7 +120,7 @@ def test_with_a_client(client, samples):
             time.sleep(0.5)  # until released futures, were there any, are forgotten
             assert_array_equal(found, expected)
     ran = {str(task["key"]) for task in stream.data}
-    assert any("sum_affinities" in key for key in ran), "the kernel did not run on the client"
+    assert any("summarize" in key for key in ran), "the kernel did not run on the client"
 
 
 @pytest.mark.slow
@@ -186,6 +187,131 @@ def test_from_scene_to_label_map():
     assert (label_map.isel(x=0) == 255).all()
     seen = label_map.isel(x=slice(1, None)).values.ravel()
     assert adjusted_rand_score(truth.reshape(30, 20)[:, 1:].ravel(), seen) == 1
+
+
+# -- more pixels than k-means is fitted on ------------------------------------------------------
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Treat 20 000 pixels as a scene that is too large for k-means and for one chunk."""
+    monkeypatch.setattr(spectral, "MOST_FITTED", 3000)
+    monkeypatch.setattr(spectral, "PIXELS_PER_CHUNK", 4096)
+
+
+def test_labels_of_a_large_scene_are_those_of_the_whole(classes, labels, small_chunks):
+    pixels, truth = classes
+    found = cluster(pixels, 4)
+    assert found.shape == (20_000,)
+    assert found.dtype == np.int32
+    assert adjusted_rand_score(labels, found) >= 0.99
+    assert adjusted_rand_score(truth, found) > 0.99
+
+
+@pytest.mark.slow
+def test_a_large_scene_agrees_with_dask_ml(classes, small_chunks):
+    plain = SpectralClustering(n_clusters=4, random_state=0, gamma=1 / 6)
+    plain = plain.fit(da.from_array(classes[0], chunks=(5000, 6))).labels_.compute()
+    assert adjusted_rand_score(plain, cluster(classes[0], 4)) >= 0.99
+
+
+@pytest.mark.parametrize("chunks", [(20_000, 6), (3000, 6), ((1, 12_345, 7654), 1)])
+def test_chunks_of_a_large_scene_make_no_difference(classes, small_chunks, chunks):
+    model = NystroemSpectralClustering(4).fit(classes[0])
+    lazy = NystroemSpectralClustering(4).fit(da.from_array(classes[0], chunks))
+    assert isinstance(lazy.labels_, da.Array)
+    assert lazy.labels_.dtype == np.int32
+    assert lazy.labels_.shape == (20_000,)
+    assert_array_equal(lazy.labels_.compute(), model.labels_)
+    assert_array_equal(lazy.eigenvalues_, model.eigenvalues_)
+    assert_array_equal(lazy.components_, model.components_)
+    assert_array_equal(lazy.predict(classes[0]), model.labels_)
+
+
+def test_degrees_are_those_of_all_pixels(classes, small_chunks):
+    """And not of the sample of k-means."""
+    model = NystroemSpectralClustering(4, n_components=50).fit(classes[0])
+    drawn = model.components_
+    assert (drawn[:, np.newaxis] == classes[0]).all(axis=2).any(axis=1).all()
+    to_all = np.exp(-((drawn[:, np.newaxis] - classes[0]) ** 2).sum(axis=2) / 6)
+    scale = 1 / np.sqrt(to_all.sum(axis=1))
+    affinity = np.exp(-((drawn[:, np.newaxis] - drawn) ** 2).sum(axis=2) / 6)
+    values = np.linalg.eigvalsh(scale[:, np.newaxis] * affinity * scale)[::-1]
+    np.testing.assert_allclose(model.eigenvalues_[:4], 20_000 / 50 * values[:4])
+
+
+@pytest.mark.slow
+def test_a_large_scene_with_a_client(client, classes, small_chunks):
+    with dask.config.set(scheduler="threads"):
+        expected = cluster(classes[0], 4, n_components=40)
+    lazy = da.from_array(classes[0], chunks=(9000, 2))
+    assert_array_equal(cluster(lazy, 4, n_components=40), expected)
+    assert_array_equal(cluster(classes[0], 4, n_components=40), expected)
+
+
+def test_values_outside_the_sample_are_checked(samples, small_chunks):
+    bad = spoil(samples, np.nan, pixels=[5, 17, 19_999], band=2)
+    for same in (bad, bad.chunk(pixel=3000)):
+        with pytest.raises(ValueError, match="missing or infinite values in 3 of 20000 pixels"):
+            cluster(same, 4)
+
+
+def test_pixels_without_affinity_are_refused_on_compute(samples, small_chunks):
+    drawn = NystroemSpectralClustering(4).fit(samples).components_
+    (free,) = np.flatnonzero(~(samples.values[:, np.newaxis] == drawn).all(axis=2).any(axis=1))[:1]
+    far = spoil(samples, 1e3, pixels=free)
+    with pytest.raises(ValueError, match="which leaves 1 of .* without"):
+        cluster(far, 4)
+    with pytest.raises(ValueError, match="which leaves 1 of .* without"):
+        NystroemSpectralClustering(4).fit(far.chunk(pixel=3000)).labels_.compute()
+
+
+def test_labels_on_dask_are_lazy(samples, labels):
+    model = NystroemSpectralClustering(4)
+    read = []
+
+    def touch(values):
+        read.append(len(values))
+        return values
+
+    lazy = samples.copy(
+        data=samples.chunk(pixel=5000).data.map_blocks(touch, meta=np.empty((0, 0)))
+    )
+    assert isinstance(model.fit(lazy).labels_, da.Array)
+    assert len(read) == 4, "files are read once, if k-means is fitted on all pixels"
+    assert_array_equal(model.labels_.compute(), labels)
+    found = model.predict(lazy)
+    assert isinstance(found, da.Array)
+    assert len(read) == 4
+    assert_array_equal(found.compute(), labels)
+    bad = spoil(samples, np.inf, pixels=4).chunk(pixel=5000)
+    with pytest.raises(ValueError, match="missing or infinite values in 1 of"):
+        model.predict(bad).compute()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_scene(small_chunks):
+    """300 000 pixels take 14 MB as float64, and their affinities to 60 pixels 144 MB."""
+
+    def make(block_info=None):
+        (start, stop), _ = block_info[None]["array-location"]
+        random = np.random.default_rng(start)
+        return random.normal(size=(stop - start, 6)) + 9 * random.integers(
+            2, size=(stop - start, 1)
+        )
+
+    lazy = da.map_blocks(make, chunks=((10_000,) * 30, (6,)), meta=np.empty((0, 0)))
+    peaks = []
+    for n_pixels in (30_000, 300_000):
+        gc.collect()
+        tracemalloc.start()
+        with dask.config.set(scheduler="sync"):
+            labels = NystroemSpectralClustering(2, n_components=60).fit(lazy[:n_pixels]).labels_
+            sizes = [len(np.unique(block.compute())) for block in labels.blocks]
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert set(sizes) == {2}
+    assert peaks[1] < peaks[0] + 5e6
 
 
 # -- attributes and prediction ----------------------------------------------------------------
