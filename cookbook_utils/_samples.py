@@ -11,6 +11,7 @@ import xarray as xr
 
 from cookbook_utils._checks import LARGEST
 from cookbook_utils._conventions.labels import (
+    N_LABELS,
     NODATA_LABEL,
     align_labels,
     as_labels,
@@ -141,11 +142,16 @@ def require_any(count: np.ndarray) -> None:
 def valid_in_both(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels of the pixels that are valid in both, each as a 1-D array."""
     valid = (one != NODATA_LABEL) & (two != NODATA_LABEL)
+    _require_shared(valid, one.size)
+    return one[valid], two[valid]
+
+
+def _require_shared(valid: np.ndarray, n_pixels: int) -> None:
+    """Raise ValueError if no pixel of two maps is valid in both."""
     if not valid.any():
         raise ValueError(
-            f"the maps must share a pixel that is valid in both, got none of {one.size}"
+            f"the maps must share a pixel that is valid in both, got none of {n_pixels}"
         )
-    return one[valid], two[valid]
 
 
 def count_pairs(one: xr.DataArray, two: xr.DataArray, names: tuple[str, str]) -> pd.DataFrame:
@@ -154,12 +160,26 @@ def count_pairs(one: xr.DataArray, two: xr.DataArray, names: tuple[str, str]) ->
         as_labels(labels, what, getattr(labels, "dims", ("y", "x"))).compute()
         for labels, what in zip((one, two), names, strict=True)
     )
-    rows, columns = class_names(one), class_names(two)
-    both = valid_in_both(*paired_labels(one, two, names))
-    pairs, counts = np.unique(np.stack(both), axis=1, return_counts=True)
-    matrix = pd.DataFrame(0, list(rows), list(columns))
-    for row, column, count in zip(*pairs, counts, strict=True):
-        matrix.loc[row, column] = count
-    matrix.index = pd.Index(list(rows.values()), name=names[0])
-    matrix.columns = pd.Index(list(columns.values()), name=names[1])
-    return matrix
+    counts = _pair_table(*paired_labels(one, two, names))
+    rows, columns = (
+        class_names(labels, np.flatnonzero(counts.sum(axis=axis)[:NODATA_LABEL]).tolist())
+        for labels, axis in ((one, 1), (two, 0))
+    )
+    valid = counts[:NODATA_LABEL, :NODATA_LABEL]
+    _require_shared(valid, one.size)
+    return pd.DataFrame(
+        valid[np.ix_(list(rows), list(columns))],
+        pd.Index(list(rows.values()), name=names[0]),
+        pd.Index(list(columns.values()), name=names[1]),
+    )
+
+
+def _pair_table(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Return the number of pixels of each pair of labels, nodata included, (N_LABELS, N_LABELS)."""
+    one, two = one.ravel(), two.ravel()
+    counts = np.zeros(N_LABELS**2, int)
+    step = 2**20  # pixels at a time, so that the pairs, 8 bytes each, take little memory
+    for at in range(0, one.size, step):
+        pairs = one[at : at + step].astype(int) * N_LABELS + two[at : at + step]
+        counts += np.bincount(pairs, minlength=N_LABELS**2)
+    return counts.reshape(N_LABELS, N_LABELS)

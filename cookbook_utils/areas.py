@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -217,16 +219,17 @@ def area_km2(mask: xr.DataArray) -> float:
     >>> area_km2(mask)
     3.0
     """
-    mask = as_labels(mask, "mask").compute()
-    require_binary(mask.values, "mask")
-    counted = mask == 1
-    return float((counted * _area_under(counted, "mask")).sum())
+    sums = _sum_by_label(as_labels(mask, "mask"), "mask")
+    require_binary(np.flatnonzero(sums.n_pixels), "mask")
+    _require_area(sums, [1], "mask")
+    return float(sums.area[1])
 
 
 def class_areas(labels: xr.DataArray) -> pd.Series:
     """Compute the area of every class of a label map, in km².
 
-    Use it to sum up a map of clusters or the result of `change_map`.
+    Use it to sum up a map of clusters or the result of `change_map`. Lazy maps are read chunk by
+    chunk.
 
     Parameters
     ----------
@@ -260,13 +263,12 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     >>> class_areas(labels).to_dict()
     {0: 1.0, 2: 2.0}
     """
-    labels = as_labels(labels, dtype=label_dtype(labels)).compute()
-    names = class_names(labels)
-    area = _area_under(labels != np.iinfo(labels.dtype).max, "labels")
-    found = set(np.unique(labels))  # saves a pass for each class that does not occur
-    areas = [
-        float(((labels == number) * area).sum()) if number in found else 0.0 for number in names
-    ]
+    labels = as_labels(labels, dtype=label_dtype(labels))
+    sums = _sum_by_label(labels, "labels")
+    found = np.flatnonzero(sums.n_pixels[:-1]).tolist()
+    names = class_names(labels, found)
+    _require_area(sums, found, "labels")
+    areas = sums.area[list(names)]
     return pd.Series(areas, pd.Index(list(names.values()), name="class"), name="area_km2")
 
 
@@ -339,12 +341,58 @@ def adjusted_areas(labels: xr.DataArray, confusion: pd.DataFrame) -> pd.DataFram
     )
 
 
-def _area_under(counted: xr.DataArray, what: str) -> xr.DataArray:
-    """Return `_pixel_area`, or raise ValueError if one of the pixels that count has none."""
-    area = _pixel_area(counted, what)
-    if beyond := int((counted & area.isnull()).sum()):
+class _Sums(NamedTuple):
+    """Sums over the pixels of each label, each of shape (n_labels,), the last label nodata."""
+
+    n_pixels: np.ndarray
+    n_outside: np.ndarray
+    area: np.ndarray
+
+
+def _sum_by_label(labels: xr.DataArray, what: str) -> _Sums:
+    """Return the sums of a map that `as_labels` returned, chunk by chunk if it is lazy."""
+    area = _pixel_area(labels, what).values
+    data = labels.transpose("y", "x").data
+    if dask.is_dask_collection(data):
+        blocks = data.to_delayed()
+        y, x = (np.cumsum((0, *sizes)) for sizes in data.chunks)
+        read = dask.delayed(_sum_block, pure=False)
+        parts = dask.compute(
+            *(
+                read(blocks[i, j], area[(slice(*y[i : i + 2]), slice(*x[j : j + 2]))[: area.ndim]])
+                for i, j in np.ndindex(blocks.shape)
+            )
+        )
+        sums = _Sums(*(np.sum(each, axis=0) for each in zip(*parts, strict=True)))
+    else:
+        sums = _sum_block(data, area)
+    return sums if area.ndim else sums._replace(area=sums.n_pixels * area)
+
+
+def _sum_block(labels: np.ndarray, area: np.ndarray) -> _Sums:
+    """Return the sums of a block of a map (y, x), given the area of its pixels (), (y) or (y, x).
+
+    Pixels of one area are counted, and the number multiplied, so that no rounding errors add up.
+    The sum of areas is left to the caller if all pixels have one area.
+    """
+    n_labels = int(np.iinfo(labels.dtype).max) + 1
+    sums = _Sums(np.zeros(n_labels, int), np.zeros(n_labels, int), np.zeros(n_labels))
+    for i, row in enumerate(labels):
+        n_pixels = np.bincount(row, minlength=n_labels)
+        sums.n_pixels[:] += n_pixels
+        if area.ndim == 1:
+            sums.area[:] += n_pixels * area[i]
+        elif area.ndim == 2:
+            outside = np.isnan(area[i])
+            sums.n_outside[:] += np.bincount(row[outside], minlength=n_labels)
+            sums.area[:] += np.bincount(row[~outside], area[i, ~outside], n_labels)
+    return sums
+
+
+def _require_area(sums: _Sums, numbers: Sequence[int], what: str) -> None:
+    """Raise ValueError if the projection is not defined at a pixel with one of the labels."""
+    if n_outside := int(sums.n_outside[numbers].sum()):
         raise ValueError(
-            f"{what} must be inside the domain of the CRS, got {beyond} pixels outside: set "
+            f"{what} must be inside the domain of the CRS, got {n_outside} pixels outside: set "
             "them to nodata, or correct the CRS with rio.write_crs"
         )
-    return area

@@ -295,15 +295,26 @@ def label_dtype(labels: Any) -> np.dtype:
     return np.dtype(np.uint8)
 
 
-def class_names(labels: xr.DataArray) -> dict[int, str | int]:
+def class_names(labels: xr.DataArray, found: Sequence[int]) -> dict[int, str | int]:
     """Return the names of classes by number, or the labels that occur if classes have no names.
+
+    Parameters
+    ----------
+    labels : xarray.DataArray
+        A label map, of which only the attributes are read.
+    found : sequence of int
+        The labels that occur in the map, in ascending order, without nodata.
+
+    Returns
+    -------
+    dict of int to str or int
+        All classes that have names; without names the labels `found`.
 
     Raises
     ------
     ValueError
-        If classes have names and `labels`, as `as_labels` returns them, contain another number.
+        If classes have names and another number is `found`.
     """
-    found = np.setdiff1d(labels.values, np.iinfo(labels.dtype).max).tolist()
     names = meanings_of(labels)
     if unknown := [number for number in found if names and number not in names]:
         raise ValueError(
