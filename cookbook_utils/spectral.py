@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import xarray as xr
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from cookbook_utils import _nystroem
 from cookbook_utils._checks import (
     LARGEST,
     as_real_array,
@@ -31,8 +31,6 @@ PIXELS_PER_CHUNK = 2**15  # constant, so that the chunks of the input cannot cha
 
 MOST_FITTED = 500_000
 """Number of pixels of which k-means is fitted; of more pixels it is a random sample."""
-
-_ADVICE = "(default: 1 / n_bands) or samples on comparable scales (scaling.standardize)"
 
 
 class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
@@ -54,8 +52,8 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
         large value gives most pixels no affinity to any pixel of the sample. If labels depend on
         `random_state`, try a smaller one.
     n_components : int, default 100
-        Number of pixels in the sample, from `n_clusters` to one less than the number of pixels. A
-        larger sample makes the approximation better and slower.
+        Number of pixels in the sample, from `n_clusters` to one less than the number of pixels, at
+        most 500 000. A larger sample makes the approximation better and slower.
     random_state : int, default 0
         Random seed of the sample and of the k-means starts. The same seed gives the same labels
         with or without a client, in threads or processes, for any chunks of the input.
@@ -176,11 +174,11 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
             _check_affinity(sample[:: -(-len(sample) // 1000)], gamma)
 
             self.gamma_ = gamma
-            self.components_ = _draw(sample, self.n_components, self.random_state)
-            self.eigenvalues_, self._projection = _eigenvectors(
+            self.components_ = _nystroem.draw(sample, self.n_components, self.random_state)
+            self.eigenvalues_, self._projection = _nystroem.eigenvectors(
                 pixels, self.components_, gamma, self.n_clusters
             )
-            kmeans = _fit_kmeans(self._embed(sample), self.n_clusters, self.random_state)
+            kmeans = _nystroem.fit_kmeans(self._embed(sample), self.n_clusters, self.random_state)
             self._centers = kmeans.cluster_centers_
             if len(pixels) > MOST_FITTED:
                 labels = self._label(pixels, bands)
@@ -190,7 +188,7 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
                 self.labels_ = da.from_array(labels, PIXELS_PER_CHUNK) if lazy else labels
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any) -> np.ndarray | da.Array:
         """Label pixels with the nearest cluster in the spectral embedding that `fit` found.
 
         Use it for pixels that were not part of the fit, for example those of another date. The
@@ -275,7 +273,9 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
             raise ValueError(
                 f"X must have more than n_clusters={n_clusters} pixels, got n_samples={n_pixels}"
             )
-        require_integer(self.n_components, "n_components", least=n_clusters, most=n_pixels - 1)
+        require_integer(
+            self.n_components, "n_components", least=n_clusters, most=min(n_pixels - 1, MOST_FITTED)
+        )
         require_random_state(self.random_state)
         return 1 / n_bands if self.gamma is None else require_number(self.gamma, "gamma", above=0)
 
@@ -284,7 +284,7 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
         with _local_threads():
             return (
                 _as_dask(pixels)
-                .map_blocks(_embed_chunk, **self._map(), meta=np.empty((0, 0)))
+                .map_blocks(_nystroem.embed_chunk, **self._map(), meta=np.empty((0, 0)))
                 .compute()
             )
 
@@ -300,7 +300,7 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
         )
 
     def _map(self) -> dict[str, Any]:
-        """Return the arguments of `_embed_chunk` after the pixels."""
+        """Return the arguments of `embed_chunk` after the pixels."""
         return {"sample": self.components_, "projection": self._projection, "gamma": self.gamma_}
 
 
@@ -395,17 +395,17 @@ def _check_finite(
 
 def _check_affinity(some: np.ndarray, gamma: float) -> None:
     """Raise ValueError if the affinities of up to a thousand pixels are all 0 or all 1."""
-    affinity = _affinity(some, some, gamma)[~np.eye(len(some), dtype=bool)]
+    affinity = _nystroem.affinity(some, some, gamma)[~np.eye(len(some), dtype=bool)]
     if affinity.max() == 0:
         raise ValueError(
             f"gamma must distinguish the pixels of X, got {gamma:g}, which makes the affinity of "
-            f"every two pixels 0: use a smaller gamma {_ADVICE}"
+            f"every two pixels 0: use a smaller gamma {_nystroem.ADVICE}"
         )
     # Closer to 1 the differences between affinities are below the rounding error of float64.
     if affinity.min() > 1 - 1e-12:
         raise ValueError(
             f"gamma must distinguish the pixels of X, got {gamma:g}, which makes the affinity of "
-            f"every two pixels 1: use a larger gamma {_ADVICE}"
+            f"every two pixels 1: use a larger gamma {_nystroem.ADVICE}"
         )
 
 
@@ -413,102 +413,11 @@ def _names(bands: list) -> str:
     return ", ".join(map(str, bands))
 
 
-# -- Nyström's method -------------------------------------------------------------------------
-# Shapes: n pixels, m of them in a chunk, b bands, l = n_components, k = n_clusters.
-
-
-def _affinity(some: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarray:
-    """Return the affinity of each pixel of `some` to each of `others`.
-
-    Distances are sums of squared differences. The kernel of dask-ml computes x² − 2xy + y², which
-    cancels where distances are small beside the values.
-    """
-    from scipy.spatial.distance import cdist
-
-    squared = cdist(some, others, "sqeuclidean")
-    return np.exp(np.multiply(squared, -gamma, out=squared), out=squared)
-
-
-def _draw(sample: np.ndarray, n_components: int, random_state: int) -> np.ndarray:
-    """Return pixels of the sample (l, b), those that dask-ml draws from it for the same seed."""
-    random = np.random.RandomState(random_state)  # noqa: NPY002  the generator of dask-ml
-    random.randint(np.iinfo("i4").max)  # dask-ml draws the seed of its k-means first
-    drawn = random.choice(len(sample), n_components, replace=False)
-    return sample[np.sort(drawn)]
-
-
-def _eigenvectors(
-    pixels: da.Array, sample: np.ndarray, gamma: float, n_clusters: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues (l,) and the matrix (l, k) that maps affinities to the embedding."""
-    degrees = pixels.map_blocks(  # (l,)
-        _sum_affinities,
-        sample,
-        gamma,
-        chunks=((1,) * pixels.numblocks[0], len(sample)),
-        dtype=np.float64,
-    ).sum(axis=0)
-    scale = 1 / np.sqrt(degrees.compute())  # the diagonal of D^(-1/2), (l,)
-    normalized = scale[:, np.newaxis] * _affinity(sample, sample, gamma) * scale  # (l, l)
-    with one_blas_thread():
-        vectors, values, _ = np.linalg.svd(normalized)  # (l, l), (l,)
-    projection = scale[:, np.newaxis] * vectors[:, :n_clusters] / np.sqrt(values[:n_clusters])
-    return len(pixels) / len(sample) * values, projection
-
-
-def _sum_affinities(chunk: np.ndarray, sample: np.ndarray, gamma: float) -> np.ndarray:
-    """Return the sums (1, l) of the affinities of the sample (l, b) to a chunk of pixels (m, b)."""
-    return _affinity(sample, chunk, gamma).sum(axis=1)[np.newaxis]
-
-
 def _label_chunk(chunk: np.ndarray, bands: list, centers: np.ndarray, **options: Any) -> np.ndarray:
     """Return the number of the nearest center (k, k) for each of a chunk of pixels (m, b)."""
     summary, _ = _summarize(chunk, np.arange(0))
     _check_finite([summary], bands, len(chunk))
     with one_blas_thread():
-        embedding = _embed_chunk(chunk, **options)
+        embedding = _nystroem.embed_chunk(chunk, **options)
         distances = (centers**2).sum(axis=1) - 2 * embedding @ centers.T  # without |embedding|²
     return distances.argmin(axis=1).astype(np.int32)
-
-
-def _embed_chunk(
-    chunk: np.ndarray, sample: np.ndarray, projection: np.ndarray, gamma: float
-) -> np.ndarray:
-    """Return the embedding (m, k) of a chunk of pixels (m, b).
-
-    Raises
-    ------
-    ValueError
-        If a pixel has no affinity to the sample.
-    """
-    affinity = _affinity(chunk, sample, gamma)
-    with one_blas_thread():
-        vectors = affinity @ projection  # (m, l) @ (l, k)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        vectors /= np.sqrt((vectors**2).sum(axis=1, keepdims=True))
-    n_lost = np.count_nonzero(~np.isfinite(vectors).all(axis=1))
-    if n_lost:
-        raise ValueError(
-            "gamma must leave every pixel of X some affinity to the "
-            f"n_components={len(sample)} pixels of the sample, got {gamma:g}, which leaves "
-            f"{n_lost} of {len(chunk)} without: use a smaller gamma {_ADVICE}"
-        )
-    return vectors
-
-
-def _fit_kmeans(embedding: np.ndarray, n_clusters: int, random_state: int) -> Any:
-    """Return k-means fitted on the embedding, or raise if it finds fewer clusters."""
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    # One thread adds in one order, so that no label depends on the number of cores.
-    with one_blas_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # too few clusters are refused below
-        kmeans = KMeans(n_clusters, n_init=10, random_state=random_state).fit(embedding)
-    n_found = len(np.unique(kmeans.labels_))
-    if n_found < n_clusters:
-        raise ValueError(
-            f"n_clusters must be at most the number of groups in X, got {n_clusters} where "
-            f"{n_found} were found: X holds too few distinct pixels"
-        )
-    return kmeans

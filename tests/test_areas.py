@@ -162,6 +162,31 @@ def test_class_areas_by_name():
         areas.class_areas(labels)
 
 
+@pytest.mark.parametrize(
+    "grid",
+    [
+        dict(step=30),
+        dict(step=0.01, left=46, top=-16, crs="EPSG:4326"),
+        dict(step=30, left=5e6, top=8e6, crs="EPSG:3857"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_areas_are_the_sums_over_pixels_for_any_chunks(grid, dtype):
+    numbers = np.random.default_rng(0).choice([0, 1, 7, 255], (61, 47)).astype("uint8")
+    labels = make_labels(numbers, **grid).astype(dtype)
+    area = areas.pixel_area_km2(labels)
+    found = areas.class_areas(labels)
+    assert found.index.tolist() == [0, 1, 7]
+    for number, size in found.items():
+        assert size == pytest.approx(float(((labels == number) * area).sum()), rel=1e-12)
+    for chunks in ({"y": 10, "x": 9}, {"y": -1, "x": 20}):
+        pd.testing.assert_series_equal(
+            areas.class_areas(labels.chunk(chunks)), found, rtol=1e-12, atol=0
+        )
+        mask = (labels == 7).chunk(chunks)
+        assert areas.area_km2(mask) == pytest.approx(found[7], rel=1e-12)
+
+
 def test_class_areas_need_whole_numbers():
     with pytest.raises(ValueError, match=r"labels must be whole numbers .* got 0\.5"):
         areas.class_areas(make_labels([[0, 1], [1, 0]]) / 2)

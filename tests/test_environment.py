@@ -32,6 +32,7 @@ FLOORS = [
         "_change",
         "_gaps",
         "_models",
+        "_nystroem",
         "_palette",
         "_resampling",
         "_samples",

@@ -23,7 +23,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cookbook_utils import spectral
+from cookbook_utils import _nystroem, spectral
 from cookbook_utils.scaling import standardize
 from cookbook_utils.spectral import NystroemSpectralClustering
 from cookbook_utils.stacking import stack_pixels, unstack_labels
@@ -566,7 +566,7 @@ def test_checks_come_before_the_long_work(samples, monkeypatch):
     def begin(*_):
         raise AssertionError("the long work has begun")
 
-    monkeypatch.setattr(spectral, "_eigenvectors", begin)
+    monkeypatch.setattr(_nystroem, "eigenvectors", begin)
     for bad, gamma in ((spoil(samples, np.nan, pixels=3), None), (samples, 1e6)):
         with (
             pytest.raises(ValueError, match="X must|gamma must"),

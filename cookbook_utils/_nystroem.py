@@ -1,0 +1,103 @@
+"""Nyström's method: affinities to a sample, eigenvectors, the embedding, and k-means in it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from cookbook_utils._threads import one_blas_thread
+
+ADVICE = "(default: 1 / n_bands) or samples on comparable scales (scaling.standardize)"
+"""What to do about a `gamma` that does not suit the pixels, for error messages."""
+
+# Shapes: n pixels, m of them in a chunk, b bands, l = n_components, k = n_clusters.
+
+
+def affinity(some: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarray:
+    """Return the affinity of each pixel of `some` to each of `others`.
+
+    Distances are sums of squared differences. The kernel of dask-ml computes x² − 2xy + y², which
+    cancels where distances are small beside the values.
+    """
+    from scipy.spatial.distance import cdist
+
+    squared = cdist(some, others, "sqeuclidean")
+    return np.exp(np.multiply(squared, -gamma, out=squared), out=squared)
+
+
+def draw(sample: np.ndarray, n_components: int, random_state: int) -> np.ndarray:
+    """Return pixels of the sample (l, b), those that dask-ml draws from it for the same seed."""
+    random = np.random.RandomState(random_state)  # noqa: NPY002  the generator of dask-ml
+    random.randint(np.iinfo("i4").max)  # dask-ml draws the seed of its k-means first
+    drawn = random.choice(len(sample), n_components, replace=False)
+    return sample[np.sort(drawn)]
+
+
+def eigenvectors(
+    pixels: da.Array, sample: np.ndarray, gamma: float, n_clusters: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues (l,) and the matrix (l, k) that maps affinities to the embedding."""
+    degrees = pixels.map_blocks(  # (l,)
+        sum_affinities,
+        sample,
+        gamma,
+        chunks=((1,) * pixels.numblocks[0], len(sample)),
+        dtype=np.float64,
+    ).sum(axis=0)
+    scale = 1 / np.sqrt(degrees.compute())  # the diagonal of D^(-1/2), (l,)
+    normalized = scale[:, np.newaxis] * affinity(sample, sample, gamma) * scale  # (l, l)
+    with one_blas_thread():
+        vectors, values, _ = np.linalg.svd(normalized)  # (l, l), (l,)
+    projection = scale[:, np.newaxis] * vectors[:, :n_clusters] / np.sqrt(values[:n_clusters])
+    return len(pixels) / len(sample) * values, projection
+
+
+def sum_affinities(chunk: np.ndarray, sample: np.ndarray, gamma: float) -> np.ndarray:
+    """Return the sums (1, l) of the affinities of the sample (l, b) to a chunk of pixels (m, b)."""
+    return affinity(sample, chunk, gamma).sum(axis=1)[np.newaxis]
+
+
+def embed_chunk(
+    chunk: np.ndarray, sample: np.ndarray, projection: np.ndarray, gamma: float
+) -> np.ndarray:
+    """Return the embedding (m, k) of a chunk of pixels (m, b).
+
+    Raises
+    ------
+    ValueError
+        If a pixel has no affinity to the sample.
+    """
+    near = affinity(chunk, sample, gamma)
+    with one_blas_thread():
+        vectors = near @ projection  # (m, l) @ (l, k)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        vectors /= np.sqrt((vectors**2).sum(axis=1, keepdims=True))
+    n_lost = np.count_nonzero(~np.isfinite(vectors).all(axis=1))
+    if n_lost:
+        raise ValueError(
+            "gamma must leave every pixel of X some affinity to the "
+            f"n_components={len(sample)} pixels of the sample, got {gamma:g}, which leaves "
+            f"{n_lost} of {len(chunk)} without: use a smaller gamma {ADVICE}"
+        )
+    return vectors
+
+
+def fit_kmeans(embedding: np.ndarray, n_clusters: int, random_state: int) -> Any:
+    """Return k-means fitted on the embedding, or raise if it finds fewer clusters."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    # One thread adds in one order, so that no label depends on the number of cores.
+    with one_blas_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # too few clusters are refused below
+        kmeans = KMeans(n_clusters, n_init=10, random_state=random_state).fit(embedding)
+    n_found = len(np.unique(kmeans.labels_))
+    if n_found < n_clusters:
+        raise ValueError(
+            f"n_clusters must be at most the number of groups in X, got {n_clusters} where "
+            f"{n_found} were found: X holds too few distinct pixels"
+        )
+    return kmeans
