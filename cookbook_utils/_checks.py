@@ -6,7 +6,8 @@ dtype, ValueError for a wrong value or shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -286,3 +287,21 @@ def shown(value: Any) -> str:
     if len(text) <= 60 and "\n" not in text:
         return text
     return f"{value[:40]!r}..." if isinstance(value, str) else type(value).__name__
+
+
+@contextmanager
+def needs(package: str, extra: str = "archives") -> Iterator[None]:
+    """Say which extra of this package installs a package whose import fails in the block.
+
+    Raises
+    ------
+    ImportError
+        If the block raises one.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(
+            f"the package {package} must be installed, got {error}: run "
+            f"`pip install 'satellite-clustering-cookbook[{extra}]'`"
+        ) from None

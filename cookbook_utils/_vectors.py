@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._checks import require_dims, shown
+from cookbook_utils._checks import needs, require_dims, shown
 from cookbook_utils._conventions.grids import crs_of, regular_centers, same_crs, transformer
 from cookbook_utils._conventions.labels import NODATA_LABEL, class_text
 from cookbook_utils._files import as_path
@@ -29,14 +29,9 @@ EDGE_PARTS = 200
 
 def import_geopandas() -> Any:
     """Import and return geopandas, or raise ImportError that says how to install it."""
-    try:
+    with needs("geopandas and pyogrio"):
         import geopandas
         import pyogrio  # noqa: F401  geopandas reads files by it
-    except ImportError as error:
-        raise ImportError(
-            f"reference data need geopandas and pyogrio, which cannot be imported ({error}): "
-            "pip install 'satellite-clustering-cookbook[archives]'"
-        ) from error
     return geopandas
 
 

@@ -606,7 +606,7 @@ def test_a_missing_package_is_named():
     with pytest.raises(
         ImportError, match=r"pip install 'satellite-clustering-cookbook\[archives\]"
     ):
-        _install.need("no_such_package", "a STAC item")
+        _install.need("no_such_package")
 
 
 def test_a_map_that_was_read_is_used_as_before(path):

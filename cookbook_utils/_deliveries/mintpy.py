@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from cookbook_utils._checks import needs
 from cookbook_utils._conventions.points import require_radar_date
 from cookbook_utils._deliveries.blocks import Block, require_displacement, require_finite
 
@@ -221,13 +222,8 @@ class MintPySeries:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open an HDF5 file; raise ValueError if it is damaged."""
-    try:
+    with needs("h5py", "insar"):
         import h5py
-    except ImportError:
-        raise ImportError(
-            f"{path} can be read with h5py only: install it, "
-            "`pip install 'satellite-clustering-cookbook[insar]'`"
-        ) from None
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:

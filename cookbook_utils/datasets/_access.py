@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cookbook_utils._checks import shown
+from cookbook_utils._checks import needs, shown
 
 TRIES = 4
 """How often a request is made before a server that is busy or fails counts as unavailable."""
@@ -332,15 +332,3 @@ def s3_errors(address: str) -> Iterator[None]:
     except Exception as error:  # botocore and aiohttp have no common base class
         reason = re.sub(r"\s+", " ", str(error))[:200] or type(error).__name__
         raise Unreachable(f"{address} must be a readable file, got: {reason}") from None
-
-
-@contextlib.contextmanager
-def needs(package: str, extra: str = "archives") -> Iterator[None]:
-    """Name the extra of this package that installs a package that is absent."""
-    try:
-        yield
-    except ImportError as error:
-        raise ImportError(
-            f"the package {package} must be installed, got {error}: run "
-            f"`pip install 'satellite-clustering-cookbook[{extra}]'`"
-        ) from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cookbook_utils._checks import shown
+from cookbook_utils._checks import needs, shown
 from cookbook_utils._conventions.grids import transformer
 
 if TYPE_CHECKING:
@@ -47,14 +47,9 @@ class Header(NamedTuple):
 
 
 def import_pystac() -> ModuleType:
-    """Import pystac, or raise ImportError that says how to install it."""
-    try:
+    """Import and return pystac, or raise ImportError that says how to install it."""
+    with needs("pystac"):
         import pystac
-    except ImportError as error:
-        raise ImportError(
-            "pystac must be installed to open scenes of archives: "
-            "pip install 'satellite-clustering-cookbook[archives]'"
-        ) from error
     return pystac
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from cookbook_utils._checks import needs, require_choice
 from cookbook_utils._conventions.grids import crs_of, regular_centers
 from cookbook_utils.datasets._access import (
     filesystem,
     is_remote,
-    needs,
     require_storage_options,
     s3_errors,
     s3fs_options,
@@ -205,8 +205,6 @@ def _on_other_grid(
     resampling: str,
     sizes: Any,
 ) -> xr.DataArray:
-    from cookbook_utils._checks import require_choice
-
     require_choice(resampling, "resampling", RESAMPLINGS)
     grid = other_grid(own, crs=crs, resolution=resolution, like=like)
     chunks = (sizes[1][0], sizes[2][0])

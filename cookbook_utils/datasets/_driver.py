@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cookbook_utils._checks import needs
 from cookbook_utils._conventions.bands import REFLECTANCE_RANGE, SHARE_ABOVE, SHARE_BELOW
 from cookbook_utils.datasets._access import (
     gdal_environment,
     gdal_name,
     is_remote,
-    needs,
     raster_error,
     unreachable,
     without_secrets,

@@ -8,12 +8,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cookbook_utils._checks import shown
+from cookbook_utils._checks import needs, shown
 from cookbook_utils.datasets._access import (
     as_address,
     is_json,
     is_remote,
-    needs,
     read_document,
     without_secrets,
 )

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._checks import require_choice, require_number, shown
+from cookbook_utils._checks import needs, require_choice, require_number, shown
 from cookbook_utils._conventions.grids import same_crs
-from cookbook_utils.datasets._access import needs
 from cookbook_utils.datasets._bands import QUALITY_VALUES, BandSource, SceneSource
 from cookbook_utils.datasets._driver import BlockAddress, BlockDriver
 from cookbook_utils.datasets._geotiffs import MAX_SIDE, chunk_sizes

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cookbook_utils._checks import require_integer, require_number, shown
-from cookbook_utils.datasets._access import TIMEOUT, TRIES, needs, retries, unreachable
+from cookbook_utils._checks import needs, require_integer, require_number, shown
+from cookbook_utils.datasets._access import TIMEOUT, TRIES, retries, unreachable
 from cookbook_utils.datasets._loading import require_bbox
 from cookbook_utils.datasets._scale import as_time
 

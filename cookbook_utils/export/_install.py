@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from cookbook_utils import _files
-from cookbook_utils._checks import require_bool
+from cookbook_utils._checks import needs, require_bool
 
 ITEM = ".json"
 """What is appended to the name of a file for that of its STAC item."""
@@ -20,15 +20,10 @@ PAM = ".aux.xml"
 """What GDAL appends to the name of a raster for that of its auxiliary metadata."""
 
 
-def need(module: str, what: str) -> ModuleType:
-    """Import an optional package, or raise an ImportError that says how to install it."""
-    try:
+def need(module: str) -> ModuleType:
+    """Import and return an optional module, or raise ImportError that says how to install it."""
+    with needs(module.partition(".")[0]):
         return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{what} needs the package {module.split('.')[0]}: install it with "
-            "`pip install 'satellite-clustering-cookbook[archives]'`"
-        ) from error
 
 
 def checked_path(path: Any, suffixes: Sequence[str], overwrite: Any) -> Path:

@@ -60,7 +60,7 @@ def period_of(data: xr.DataArray | xr.Dataset | None, time: Any) -> Period:
     """
     period = _period_of_coordinate(data) if time is None else _period_of_argument(time)
     if period is not None:
-        need("pystac", "a STAC item")  # before anything is computed
+        need("pystac")  # before anything is computed
     return period
 
 

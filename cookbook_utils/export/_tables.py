@@ -41,7 +41,7 @@ class GeoParquet:
     """
 
     def __init__(self, path: Path, crs: pyproj.CRS, kind: str, columns: Mapping[str, str]) -> None:
-        pa, pq = need("pyarrow", "GeoParquet"), need("pyarrow.parquet", "GeoParquet")
+        pa, pq = need("pyarrow"), need("pyarrow.parquet")
         types = {"string": pa.string(), "UInt8": pa.uint8(), "UInt16": pa.uint16()}
         fields = [
             (name, types[kind] if kind in types else pa.from_numpy_dtype(np.dtype(kind)))
@@ -93,8 +93,8 @@ class GeoPackage:
     """Context manager that writes a GeoPackage with one layer; parameters as for `GeoParquet`."""
 
     def __init__(self, path: Path, crs: pyproj.CRS, kind: str, columns: Mapping[str, str]) -> None:
-        need("pyogrio", "a GeoPackage")
-        need("geopandas", "a GeoPackage")
+        need("pyogrio")
+        need("geopandas")
         self._path, self._crs, self._kind = path, crs, kind or "Unknown"
         self.write(pd.DataFrame({name: pd.Series([], dtype=d) for name, d in columns.items()}), [])
 

@@ -136,7 +136,7 @@ def write_points(
     means = _means_of(profiles, found)
     period = period_of(dated, time)
     if path.suffix.lower() != ".csv":
-        need("shapely", "geometries of points")
+        need("shapely")
     bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
     crs = pyproj.CRS.from_user_input("OGC:CRS84")
     with installing(path, overwrite) as target:

@@ -100,7 +100,7 @@ def write_polygons(
     areas = pixel_area_km2(given.labels)
     names, colors = names_and_colors(given.labels, names)
     period = period_of(labels, time)
-    need("shapely", "polygons")
+    need("shapely")
     found: dict[int, LabelClass] = {}
     with installing(path, overwrite) as target:
         kind = "MultiPolygon" if dissolve else "Polygon"
