@@ -122,6 +122,9 @@ FIGURES = f"""() => {{ {DEEP}
     }}));
 }}"""
 # What each code cell of a page shows, in order.
+FIGURE_NUMBERS = """() => [...document.querySelectorAll('figcaption .caption-number')]
+  .map(number => number.textContent.trim())"""
+
 CELLS = f"""() => {{ {DEEP}
   return [...document.querySelectorAll('div.cell')].map(cell => ({{
     images: [...cell.querySelectorAll('img')]
@@ -258,18 +261,18 @@ def test_the_book_has_plots():
 @chapter
 def test_page_shows_each_figure_that_its_cells_promise(visit, name):
     """Pictures, captions with numbers, and views: each is shown by the cell that promises it."""
-    promised = cells_of(name)
-    shown = visit(f"notebooks/{name}.html").page.evaluate(CELLS)
+    promised, page = cells_of(name), visit(f"notebooks/{name}.html").page
+    shown, label = page.evaluate(CELLS), f"Fig. {int(name[:2])}."
     assert len(shown) == len(promised)
-    missing, number = [], 0
+    # Figures in the text, between those of the cells, count too.
+    numbers = page.evaluate(FIGURE_NUMBERS)
+    assert numbers == [f"{label}{number + 1}" for number in range(len(numbers))]
+    missing = []
     for cell, on_page in zip(promised, shown, strict=True):
         if (alt := alt_text(cell)) and on_page["images"] != [alt]:
             missing.append((alt, on_page))
-        if caption(cell):
-            number += 1
-            start = f"Fig. {int(name[:2])}.{number} "
-            if not on_page["caption"].strip().startswith(start):
-                missing.append((start + caption(cell), on_page))
+        if caption(cell) and not on_page["caption"].strip().startswith(label):
+            missing.append((caption(cell), on_page))
         if promises_view(cell) and not on_page["canvases"]:
             missing.append((cell.source, on_page))
     assert missing == []
