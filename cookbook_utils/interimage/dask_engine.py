@@ -10,6 +10,7 @@ pass.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +38,8 @@ from cookbook_utils.interimage.passes import (
 )
 from cookbook_utils.interimage.sampling import Sampling
 
-CHUNKS_PER_THREAD = 16  # relabeled at a time, because old and new labels are both in memory
+CHUNKS_PER_THREAD = 16  # computed at a time, at most
+BYTES_PER_THREAD = 2**26  # of the pixels of chunks that are computed at a time
 
 
 class _Place(NamedTuple):
@@ -70,6 +72,7 @@ class DaskEngine:
         import dask
 
         self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
+        self._pixel_bytes = scenes[0].values.shape[0] * self.dtype.itemsize
         self._chunk_indices: list[np.ndarray] = []  # for each scene, in the grid of its chunks
         self._metas: list[Any] = []  # for each scene, an empty array of the kind of its labels
         self._places: list[_Place] = []  # of each chunk
@@ -80,7 +83,9 @@ class DaskEngine:
             self._add_scene(index, scene, sampling, pixels_before)
             pixels_before += int(np.prod(scene.values.shape[1:]))
         if sampling is not None:
-            self._blocks = list(dask.persist(*self._blocks))
+            self._blocks = [
+                block for some in self._steps() for block in dask.persist(*self._blocks[some])
+            ]
 
     def _add_scene(
         self, index: int, scene: Scene, sampling: Sampling | None, pixels_before: int
@@ -105,6 +110,17 @@ class DaskEngine:
             self._blocks.append(read(chunks[at], without_values, self.dtype, sampling, place))
             self._places.append(place)
 
+    def _steps(self) -> Iterator[slice]:
+        """Yield slices of the chunks to compute at a time.
+
+        Dask reads many chunks before it computes any, and old and new labels are both in memory.
+        """
+        largest = max(int(np.prod(place.shape)) for place in self._places) * self._pixel_bytes
+        per_thread = min(max(BYTES_PER_THREAD // largest, 2), CHUNKS_PER_THREAD)
+        size = int(per_thread) * _n_threads()
+        for start in range(0, len(self._places), size):
+            yield slice(start, start + size)
+
     def extent(self) -> Extent:
         return merge_extents(self._gather(_extent, self._blocks))
 
@@ -113,11 +129,9 @@ class DaskEngine:
 
         assign = dask.delayed(_assign, nout=2, pure=False)
         merge = dask.delayed(merge_changes)
-        size = CHUNKS_PER_THREAD * _n_threads()
         self._labels = self._labels or [None] * len(self._blocks)
         totals = []
-        for start in range(0, len(self._blocks), size):  # frees old labels after each step
-            some = slice(start, start + size)
+        for some in self._steps():  # frees old labels after each
             pairs = zip(self._blocks[some], self._labels[some], strict=True)
             labels, changes = zip(
                 *(assign(*pair, fixed_point, scores) for pair in pairs), strict=True
@@ -156,8 +170,11 @@ class DaskEngine:
         import dask
 
         function = dask.delayed(function)
-        pairs = zip(first, second, strict=True) if second else ((block,) for block in first)
-        return list(dask.compute(*(function(*pair, *args) for pair in pairs)))
+        tasks = [
+            function(*pair, *args)
+            for pair in (zip(first, second, strict=True) if second else ((one,) for one in first))
+        ]
+        return [result for some in self._steps() for result in dask.compute(*tasks[some])]
 
     def _assemble(self, labels: list) -> list:
         """Return the labels of all chunks as one Dask array for each scene."""
