@@ -95,6 +95,19 @@ def thinned(array: xr.DataArray) -> xr.DataArray:
     return array.isel({dim: slice(step // 2, None, step) for dim, step in steps.items()}).compute()
 
 
+def figure_sections(
+    scenes: Mapping[str, xr.DataArray], labels: Mapping[str, xr.DataArray], names: Mapping[int, str]
+) -> list[Section]:
+    """Return the spectra of the clusters, then the image and the map of each scene."""
+    thin = [{name: thinned(one) for name, one in each.items()} for each in (scenes, labels)]
+    return [spectra_section(*thin, names), *scene_sections(*thin, names)]
+
+
+def water_names(table: pd.DataFrame) -> dict[int, str]:
+    """Return the name of each cluster that is water in the result of `water_table`."""
+    return {int(number): "water" for number in table.index[table["water"]]}
+
+
 def spectra_section(
     scenes: Mapping[str, xr.DataArray], labels: Mapping[str, xr.DataArray], names: Mapping[int, str]
 ) -> Section:

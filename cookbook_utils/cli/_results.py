@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,14 @@ from cookbook_utils._files import as_path, claim
 from cookbook_utils.datasets._access import without_secrets
 
 RECORD = "run.json"
+
+
+def add_result_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say where the results go."""
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the results")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the results of another run"
+    )
 
 
 def describe_source(source: str, *, without: str | None = None) -> dict[str, Any]:

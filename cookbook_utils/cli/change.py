@@ -20,7 +20,7 @@ from cookbook_utils.cli._clustering import (
     cluster_scenes,
 )
 from cookbook_utils.cli._report import Section, write_report
-from cookbook_utils.cli._results import results
+from cookbook_utils.cli._results import add_result_arguments, results
 from cookbook_utils.cli._sources import (
     add_source_arguments,
     describe,
@@ -45,10 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     for name in ("before", "after"):
         parser.add_argument(name, metavar=name.upper(), help="scene, or label map with --maps")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the results")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the results of another run"
-    )
+    add_result_arguments(parser)
     parser.add_argument(
         "--maps",
         action="store_true",
@@ -108,10 +105,8 @@ def _compare_water(
         )
     pair = list(scenes.values()), list(labels.values())
     table = water_table(*pair)
-    names = {int(number): "water" for number in table.index[table["water"]]}
     before, after = water_mask(*pair)
-    thin = [{name: _maps.thinned(one) for name, one in each.items()} for each in (scenes, labels)]
-    sections = [_maps.spectra_section(*thin, names), *_maps.scene_sections(*thin, names)]
+    sections = _maps.figure_sections(scenes, labels, _maps.water_names(table))
     return before, after, sections, {"water": table}
 
 

@@ -23,7 +23,7 @@ from cookbook_utils.cli._clustering import (
     cluster_scenes,
 )
 from cookbook_utils.cli._report import write_report
-from cookbook_utils.cli._results import describe_source, results
+from cookbook_utils.cli._results import add_result_arguments, describe_source, results
 from cookbook_utils.cli._sources import (
     add_search_arguments,
     add_source_arguments,
@@ -57,10 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a raster, a folder of them, a folder or archive as USGS or ESA delivers it, a STAC "
         "item or catalog; or --search",
     )
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the results")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the results of another run"
-    )
+    add_result_arguments(parser)
     add_source_arguments(parser)
     add_search_arguments(parser)
     group = add_clustering_arguments(parser)
@@ -173,17 +170,12 @@ def _summarize(
     if set(WATER_BANDS) <= set(_bands(scenes)):
         water = water_table(list(scenes.values()), list(labels.values()))
         tables["water"] = water
-        names = {int(number): "water" for number in water.index[water["water"]]}
+        names = _maps.water_names(water)
     if options.reference:
         tables["accuracy"], names = _accuracy(next(iter(maps.values())), options)
     for name, table in tables.items():
         _maps.write_csv(folder / f"{name}.csv", table)
-    thin = [{name: _maps.thinned(one) for name, one in each.items()} for each in (scenes, labels)]
-    sections = [
-        _maps.spectra_section(*thin, names),
-        *_maps.scene_sections(*thin, names),
-        _maps.table_section(tables),
-    ]
+    sections = [*_maps.figure_sections(scenes, labels, names), _maps.table_section(tables)]
     n_pixels = sum(int((one != NODATA_LABEL).sum()) for one in labels.values())
     summary = (
         f"{len(scenes)} {'scene' if len(scenes) == 1 else 'scenes'}, {n_pixels:,} valid pixels, "

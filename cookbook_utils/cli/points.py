@@ -14,7 +14,7 @@ import xarray as xr
 from cookbook_utils._files import tidy
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._report import Section, write_report
-from cookbook_utils.cli._results import describe_source, results
+from cookbook_utils.cli._results import add_result_arguments, describe_source, results
 
 SUMMARY = "cluster displacement series of EGMS or MintPy by their motion"
 EXAMPLES = """\
@@ -35,10 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources", nargs="+", metavar="FILE", help="CSV or zip of EGMS, or HDF5 of MintPy"
     )
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the results")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the results of another run"
-    )
+    add_result_arguments(parser)
     parser.add_argument(
         "--format", choices=("parquet", "csv", "gpkg"), default="parquet", help="of the points"
     )
@@ -54,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Cluster the points, and write the results to the folder that ``--out`` names."""
+    from cookbook_utils.export import write_points
+
     what = {"sources": [describe_source(source) for source in options.sources]}
     names = ("command", "format", "dates", "n_clusters", "random_state")
     what |= {name: getattr(options, name) for name in names}
@@ -65,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         if path.exists():
             tidy(path)
         else:
-            _write(path, points, labels, profiles)
+            write_points(path, points, labels, profiles=profiles)
         _summarize(points, labels, profiles, folder, options.command_line)
     print(folder / "report.html")
     return 0
@@ -106,12 +105,6 @@ def _profiles(points: xr.Dataset, labels: np.ndarray) -> xr.Dataset:
     chosen = np.arange(0, labels.size, -(-labels.size // POINTS_OF_PROFILES))
     some = fill_gaps(points[["displacement"]].isel(point=chosen).compute())
     return displacement_profiles(some, labels[chosen])
-
-
-def _write(path: Path, points: xr.Dataset, labels: np.ndarray, profiles: xr.Dataset) -> None:
-    from cookbook_utils.export import write_points
-
-    write_points(path, points, labels, profiles=profiles)
 
 
 def _summarize(
