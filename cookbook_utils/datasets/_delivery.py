@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import lzma
+import math
 import os
 import re
 import tarfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from cookbook_utils._checks import shown
 from cookbook_utils._files import as_path
 
 MAX_FILES = 20_000
@@ -132,6 +134,17 @@ def open_delivery(source: str | os.PathLike[str]) -> Delivery:
 def base(name: str) -> str:
     """Return the last part of the name of a file."""
     return name.rsplit("/", 1)[-1]
+
+
+def number_in(value: Any, what: str, error: type[ValueError] = ValueError) -> float:
+    """Return a number of the metadata, or raise `error` unless it is finite."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise error(f"{what} must be a number, got {shown(value)}")
+    return number
 
 
 def _kind_of(path: Path) -> str:

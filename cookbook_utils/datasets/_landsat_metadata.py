@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from cookbook_utils._checks import shown
-from cookbook_utils.datasets._delivery import Delivery, base
+from cookbook_utils.datasets._delivery import Delivery, base, number_in
 
 PRODUCT = r"L[A-Z]\d\d_L[12][A-Z]{2}_\d{6}_\d{8}_\d{8}_\d\d_[A-Z][A-Z0-9]"
 """Product identifier, with which the names of all files of a delivery begin."""
@@ -165,22 +164,16 @@ class _Values(NamedTuple):
         return value
 
     def number(self, group: str, key: str) -> float:
-        return _number(self.text(group, key), f"{key} in {self.what}")
+        return number_in(self.text(group, key), f"{key} in {self.what}", _MetadataError)
 
     def optional(self, group: str, key: str) -> float | None:
         """Return a number, or None where the MTL has none: it writes NULL where a sensor failed."""
         value = self.groups.get(group, {}).get(key, "")
-        return None if value in ("", "NULL") else _number(value, f"{key} in {self.what}")
-
-
-def _number(value: Any, what: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise _MetadataError(f"{what} must be a number, got {shown(value)}")
-    return number
+        return (
+            None
+            if value in ("", "NULL")
+            else number_in(value, f"{key} in {self.what}", _MetadataError)
+        )
 
 
 def _facts_of_mtl(groups: Groups, product: str, what: str) -> Facts:
@@ -265,7 +258,7 @@ def _stac_number(properties: Mapping[str, Any], key: str, what: str) -> float | 
     """Return a number of a STAC item; angles of the sun had the prefix eo before STAC 1.0."""
     for name in (key, f"view:{key}", f"eo:{key}"):
         if properties.get(name) is not None:
-            return _number(properties[name], f"{name} in {what}")
+            return number_in(properties[name], f"{name} in {what}", _MetadataError)
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from cookbook_utils._checks import shown
-from cookbook_utils.datasets._delivery import Delivery, base
+from cookbook_utils.datasets._delivery import Delivery, base, number_in
 
 PRODUCT = (
     r"(S2[A-D])_MSI(L1C|L2A)_(\d{8}T\d{6})_N(\d{2})(\d{2})_R\d{3}_T(\d{2}[A-Z]{3})_\d{8}T\d{6}"
@@ -105,7 +104,7 @@ class _Document(NamedTuple):
         text = self.optional(path)
         if text is None or text.lower() == "nan":
             return None
-        return _number(text, f"{path} in {self.what}")
+        return number_in(text, f"{path} in {self.what}")
 
     def by_band(self, path: str, attribute: str) -> dict[str, ElementTree.Element]:
         """Return the elements of a list by the name of their band."""
@@ -126,16 +125,6 @@ def _parse(delivery: Delivery, name: str) -> _Document:
         return _Document(ElementTree.fromstring(delivery.read(name)), what)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise ValueError(f"{what} must be complete XML, got: {error}") from None
-
-
-def _number(value: Any, what: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{what} must be a number, got {shown(value)}")
-    return number
 
 
 def _facts_of_product(delivery: Delivery, name: str) -> Facts:
@@ -194,7 +183,7 @@ def _scales(product: _Document, baseline: tuple[int, int]) -> dict[str, tuple[fl
     if not found or not found[0] > 0:
         raise ValueError(f"{product.what} must have a QUANTIFICATION_VALUE above 0, got {found}")
     offsets = {
-        band: _number(element.text, f"{path} in {product.what}")
+        band: number_in(element.text, f"{path} in {product.what}")
         for path in ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
         for band, element in product.by_band(path, "band_id").items()
     }
@@ -211,7 +200,7 @@ def _wavelengths(product: _Document) -> Iterator[tuple[str, float]]:
     for band, element in product.by_band("Spectral_Information", "bandId").items():
         center = element.findtext("Wavelength/CENTRAL")
         if center is not None:
-            yield band, round(_number(center, f"CENTRAL in {product.what}") / 1000, 6)
+            yield band, round(number_in(center, f"CENTRAL in {product.what}") / 1000, 6)
 
 
 def _time_of(text: str, what: str) -> datetime:
@@ -249,7 +238,7 @@ def _facts_of_item(item: Mapping[str, Any], what: str) -> Facts:
     name = str(item.get("id", "Sentinel-2"))
     uri = str(properties.get("s2:product_uri") or name)
     optional = {
-        key: None if properties.get(key) is None else _number(properties[key], f"{key} in {what}")
+        key: None if properties.get(key) is None else number_in(properties[key], f"{key} in {what}")
         for key in ("eo:cloud_cover", "view:sun_elevation", "view:sun_azimuth")
     }
     tile = re.search(r"T?(\d{2}[A-Z]{3})", uri)
@@ -283,8 +272,8 @@ def _scales_of_item(item: Mapping[str, Any], what: str) -> dict[str, tuple[float
         found = [match[1].upper() for name in names if (match := BAND_FILE.fullmatch(name))]
         facts = (asset.get("raster:bands") or [{}])[0] if found else {}
         if "scale" in facts:
-            offset = 0.0 if applied else _number(facts.get("offset", 0), f"offset in {what}")
-            scales[found[0]] = (_number(facts["scale"], f"scale in {what}"), offset)
+            offset = 0.0 if applied else number_in(facts.get("offset", 0), f"offset in {what}")
+            scales[found[0]] = (number_in(facts["scale"], f"scale in {what}"), offset)
     if not scales and (baseline := properties.get("s2:processing_baseline")) is not None:
         number = 0 if applied else offset_of(_baseline_of(str(baseline), what))
         scales = dict.fromkeys(BAND_IDS, (1 / QUANTIFICATION, number / QUANTIFICATION))
