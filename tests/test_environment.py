@@ -146,7 +146,7 @@ def test_environment_yml_has_the_versions_of_the_lock():
     pinned = conda | dict(line.split("==") for line in pip if line != "-e .")
 
     pins = locked(python)
-    names = set(stated(python, "archives", "plot", "insar", "book")) | {"distributed"}
+    names = set(stated(python, "archives", "cluster", "plot", "insar", "book")) | {"distributed"}
     names.discard(canonicalize_name(PROJECT["name"]))
     assert pinned == {name: pins[name] for name in names}
 
