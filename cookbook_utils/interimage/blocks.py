@@ -66,10 +66,8 @@ def load(
     ValueError
         If a valid pixel is infinite or too large, or if the scene must be complete and is not.
     """
-    values = scene.values.reshape(len(scene.values), -1)
+    values = _chosen_pixels(scene.values, chosen)
     xp = array_module(values)
-    if chosen is not None:
-        values = values[:, xp.asarray(chosen)]
     labels = xp.zeros(values.shape[1], np.uint8)
     suspects = []
     for band in values:
@@ -85,6 +83,17 @@ def load(
     if scene.complete and labels.any():
         raise ValueError("X must be a table without NaN and nodata, got a sample with one of them")
     return xp.ascontiguousarray(values, dtype), labels
+
+
+def as_block(values: Any, dtype: np.dtype, chosen: np.ndarray | None = None) -> Any:
+    """Return pixels (bands, ...) as `load` does, without looking for nodata."""
+    values = _chosen_pixels(values, chosen)
+    return array_module(values).ascontiguousarray(values, dtype)
+
+
+def _chosen_pixels(values: Any, chosen: np.ndarray | None) -> Any:
+    values = values.reshape(len(values), -1)
+    return values if chosen is None else values[:, array_module(values).asarray(chosen)]
 
 
 def _usable(band: Any) -> Any:

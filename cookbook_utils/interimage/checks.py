@@ -31,6 +31,8 @@ def check_parameters(model: InterImageKMeans) -> None:
     require_choice(model.engine, "engine", ("auto", "numpy", "numba", "cupy", "dask"))
     require_choice(model.sampling, "sampling", ("stratified", "random"))
     require_choice(model.empty, "empty", ("keep", "farthest"))
+    if not isinstance(model.persist, bool):
+        require_choice(model.persist, "persist", ("auto", True, False))
     if isinstance(model.init, str):
         require_choice(model.init, "init", ("k-means++", "midpoint"))
     if not (model.random_state is None or isinstance(model.random_state, np.random.RandomState)):

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage import cupy_kernels
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Scene, array_module, digest, extent, load, to_host
@@ -138,10 +137,6 @@ class CupyEngine(LocalEngine):
             return digest(values, labels, cupy.arange(start, end))
 
         return sum(self._each(of_block, in_chunks=True)) % 2**64
-
-    def valid_pixels(self) -> np.ndarray:
-        parts = self._each(lambda values, labels: to_host(values[:, labels != NODATA_LABEL]))
-        return np.concatenate(parts, axis=1).T
 
     def labels(self) -> list:
         """Return the labels of each scene in its shape, on the host or device of its pixels."""

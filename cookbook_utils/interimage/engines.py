@@ -21,6 +21,7 @@ import numpy as np
 
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.passes import Changes, Distances, Extent
+from cookbook_utils.interimage.sampling import Sampling
 
 
 class Engine(Protocol):
@@ -38,6 +39,9 @@ class Engine(Protocol):
     def assign(self, fixed_point: FixedPoint, scores: Scores) -> Changes:
         """Label each valid pixel with its nearest center, and return what that changed."""
 
+    def label(self, scores: Scores) -> None:
+        """Label each valid pixel with its nearest center."""
+
     def sum_squared_distances(self, fixed_point: FixedPoint, centers: np.ndarray) -> Distances:
         """Sum the squared distances of pixels to their centers, and find the farthest pixel."""
 
@@ -47,13 +51,13 @@ class Engine(Protocol):
     def cluster_sizes(self, n_clusters: int) -> np.ndarray:
         """Return the number of pixels of each cluster in each scene, int64 (scenes, n_clusters)."""
 
-    def valid_pixels(self) -> np.ndarray:
-        """Return all valid pixels in host memory, (n, bands), in an order that may vary."""
+    def valid_pixels(self, sampling: Sampling | None = None) -> np.ndarray:
+        """Return all valid pixels, or a sample, in host memory, (n, bands), in any order."""
 
     def labels(self) -> list:
         """Return the labels of each scene in its shape, uint8, `NODATA_LABEL` where invalid."""
 
-    def predict(self, fixed_point: FixedPoint, scores: Scores) -> list:
+    def predict(self, scores: Scores) -> list:
         """Label each valid pixel and return the labels as `labels` does, lazily for Dask arrays."""
 
 

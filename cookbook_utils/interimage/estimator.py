@@ -63,10 +63,9 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         Implementation; all give the same labels, bit for bit. "numpy" is the reference. "numba"
         uses ``NUMBA_NUM_THREADS`` threads. "cupy" uses an NVIDIA GPU; pixels that do not fit in
         device memory are transferred again in each iteration. "dask" works on chunks, on the
-        workers of a `distributed` client if there is one, and on their GPUs for CuPy arrays; chunks
-        that are not persisted are read again in each iteration. "auto" takes "dask" for Dask
-        arrays, "cupy" for CuPy arrays and, if there is a GPU, for 8 million pixels or more,
-        otherwise "numba", or "numpy" for fewer than 65 536 pixels.
+        workers of a `distributed` client if there is one, and on their GPUs for CuPy arrays. "auto"
+        takes "dask" for Dask arrays, "cupy" for CuPy arrays and, if there is a GPU, for 8 million
+        pixels or more, otherwise "numba", or "numpy" for fewer than 65 536 pixels.
     sample : float, optional
         Share of the pixels, above 0 and at most 1, on which the centers are found; by default all.
         The range of the bands, the labels, counts and inertia are always those of all pixels.
@@ -86,6 +85,12 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         or parameters, or by another version of this package. To compare the pixels takes about as
         long as two iterations. `random_state` is needed where anything is drawn at random. One fit
         at a time may use the file, and locks it by a file ``.NAME.lock`` in the same folder.
+    persist : {"auto", True, False}, default "auto"
+        Whether the pixels of Dask arrays stay in memory during `fit`, as the workers hold them.
+        Otherwise they are read again in each iteration. "auto" keeps them if they fit: beside what
+        the workers of a `distributed` client need to read chunks, up to the share of their memory
+        beyond which Dask moves data to disk; without a client, in a quarter of the memory that is
+        available. Persisted chunks are used where they are.
     random_state : int, RandomState or None, default None
         Random seed of "k-means++" and of `sample`. Pass an integer for reproducible labels.
 
@@ -162,6 +167,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         sampling="stratified",
         empty="keep",
         checkpoint=None,
+        persist="auto",
         random_state=None,
     ):
         self.n_clusters = n_clusters
@@ -175,6 +181,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         self.sampling = sampling
         self.empty = empty
         self.checkpoint = checkpoint
+        self.persist = persist
         self.random_state = random_state
 
     def fit(self, X: Any, y: None = None) -> InterImageKMeans:
@@ -205,9 +212,15 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         ValueError
             If a parameter is out of range, values are infinite, bands or units differ, there are
             fewer valid pixels than clusters, an outlier is so large that fixed point rounds the
-            other pixels to few values, or the checkpoint is damaged or belongs to another fit.
+            other pixels to few values, a chunk is too large for the memory of a worker, or the
+            checkpoint is damaged or belongs to another fit.
         OSError
-            If the checkpoint cannot be read or written, or another fit has locked it.
+            If a chunk or the checkpoint cannot be read or written, or another fit has locked it.
+        TimeoutError
+            If the cluster of the `distributed` client has no worker for 300 s, or for the time that
+            ``distributed.scheduler.no-workers-timeout`` in Dask's configuration says.
+        RuntimeError
+            If several workers died one after the other while they worked on the same chunks.
         """
         check_parameters(self)
         with checkpoints.hold(self.checkpoint):
@@ -215,7 +228,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
 
     def _fit(self, X: Any) -> InterImageKMeans:
         scenes = self._read(X, reset=True)
-        engine = make_engine(self.engine, scenes)
+        engine = make_engine(self.engine, scenes, persist=self.persist)
         extent = engine.extent()
         random = check_random_state(self.random_state)
         fitted, n_fitted, sampling = engine, extent.n_pixels, None
@@ -226,7 +239,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             n_fitted = fitted.extent().n_pixels
         self._check_pixels(extent, n_fitted)
         fixed_point = FixedPoint.of(extent.low, extent.high, engine.dtype, extent.n_pixels)
-        start = self._start(scenes, engine, extent, fixed_point, random)
+        start = self._start(engine, extent, fixed_point, random)
         problem = None
         if self.checkpoint is not None:
             problem = self._problem(scenes, engine, start, sampling)
@@ -236,7 +249,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         self.cluster_centers_ = state.centers
         self.n_iter_ = len(state.iterations)
         self.change_fraction_ = np.array([iteration.changed for iteration in state.iterations])
-        engine.assign(fixed_point, Scores.of(state.centers, engine.dtype))
+        engine.label(Scores.of(state.centers, engine.dtype))
         distances = engine.sum_squared_distances(fixed_point, state.centers)
         self.inertia_ = fixed_point.squared_units(distances.total)
         self.counts_ = engine.cluster_sizes(self.n_clusters)
@@ -267,9 +280,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         engine = make_engine(self.engine, self._read(X, reset=False))
-        # Sums are not needed, and could overflow for pixels outside of the range of `fit`.
-        fixed_point = FixedPoint.without_sums(self.cluster_centers_.shape[1])
-        labels = engine.predict(fixed_point, Scores.of(self.cluster_centers_, engine.dtype))
+        labels = engine.predict(Scores.of(self.cluster_centers_, engine.dtype))
         return self._as_given(labels, X)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -329,18 +340,18 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     # -- the start ---------------------------------------------------------------------------
 
     def _start(
-        self, scenes: list[Scene], engine: Engine, extent: Extent, fixed_point: FixedPoint,
+        self,
+        engine: Engine,
+        extent: Extent,
+        fixed_point: FixedPoint,
         random: np.random.RandomState,
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """Return the centers to start from, float64 (n_clusters, bands)."""
         k, seed = self.n_clusters, random.randint(2**31)
         if self._draws_start() or fixed_point.is_rounded:
             share = min(1.0, max(START_SAMPLE_PIXELS, 64 * k) / extent.n_pixels)
-            if share < 1:
-                drawn = Sampling(share, stratified=True, seed=seed)
-                pixels = make_engine(self.engine, scenes, drawn).valid_pixels()
-            else:
-                pixels = engine.valid_pixels()
+            drawn = Sampling(share, stratified=True, seed=seed) if share < 1 else None
+            pixels = engine.valid_pixels(drawn)
             fixed_point.require_resolved(pixels)
         if not isinstance(self.init, str):
             return self._given_centers(len(extent.low))

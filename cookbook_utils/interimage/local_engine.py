@@ -13,10 +13,12 @@ from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, native_dtyp
 from cookbook_utils.interimage.blocks import (
     PIXELS_PER_HASH,
     Scene,
+    array_module,
     digest,
     extent,
     label_counts,
     load,
+    to_host,
 )
 from cookbook_utils.interimage.engines import Kernels
 from cookbook_utils.interimage.passes import (
@@ -68,6 +70,10 @@ class LocalEngine:
         first, self._first = self._first, False
         return merge_changes(self._over_parts(self._kernels.assign, fixed_point, scores, first))
 
+    def label(self, scores: Scores) -> None:
+        # Sums are not needed, and could overflow for pixels outside of the range of a fit.
+        self.assign(FixedPoint.without_sums(scores.centers.shape[1]), scores)
+
     def sum_squared_distances(self, fixed_point: FixedPoint, centers: np.ndarray) -> Distances:
         return merge_distances(
             self._over_parts(self._kernels.sum_squared_distances, fixed_point, centers)
@@ -87,8 +93,15 @@ class LocalEngine:
     def cluster_sizes(self, n_clusters: int) -> np.ndarray:
         return np.stack([label_counts(labels) for _, labels in self._blocks])[:, :n_clusters]
 
-    def valid_pixels(self) -> np.ndarray:
-        pixels = [values[:, labels != NODATA_LABEL] for values, labels in self._blocks]
+    def valid_pixels(self, sampling: Sampling | None = None) -> np.ndarray:
+        pixels = []
+        for scene, (values, labels) in enumerate(self._blocks):
+            if sampling is not None:
+                drawn = sampling.positions(scene, 0, labels.size)
+                values = values[:, array_module(values).asarray(drawn)]
+                labels = labels[array_module(labels).asarray(drawn)]
+            valid = array_module(values).asarray(to_host(labels != NODATA_LABEL))
+            pixels.append(to_host(values[:, valid]).astype(self.dtype, copy=False))
         return np.concatenate(pixels, axis=1).T
 
     def labels(self) -> list:
@@ -97,8 +110,8 @@ class LocalEngine:
             for (_, labels), shape in zip(self._blocks, self._shapes, strict=True)
         ]
 
-    def predict(self, fixed_point: FixedPoint, scores: Scores) -> list:
-        self.assign(fixed_point, scores)
+    def predict(self, scores: Scores) -> list:
+        self.label(scores)
         return self.labels()
 
     def _over_parts(self, function: Callable, *args: Any) -> list:

@@ -18,7 +18,7 @@ _PARAMETERS = (
     "n_clusters", "init", "n_init", "tol", "criterion", "max_iter", "sample", "sampling", "empty",
     "random_state",
 )  # fmt: skip
-"""Parameters of a file: `engine` and `checkpoint` belong to the machine of the fit."""
+"""Parameters of a file: `engine`, `checkpoint` and `persist` belong to the machine."""
 
 
 def save(model: InterImageKMeans, path: Any) -> None:

@@ -14,7 +14,12 @@ PIXELS_WORTH_COMPILING = 2**16  # for fewer, compilation takes longer than NumPy
 PIXELS_WORTH_A_GPU = 2**23  # in host memory; fewer do not repay start-up and transfer overhead
 
 
-def make_engine(name: str, scenes: list[Scene], sampling: Sampling | None = None) -> Engine:
+def make_engine(
+    name: str,
+    scenes: list[Scene],
+    sampling: Sampling | None = None,
+    persist: bool | str = "auto",
+) -> Engine:
     """Return the engine that `name` selects, with the pixels of `scenes` or a sample of them.
 
     Parameters
@@ -25,6 +30,8 @@ def make_engine(name: str, scenes: list[Scene], sampling: Sampling | None = None
         The pixels.
     sampling : Sampling, optional
         Which pixels to hold; by default all.
+    persist : {"auto", True, False}
+        Whether the pixels of Dask arrays stay in the memory of the workers.
 
     Returns
     -------
@@ -40,7 +47,7 @@ def make_engine(name: str, scenes: list[Scene], sampling: Sampling | None = None
     if name == "dask" or (lazy and name == "auto"):
         from cookbook_utils.interimage.dask_engine import DaskEngine
 
-        return DaskEngine(scenes, sampling)
+        return DaskEngine(scenes, sampling, persist)
     n_pixels = sum(scene.values[0].size for scene in scenes)
     if _uses_gpu(name, scenes, n_pixels):
         from cookbook_utils.interimage.cupy_engine import CupyEngine

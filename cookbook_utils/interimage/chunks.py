@@ -1,0 +1,191 @@
+"""Chunks of Dask arrays, each with one task that reads it.
+
+A chunk of a series often has many tasks: its bands lie in several files, which are read, scaled and
+put together. If each of them is planned by itself, planning takes longer than the work, and bands
+travel between workers. Here all tasks that serve one chunk only become one.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cookbook_utils.interimage.blocks import Scene
+
+MOST_EMBEDDED_BYTES = 2**20  # of an object, such as an open file, that is copied into many tasks
+
+
+class Place(NamedTuple):
+    """Where a chunk lies in its scene, without the band dimension."""
+
+    scene: int
+    """Index of the scene."""
+    pixels_before: int
+    """Number of pixels of all scenes before it."""
+    corner: tuple[int, ...]
+    """Index of the first pixel of the chunk along each dimension."""
+    shape: tuple[int, ...]
+    """Shape of the chunk."""
+    scene_shape: tuple[int, ...]
+    """Shape of the scene."""
+
+    def __str__(self) -> str:
+        names = ("rows", "columns") if len(self.shape) == 2 else ("samples",)
+        windows = [
+            f"{name} {start} to {start + size - 1}"
+            for name, start, size in zip(names, self.corner, self.shape, strict=True)
+        ]
+        return ", ".join([f"scene {self.scene}", *windows])
+
+
+class Chunk(NamedTuple):
+    """A chunk of a scene and the task that reads it."""
+
+    task: Any
+    """Node of a Dask graph that returns the pixels (bands, ...)."""
+    scene: Scene
+    """The scene, without its values."""
+    place: Place
+    """Where it lies."""
+    persisted: bool
+    """Whether the pixels are in the memory of a worker already."""
+
+    @property
+    def n_pixels(self) -> int:
+        """Number of pixels."""
+        return int(np.prod(self.place.shape))
+
+
+class Chunks(NamedTuple):
+    """The chunks of all scenes."""
+
+    chunks: list[Chunk]
+    """Those of one scene after the other, each in the order of its grid."""
+    grids: list[tuple[tuple[int, ...], ...]]
+    """For each scene, the sizes of its chunks along each dimension."""
+    metas: list[Any]
+    """For each scene, an empty array of the kind of its chunks."""
+    shared: dict[Any, Any]
+    """Nodes of the graph that the tasks of chunks depend on: persisted chunks, and tasks whose
+    results serve several chunks."""
+
+
+def read_chunks(scenes: list[Scene]) -> Chunks:
+    """Return the chunks of scenes; arrays that are not Dask arrays are cut into some."""
+    import dask
+
+    arrays = [_in_chunks(scene.values) for scene in scenes]
+    graph: dict[Any, Any] = {}
+    for array in dask.optimize(*arrays):
+        graph.update(array.__dask_graph__())
+    keys = [key for array in arrays for key in _keys(array)]
+    tasks, shared = _one_task_each(keys, graph)
+    chunks = []
+    for key, (scene, place) in zip(keys, _places(scenes, arrays), strict=True):
+        persisted = _is_persisted(key, graph)
+        chunks.append(Chunk(tasks[key], scene._replace(values=None), place, persisted))
+    grids = [array.chunks[1:] for array in arrays]
+    return Chunks(chunks, grids, [array._meta for array in arrays], shared)
+
+
+def _in_chunks(values: Any):
+    import dask.array as da
+
+    if not isinstance(values, da.Array):
+        values = da.from_array(values, chunks=(-1, *["auto"] * (values.ndim - 1)))
+    return values.rechunk({0: -1})
+
+
+def _keys(array: Any) -> Iterator[tuple]:
+    """Yield the keys of the chunks of an array whose bands are in one chunk."""
+    for at in np.ndindex(array.numblocks[1:]):
+        yield (array.name, 0, *at)
+
+
+def _places(scenes: list[Scene], arrays: list) -> Iterator[tuple[Scene, Place]]:
+    """Yield each chunk's scene and place, in the order of `_keys`."""
+    pixels_before = 0
+    for index, (scene, array) in enumerate(zip(scenes, arrays, strict=True)):
+        sizes, shape = array.chunks[1:], array.shape[1:]
+        starts = [np.cumsum((0, *along[:-1])).tolist() for along in sizes]
+        for at in np.ndindex(array.numblocks[1:]):
+            corner = tuple(along[i] for along, i in zip(starts, at, strict=True))
+            extent = tuple(along[i] for along, i in zip(sizes, at, strict=True))
+            yield scene, Place(index, pixels_before, corner, extent, shape)
+        pixels_before += int(np.prod(shape))
+
+
+def _one_task_each(keys: list, graph: dict) -> tuple[dict, dict]:
+    """Return the one task of each chunk, and the nodes that these tasks depend on."""
+    from dask._task_spec import Alias, Task
+
+    needed = {key: _with_ancestors([key], graph) for key in keys}
+    users = Counter(node for nodes in needed.values() for node in nodes)
+    shared = {key for key, n in users.items() if n > 1 and not _is_small(graph[key])}
+    tasks = {}
+    for key in keys:
+        if key in shared or key not in graph:
+            tasks[key] = Alias(("chunk", key), key)
+        else:
+            own = needed[key] if shared.isdisjoint(needed[key]) else _with_ancestors(
+                [key], graph, shared
+            )  # fmt: skip
+            tasks[key] = Task.fuse(*(graph[node] for node in own), key=("chunk", key))
+    nodes = {key: graph[key] for key in _with_ancestors(shared, graph)}
+    needed_by_all = [*tasks.values(), *nodes.values()]
+    absent = {key for node in needed_by_all for key in node.dependencies if key not in graph}
+    return tasks, nodes | _futures(absent)
+
+
+def _futures(keys: set) -> dict:
+    """Return the futures of persisted chunks, which an optimized graph does not have."""
+    if not keys:
+        return {}
+    from distributed import Future
+
+    return {key: Future(key) for key in keys}
+
+
+def _with_ancestors(keys: Any, graph: dict, without: Any = frozenset()) -> list:
+    """Return `keys` and everything in the graph that they are computed from."""
+    found, todo = {}, [key for key in keys if key in graph]
+    while todo:
+        key = todo.pop()
+        if key not in found:
+            found[key] = None
+            todo += [
+                other
+                for other in graph[key].dependencies
+                if other in graph and other not in without
+            ]
+    return list(found)
+
+
+def _is_small(node: Any) -> bool:
+    """Return whether a node is an object that can be copied into several tasks."""
+    from dask._task_spec import Alias, DataNode
+    from dask.sizeof import sizeof
+
+    if isinstance(node, DataNode):
+        return sizeof(node.value) <= MOST_EMBEDDED_BYTES
+    return isinstance(node, Alias)
+
+
+def _is_persisted(key: Any, graph: dict) -> bool:
+    """Return whether a chunk, or the array that it is a view of, is persisted by workers."""
+    from dask._task_spec import Alias, Task
+    from dask.array.chunk import getitem
+
+    while key in graph:
+        node = graph[key]
+        is_view = isinstance(node, Alias) or (
+            isinstance(node, Task) and node.func in (operator.getitem, getitem)
+        )
+        if not is_view or len(node.dependencies) != 1:
+            return False
+        (key,) = node.dependencies
+    return True

@@ -1,0 +1,203 @@
+"""Where Dask computes: the workers of a client or the threads of this process, and their memory."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import dask
+import dask.threaded
+from dask.base import DaskMethodsMixin
+
+from cookbook_utils.interimage.chunks import Chunk
+
+BYTES_OF_A_WORKER = 250e6  # the interpreter, the packages and compiled kernels
+CHUNKS_PER_THREAD = 3  # in memory at a time: bands as they are read, together, and converted
+SHARE_BEFORE_PAUSE = 0.8  # of a worker's memory: beyond it, Dask starts no task
+SHARE_BEFORE_SPILLING = 0.6  # of a worker's memory: beyond it, Dask moves results to its disk
+SHARE_OF_THIS_MACHINE = 0.25  # of the available memory, if threads of this process compute
+SECONDS_WITHOUT_WORKERS = 300.0  # after which a fit ends, unless Dask's configuration says another
+SECONDS_BETWEEN_CHECKS = 2.0
+
+
+class Tasks(DaskMethodsMixin):
+    """Some tasks of a graph, as a Dask collection."""
+
+    __dask_scheduler__ = staticmethod(dask.threaded.get)
+
+    def __init__(self, graph: dict[Any, Any], keys: list):
+        self.graph, self.keys = graph, keys
+
+    def __dask_graph__(self) -> dict[Any, Any]:
+        return self.graph
+
+    def __dask_keys__(self) -> list:
+        return self.keys
+
+    def __dask_postcompute__(self) -> tuple[Callable, tuple]:
+        return list, ()
+
+    def __dask_postpersist__(self) -> tuple[Callable, tuple]:
+        return Tasks, (self.keys,)
+
+
+class Workers:
+    """The workers of the default client, or the threads of this process if there is none."""
+
+    def __init__(self) -> None:
+        self._client = _default_client()
+        self._infos: list[dict] = []
+        if self._client is not None:
+            self._wait_for_workers()
+            self._infos = list(self._running().values())
+
+    @property
+    def are_remote(self) -> bool:
+        """Whether they have memory of their own, so that data must be sent to them."""
+        return self._client is not None
+
+    @property
+    def n_threads(self) -> int:
+        """Number of threads that compute."""
+        import dask.system
+
+        return sum(info["nthreads"] for info in self._infos) or dask.system.CPU_COUNT
+
+    def require_memory(self, chunks: list[Chunk], bytes_per_pixel: int) -> None:
+        """Raise ValueError if a worker could not read the largest of the chunks.
+
+        Dask would stop such a worker for ever, without an error.
+        """
+        limits = [(i["memory_limit"], i["nthreads"]) for i in self._infos if i["memory_limit"]]
+        if not limits:
+            return
+        limit, n_threads = min(limits, key=lambda each: _bytes_per_chunk(*each))
+        most = _bytes_per_chunk(limit, n_threads)
+        largest = max(chunks, key=lambda chunk: chunk.n_pixels)
+        found = largest.n_pixels * bytes_per_pixel
+        if found > most:
+            raise ValueError(
+                f"chunks of X must hold at most {most / 1e6:.0f} MB of pixels, because each of "
+                f"{n_threads} threads of a worker with {limit / 1e6:.0f} MB holds up to "
+                f"{CHUNKS_PER_THREAD} of them, got {found / 1e6:.0f} MB in {largest.place}: open "
+                f"the scenes with {_smaller(largest.place.shape, most / bytes_per_pixel)}, or give "
+                "the workers more memory or fewer threads"
+            )
+
+    def have_room_for(self, n_bytes: float, bytes_per_task: float) -> bool:
+        """Return whether pixels of `n_bytes` fit in memory beside what tasks need meanwhile."""
+        if self._client is None:
+            import psutil
+
+            return n_bytes <= SHARE_OF_THIS_MACHINE * psutil.virtual_memory().available
+        room = 0.0
+        for info in self._infos:
+            if not info["memory_limit"]:
+                return False  # unknown
+            managed = info["metrics"].get("managed_bytes", 0)
+            used = BYTES_OF_A_WORKER + managed + 2 * info["nthreads"] * bytes_per_task
+            room += max(SHARE_BEFORE_SPILLING * info["memory_limit"] - used, 0)
+        return n_bytes <= room
+
+    def persist(self, tasks: Tasks) -> Tasks:
+        """Start tasks whose results stay where they are computed."""
+        with self._scheduler():
+            return tasks.persist()
+
+    def compute(self, graph: dict, key: Any, place_of: Callable[[Any], str | None]) -> Any:
+        """Return the result of one task.
+
+        Parameters
+        ----------
+        graph : dict
+            The graph.
+        key : hashable
+            Key of the task.
+        place_of : callable
+            Says for the key of a task, as text, which chunks it works on, or None.
+
+        Raises
+        ------
+        TimeoutError
+            If there has been no worker for a time.
+        RuntimeError
+            If several workers died one after the other while they did the same task.
+        """
+        if self._client is None:
+            with self._scheduler():
+                return Tasks(graph, [key]).compute()[0]
+        from distributed import KilledWorker, futures_of, wait
+
+        (future,) = futures_of(Tasks(graph, [key]).persist())
+        while not future.done():
+            try:
+                wait(future, timeout=SECONDS_BETWEEN_CHECKS)
+            except TimeoutError:
+                if not self._running():
+                    self._wait_for_workers()
+        try:
+            return future.result()
+        except KilledWorker as error:
+            place = place_of(error.task) or error.task
+            raise RuntimeError(
+                f"workers must survive {place}, got {error.allowed_failures + 1} that died there, "
+                "often because their memory was full: use smaller chunks, fewer threads or more "
+                "memory for each worker; a fit with `checkpoint` goes on where it ended"
+            ) from error
+
+    def _running(self) -> dict[str, dict]:
+        return self._client.scheduler_info(n_workers=-1)["workers"]
+
+    def _wait_for_workers(self) -> None:
+        configured = dask.config.get("distributed.scheduler.no-workers-timeout", None)
+        seconds = SECONDS_WITHOUT_WORKERS
+        if configured is not None:
+            seconds = dask.utils.parse_timedelta(configured, "s")
+        try:
+            self._client.wait_for_workers(1, timeout=seconds)
+        except TimeoutError:
+            raise TimeoutError(
+                f"the Dask cluster {self._client.scheduler.address} must have a worker, got none "
+                f"for {seconds:g} s: start workers, or raise "
+                "`distributed.scheduler.no-workers-timeout` in Dask's configuration; a fit with "
+                "`checkpoint` goes on where it ended"
+            ) from None
+
+    def _scheduler(self) -> Any:
+        """Return a context in which Dask does not use a client that cannot wait for results."""
+        use_threads = self._client is None and not _is_chosen()
+        return dask.config.set({"scheduler": "threads"} if use_threads else {})
+
+
+def _is_chosen() -> bool:
+    """Return whether Dask's configuration names a scheduler other than the default client."""
+    return dask.config.get("scheduler", None) not in (None, "distributed", "dask.distributed")
+
+
+def _default_client() -> Any:
+    """Return the default client, or None if there is none that can wait for results."""
+    distributed = sys.modules.get("distributed")  # without this import there is no client
+    if distributed is None or _is_chosen():
+        return None
+    try:
+        client = distributed.default_client()
+    except ValueError:
+        return None
+    return None if client.asynchronous else client
+
+
+def _bytes_per_chunk(limit: float, n_threads: int) -> float:
+    """Return the size of the largest chunk that a worker with this memory can read."""
+    room = SHARE_BEFORE_PAUSE * limit - BYTES_OF_A_WORKER
+    return max(room, 0) / (n_threads * CHUNKS_PER_THREAD)
+
+
+def _smaller(shape: tuple[int, ...], n_pixels: float) -> str:
+    """Return the sizes of chunks of at most `n_pixels`, as an argument of a function."""
+    if len(shape) == 1:
+        return f"chunks=({int(n_pixels)}, -1)"
+    side = math.sqrt(n_pixels)
+    side = max(int(side) // 256 * 256, min(int(side), 256), 1)
+    return f"chunks={{'y': {side}, 'x': {side}}}"
