@@ -21,7 +21,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from cookbook_utils.interimage import (
     InterImageKMeans,
     cupy_kernels,
-    dask_engine,
     numba_kernels,
     numpy_kernels,
     selection,
@@ -33,6 +32,7 @@ from cookbook_utils.interimage.dask_engine import DaskEngine
 from cookbook_utils.interimage.engines import Engine, Kernels
 from cookbook_utils.interimage.local_engine import LocalEngine
 from cookbook_utils.interimage.sampling import Sampling
+from cookbook_utils.interimage.workers import Workers
 from cookbook_utils.metrics import simplified_silhouette
 from cookbook_utils.stacking import stack_pixels
 
@@ -289,7 +289,7 @@ def test_chunks_do_not_change_a_bit(dtype, chunks, options):
 @pytest.mark.parametrize("processes", [False, True], ids=["threads", "processes"])
 def test_workers_do_not_change_a_bit(processes, monkeypatch):
     monkeypatch.setattr(dask.system, "CPU_COUNT", 7)  # of this machine, not of the workers
-    assert dask_engine._n_threads() == 7
+    assert Workers().n_threads == 7
     scenes = make_series(2, dtype="float32")
     reference = kmeans(5, max_iter=4).fit(scenes)
     with (
@@ -302,7 +302,7 @@ def test_workers_do_not_change_a_bit(processes, monkeypatch):
         ) as cluster,
         Client(cluster),
     ):
-        assert dask_engine._n_threads() == 2
+        assert Workers().n_threads == 2
         chunked = [scene.chunk({"y": 25}) for scene in scenes]
         model = kmeans(5, max_iter=4).fit(chunked)
         assert_same(reference, model)

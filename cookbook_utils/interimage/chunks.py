@@ -11,6 +11,7 @@ import operator
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 
@@ -126,28 +127,32 @@ def _one_task_each(keys: list, graph: dict) -> tuple[dict, dict]:
     needed = {key: _with_ancestors([key], graph) for key in keys}
     users = Counter(node for nodes in needed.values() for node in nodes)
     shared = {key for key, n in users.items() if n > 1 and not _is_small(graph[key])}
+    # Nodes get new keys: Dask may know others under theirs, fused in another way.
+    name = f"shared-{uuid4().hex}"
+    renamed = {key: (name, n) for n, key in enumerate(_with_ancestors(shared, graph))}
     tasks = {}
     for key in keys:
         if key in shared or key not in graph:
-            tasks[key] = Alias(("chunk", key), key)
+            tasks[key] = Alias(("chunk", key), renamed.get(key, key))
         else:
-            own = needed[key] if shared.isdisjoint(needed[key]) else _with_ancestors(
-                [key], graph, shared
-            )  # fmt: skip
-            tasks[key] = Task.fuse(*(graph[node] for node in own), key=("chunk", key))
-    nodes = {key: graph[key] for key in _with_ancestors(shared, graph)}
-    needed_by_all = [*tasks.values(), *nodes.values()]
-    absent = {key for node in needed_by_all for key in node.dependencies if key not in graph}
-    return tasks, nodes | _futures(absent)
+            own = _with_ancestors([key], graph, without=shared)
+            nodes = [graph[node].substitute({k: renamed[k] for k in shared}) for node in own]
+            tasks[key] = Task.fuse(*nodes, key=("chunk", key))
+    nodes = {new: graph[key].substitute(renamed, key=new) for key, new in renamed.items()}
+    return tasks, nodes | _futures([*tasks.values(), *nodes.values()], nodes)
 
 
-def _futures(keys: set) -> dict:
-    """Return the futures of persisted chunks, which an optimized graph does not have."""
-    if not keys:
+def _futures(nodes: list, graph: dict) -> dict:
+    """Return the futures of persisted chunks that nodes depend on.
+
+    An optimized graph does not have them.
+    """
+    absent = {key for node in nodes for key in node.dependencies if key not in graph}
+    if not absent:
         return {}
     from distributed import Future
 
-    return {key: Future(key) for key in keys}
+    return {key: Future(key) for key in absent}
 
 
 def _with_ancestors(keys: Any, graph: dict, without: Any = frozenset()) -> list:

@@ -177,18 +177,17 @@ class DaskEngine:
         wanted = list(self._label_keys(name))
         for chunk_key, (key, at) in zip(wanted, chunks, strict=True):
             graph[chunk_key] = Task(chunk_key, operator.getitem, TaskRef(key), at)
-        return self._as_arrays(name, self._workers.persist(Tasks(graph, wanted)).graph)
+        return self._as_arrays(name, self._workers.persist(Tasks(graph, wanted)).graph, {})
 
     def predict(self, scores: Scores) -> list:
         from dask._task_spec import DataNode, List, Task, TaskRef
 
-        name = _unique("label")
-        graph = {**self._chunks.shared, name: DataNode(name, scores)}
+        name, graph = _unique("label"), {}
         for key, chunk in zip(self._label_keys(name), self._chunks.chunks, strict=True):
             piece = Piece([chunk], self.dtype)
             inputs = List(*map(TaskRef, piece.inputs))
             graph[key] = Task(key, pieces.label_chunk, piece, inputs, TaskRef(name))
-        return self._as_arrays(name, graph)
+        return self._as_arrays(name, graph, {**self._chunks.shared, name: DataNode(name, scores)})
 
     def _over_pieces(self, function: Callable, merge: Callable, *args: Any) -> Any:
         """Call ``function(piece, inputs, *args)`` for each piece, and merge the results."""
@@ -232,16 +231,18 @@ class DaskEngine:
             for at in np.ndindex(*map(len, grid)):
                 yield (f"{name}-{scene}", *at)
 
-    def _as_arrays(self, name: str, graph: dict) -> list:
-        """Return the labels of each scene, of which a graph has all chunks, as a Dask array."""
+    def _as_arrays(self, name: str, labels: dict, inputs: dict) -> list:
+        """Return the labels of each scene as a Dask array, from nodes of a graph."""
         import dask.array as da
 
-        return [
-            da.Array(graph, f"{name}-{scene}", grid, meta=meta.astype(np.uint8))
-            for scene, (grid, meta) in enumerate(
-                zip(self._chunks.grids, self._chunks.metas, strict=True)
-            )
-        ]
+        maps = []
+        for scene, (grid, meta) in enumerate(
+            zip(self._chunks.grids, self._chunks.metas, strict=True)
+        ):
+            layer = f"{name}-{scene}"
+            own = {key: node for key, node in labels.items() if key[0] == layer}
+            maps.append(da.Array(own | inputs, layer, grid, meta=meta.astype(np.uint8)))
+        return maps
 
 
 def _unique(name: str) -> str:

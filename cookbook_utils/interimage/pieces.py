@@ -57,6 +57,9 @@ class Piece:
 
     def __init__(self, chunks: list[Chunk], dtype: np.dtype, sampling: Sampling | None = None):
         self.chunks = chunks
+        keys = (key for chunk in chunks for key in chunk.task.dependencies)
+        # Keys of the nodes that the chunks depend on. Sets have another order in other processes.
+        self.inputs = list(dict.fromkeys(keys))
         self._dtype, self._sampling = dtype, sampling
         self._kept: list | None = None
         # Both change at once: a thread that copies the piece never sees labels of other centers.
@@ -70,11 +73,6 @@ class Piece:
     def __str__(self) -> str:
         first = str(self.chunks[0].place)
         return first if len(self.chunks) == 1 else f"{len(self.chunks)} chunks from {first}"
-
-    @property
-    def inputs(self) -> list:
-        """Keys of the nodes that the tasks of the chunks depend on."""
-        return list(dict.fromkeys(key for chunk in self.chunks for key in chunk.task.dependencies))
 
     def keep(self, inputs: list) -> Piece:
         """Read the pixels, keep them, and return the piece."""
