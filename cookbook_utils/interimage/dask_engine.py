@@ -111,7 +111,7 @@ class DaskEngine:
             key = (name, index)
             if self._is_kept(piece):
                 refs = List(*map(TaskRef, piece.inputs))
-                graph[key] = Task(key, pieces.keep_pixels, piece, refs)
+                graph[key] = Task(key, pieces.with_pixels, piece, refs)
             else:
                 graph[key] = Task(key, pieces.without_pixels, piece)
         return self._workers.persist(Tasks(graph, [(name, i) for i in range(len(self._pieces))]))

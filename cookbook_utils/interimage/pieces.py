@@ -8,9 +8,10 @@ by another one, which labels the pixels by the centers before it goes on.
 
 from __future__ import annotations
 
-import os
+import copy
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ from cookbook_utils.interimage.passes import (
 )
 from cookbook_utils.interimage.sampling import Sampling
 
-GDAL_CACHE_MB = "64"  # in a worker; by default it is 5 % of the memory of the machine
+GDAL_CACHE_BYTES = 2**26  # in a worker; by default it is 5 % of the memory of the machine
 
 
 class Piece:
@@ -75,7 +76,7 @@ class Piece:
         return first if len(self.chunks) == 1 else f"{len(self.chunks)} chunks from {first}"
 
     def keep(self, inputs: list) -> Piece:
-        """Read the pixels, keep them, and return the piece."""
+        """Read the pixels, keep them from now on, and return the piece."""
         blocks = list(self.blocks(inputs, None))
         self._kept = [values for values, _ in blocks]
         return self
@@ -155,9 +156,9 @@ def _read(chunk: Chunk, values_of: dict) -> Any:
     OSError
         If a file cannot be read. Errors of GDAL cannot be sent to another process.
     """
-    _limit_gdal_cache()
     try:
-        return chunk.task({key: values_of[key] for key in chunk.task.dependencies})
+        with _small_gdal_cache():
+            return chunk.task({key: values_of[key] for key in chunk.task.dependencies})
     except OSError as error:
         raise OSError(f"{chunk.place} of X cannot be read: {_reasons(error)}") from None
     except Exception as error:
@@ -175,21 +176,20 @@ def _reasons(error: BaseException) -> str:
     return "; ".join(dict.fromkeys(messages))
 
 
-def _limit_gdal_cache() -> None:
-    """Limit GDAL's cache of blocks in a worker that is a process of its own.
+def _small_gdal_cache() -> AbstractContextManager:
+    """Return a context in which GDAL caches few blocks, in a worker that is a process of its own.
 
-    Dask cannot release this memory, and a worker that has too much of it stops for ever. Blocks are
-    read once in a pass, so that the cache is of little use.
+    Dask cannot release this memory, and a worker that has too much of it stops for ever. In a pass,
+    each block is read once, so that the cache is of little use.
     """
-    distributed = sys.modules.get("distributed")
-    if distributed is None or "GDAL_CACHEMAX" in os.environ:
-        return
+    distributed, rasterio = sys.modules.get("distributed"), sys.modules.get("rasterio")
+    if distributed is None or rasterio is None:
+        return nullcontext()
     try:
-        worker = distributed.get_worker()
-    except ValueError:
-        return
-    if worker.nanny is not None:
-        os.environ["GDAL_CACHEMAX"] = GDAL_CACHE_MB
+        is_own_process = distributed.get_worker().nanny is not None
+    except ValueError:  # not in a worker
+        return nullcontext()
+    return rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES) if is_own_process else nullcontext()
 
 
 def kernels_for(values: Any) -> Kernels:
@@ -221,12 +221,14 @@ def positions(place: Place) -> np.ndarray:
 # -- what a task does with a piece ----------------------------------------------------------
 
 
-def keep_pixels(piece: Piece, inputs: list) -> Piece:
-    return piece.keep(inputs)
+def with_pixels(piece: Piece, inputs: list) -> Piece:
+    """Return a piece that keeps its pixels."""
+    return without_pixels(piece).keep(inputs)
 
 
 def without_pixels(piece: Piece) -> Piece:
-    return piece
+    """Return a copy: a worker holds the arguments of a task longer than its result."""
+    return copy.copy(piece)
 
 
 def call(function: Callable, piece: Piece, inputs: list, args: tuple) -> Any:

@@ -13,7 +13,7 @@ from dask.base import DaskMethodsMixin
 
 from cookbook_utils.interimage.chunks import Chunk
 
-BYTES_OF_A_WORKER = 250e6  # the interpreter, the packages and compiled kernels
+BYTES_OF_A_WORKER = 400e6  # the interpreter, the packages and compiled kernels
 CHUNKS_PER_THREAD = 3  # in memory at a time: bands as they are read, together, and converted
 SHARE_BEFORE_PAUSE = 0.8  # of a worker's memory: beyond it, Dask starts no task
 SHARE_BEFORE_SPILLING = 0.6  # of a worker's memory: beyond it, Dask moves results to its disk
