@@ -160,10 +160,12 @@ def _read(chunk: Chunk, values_of: dict) -> Any:
         with _small_gdal_cache():
             return chunk.task({key: values_of[key] for key in chunk.task.dependencies})
     except OSError as error:
-        raise OSError(f"{chunk.place} of X cannot be read: {_reasons(error)}") from None
+        reasons = _reasons(error)
     except Exception as error:
         error.add_note(f"{chunk.place} of X could not be computed")
         raise
+    # Raised here, so that it does not refer to GDAL's errors.
+    raise OSError(f"{chunk.place} of X cannot be read: {reasons}")
 
 
 def _reasons(error: BaseException) -> str:

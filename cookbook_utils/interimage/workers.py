@@ -78,12 +78,12 @@ class Workers:
         largest = max(chunks, key=lambda chunk: chunk.n_pixels)
         found = largest.n_pixels * bytes_per_pixel
         if found > most:
+            smaller = _smaller(largest.place.shape, most / 2 / bytes_per_pixel)
             raise ValueError(
                 f"chunks of X must hold at most {most / 1e6:.0f} MB of pixels, because each of "
                 f"{n_threads} threads of a worker with {limit / 1e6:.0f} MB holds up to "
                 f"{CHUNKS_PER_THREAD} of them, got {found / 1e6:.0f} MB in {largest.place}: open "
-                f"the scenes with {_smaller(largest.place.shape, most / bytes_per_pixel)}, or give "
-                "the workers more memory or fewer threads"
+                f"the scenes with {smaller}, or give the workers more memory or fewer threads"
             )
 
     def have_room_for(self, n_bytes: float, bytes_per_task: float) -> bool:
