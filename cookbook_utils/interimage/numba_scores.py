@@ -9,6 +9,7 @@ import numpy as np
 from cookbook_utils.interimage.arithmetic import FARTHEST
 
 LANES = 16  # pixels in a vector of 512 bits, or in two of 256
+FEW_CENTERS = 8
 CENTERS_AT_A_TIME = 4  # centers scored with each vector of pixels that is loaded
 
 
@@ -36,8 +37,30 @@ def score_kernels(bands: int):
             widest = max(widest, error_widths[i])
         return widest
 
+    # For few centers, the loop that the compiler vectorizes is 7 % faster than vectors by hand. The
+    # last bits of a score hold the index of its center, as those of `_score_intrinsic` do.
+    @numba.njit(fastmath={"contract"})
+    def score_few(x, size, coefficients, lowered, index_mask, least, second):
+        least[:size] = np.float32(3e38)
+        second[:size] = np.float32(3e38)
+        for group in range(0, len(coefficients), 2):
+            for p in range(size):
+                lowest, next_lowest = least[p], second[p]
+                for i in range(group, group + 2):
+                    s = lowered[i]  # s = ½|c|² − e − x·c
+                    for b in range(bands):
+                        s += coefficients[i, b] * x[b, p]
+                    s = with_tag(s, ~index_mask, np.int32(i))
+                    larger = lowest if lowest > s else s
+                    next_lowest = larger if larger < next_lowest else next_lowest
+                    lowest = s if s < lowest else lowest
+                least[p], second[p] = lowest, next_lowest
+
     @numba.njit
     def score(x, size, coefficients, lowered, index_mask, least, second):
+        if len(coefficients) <= FEW_CENTERS and size > 4 * LANES:
+            score_few(x, size, coefficients, lowered, index_mask, least, second)
+            return
         for p in range(0, size, LANES):
             score_vector(
                 x[:, p:].ctypes.data, x.strides[0], coefficients.ctypes.data, lowered.ctypes.data,
