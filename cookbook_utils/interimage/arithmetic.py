@@ -156,6 +156,8 @@ class Scores:
     that equals an earlier one, which takes its pixels."""
     error_coefficients: np.ndarray
     """(k, bands + 1) float32: b in each band, then a."""
+    half_squares: np.ndarray
+    """(k,) float32, ½|c|² of all centers, also of those that equal an earlier one."""
 
     @classmethod
     def of(cls, centers: np.ndarray, dtype: np.dtype) -> Scores:
@@ -179,16 +181,19 @@ class Scores:
         delta = (bands + 3) * FARTHEST * 2.0**-53
         b, a = gamma * np.abs(c) + delta, gamma * half_square + 2.0**-80
         _, first = np.unique(centers, axis=0, return_index=True)
-        coefficients = np.zeros((k, bands + 1), np.float32)
-        coefficients[:, -1] = NEVER
-        coefficients[first] = np.column_stack([-c, half_square])[first]
+        coefficients = np.column_stack([-c, np.full(k, NEVER)]).astype(np.float32)
+        coefficients[first, -1] = half_square[first]
         errors = np.column_stack([b, a]).astype(np.float32)
-        return cls(centers, offset, float(scale), coefficients, errors)
+        half_squares = half_square.astype(np.float32)
+        return cls(centers, offset, float(scale), coefficients, errors, half_squares)
 
 
 def center_index_bits(n_clusters: int) -> int:
-    """Return how many bits hold the index of a center, at least one."""
-    return max(1, (n_clusters - 1).bit_length())
+    """Return how many bits hold the index of a center, at least two.
+
+    Kernels may fill centers up to a multiple of four, which takes no more bits.
+    """
+    return max(2, (n_clusters - 1).bit_length())
 
 
 def nearest_centers(values: np.ndarray, centers: np.ndarray) -> np.ndarray:

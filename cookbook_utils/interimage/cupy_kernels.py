@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cookbook_utils.interimage.arithmetic import FARTHEST, FixedPoint, Scores
+from cookbook_utils.interimage.bounds import PixelBounds
 from cookbook_utils.interimage.passes import Changes, Distances, farthest_pixel
 
 THREADS_PER_BLOCK = 256
@@ -40,8 +41,19 @@ def threads() -> int:
     return 1
 
 
+def uses_bounds(n_clusters: int, bands: int) -> bool:
+    """Return False: a GPU scores all centers."""
+    return False
+
+
 def assign(
-    values: Any, labels: Any, part: slice, fixed_point: FixedPoint, scores: Scores, first: bool
+    values: Any,
+    labels: Any,
+    part: slice,
+    fixed_point: FixedPoint,
+    scores: Scores,
+    first: bool,
+    bounds: PixelBounds | None = None,
 ) -> Changes:
     """Label a part of a block of pixels, as `numpy_kernels.assign` does, with CuPy arrays."""
     changes = DeviceChanges(fixed_point, scores, first)

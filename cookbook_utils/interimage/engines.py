@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
+from cookbook_utils.interimage.bounds import PixelBounds
 from cookbook_utils.interimage.passes import Changes, Distances, Extent
 from cookbook_utils.interimage.sampling import Sampling
 
@@ -74,6 +75,10 @@ class Kernels(Protocol):
         """Return the number of threads that should call these functions at a time."""
 
     @staticmethod
+    def uses_bounds(n_clusters: int, bands: int) -> bool:
+        """Return whether `assign` is faster with bounds that are kept from pass to pass."""
+
+    @staticmethod
     def assign(
         values: Any,
         labels: Any,
@@ -81,10 +86,12 @@ class Kernels(Protocol):
         fixed_point: FixedPoint,
         scores: Scores,
         first: bool,
+        bounds: PixelBounds | None = None,
     ) -> Changes:
         """Update ``labels`` in place to the nearest centers, and return what that changed.
 
-        With ``first``, no pixel has a label yet, and all valid pixels count as changed.
+        With ``first``, no pixel has a label yet, and all valid pixels count as changed. ``bounds``
+        save time if `uses_bounds`, and never change the result.
         """
 
     @staticmethod

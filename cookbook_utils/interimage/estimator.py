@@ -61,11 +61,13 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         Largest number of iterations.
     engine : {"auto", "numpy", "numba", "cupy", "dask"}, default "auto"
         Implementation; all give the same labels, bit for bit. "numpy" is the reference. "numba"
-        uses ``NUMBA_NUM_THREADS`` threads. "cupy" uses an NVIDIA GPU; pixels that do not fit in
-        device memory are transferred again in each iteration. "dask" works on chunks, on the
-        workers of a `distributed` client if there is one, and on their GPUs for CuPy arrays. "auto"
-        takes "dask" for Dask arrays, "cupy" for CuPy arrays and, if there is a GPU, for 8 million
-        pixels or more, otherwise "numba", or "numpy" for fewer than 65 536 pixels.
+        uses ``NUMBA_NUM_THREADS`` threads and, for 16 centers or more of 2048 coordinates or more,
+        8 bytes of memory for each pixel to skip what cannot change. "cupy" uses an NVIDIA GPU;
+        pixels that do not fit in device memory are transferred again in each iteration. "dask"
+        works on chunks, on the workers of a `distributed` client if there is one, and on their GPUs
+        for CuPy arrays. "auto" takes "dask" for Dask arrays, "cupy" for CuPy arrays and, if there
+        is a GPU, for 8 million pixels or more, otherwise "numba", or "numpy" for fewer than 65 536
+        pixels.
     sample : float, optional
         Share of the pixels, above 0 and at most 1, on which the centers are found; by default all.
         The range of the bands, the labels, counts and inertia are always those of all pixels.

@@ -20,6 +20,7 @@ from cookbook_utils.interimage.blocks import (
     load,
     to_host,
 )
+from cookbook_utils.interimage.bounds import Bounds, PixelBounds
 from cookbook_utils.interimage.engines import Kernels
 from cookbook_utils.interimage.passes import (
     Changes,
@@ -50,6 +51,7 @@ class LocalEngine:
 
     def __init__(self, scenes: list[Scene], kernels: Kernels, sampling: Sampling | None = None):
         self._kernels, self._first = kernels, True
+        self._bounds: Bounds | None = None
         self._pool: ThreadPoolExecutor | None = None  # its threads end when the engine is deleted
         self._shapes = [scene.values.shape[1:] for scene in scenes]
         self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
@@ -68,23 +70,34 @@ class LocalEngine:
 
     def assign(self, fixed_point: FixedPoint, scores: Scores) -> Changes:
         first, self._first = self._first, False
-        return merge_changes(self._over_parts(self._kernels.assign, fixed_point, scores, first))
+        bounds: list[PixelBounds | None] = [None] * len(self._blocks)
+        if not first and self._kernels.uses_bounds(*scores.centers.shape):
+            self._bounds = self._bounds or Bounds([labels.size for _, labels in self._blocks])
+            bounds = self._bounds.moved(scores)
+
+        def of_part(index: int, part: slice) -> Changes:
+            block = self._blocks[index]
+            return self._kernels.assign(*block, part, fixed_point, scores, first, bounds[index])
+
+        return merge_changes(self._over_parts(of_part))
 
     def label(self, scores: Scores) -> None:
         # Sums are not needed, and could overflow for pixels outside of the range of a fit.
         self.assign(FixedPoint.without_sums(scores.centers.shape[1]), scores)
 
     def sum_squared_distances(self, fixed_point: FixedPoint, centers: np.ndarray) -> Distances:
-        return merge_distances(
-            self._over_parts(self._kernels.sum_squared_distances, fixed_point, centers)
-        )
+        def of_part(index: int, part: slice) -> Distances:
+            block = self._blocks[index]
+            return self._kernels.sum_squared_distances(*block, part, fixed_point, centers)
+
+        return merge_distances(self._over_parts(of_part))
 
     def digest(self) -> int:
         parts = list(self._cut(-(-self._size() // PIXELS_PER_HASH)))
-        ends = np.cumsum([part.stop - part.start for *_, part in parts])
+        ends = np.cumsum([at.stop - at.start for _, at in parts])
 
-        def of_part(part: tuple, end: int) -> int:
-            values, labels, at = part
+        def of_part(part: tuple[int, slice], end: int) -> int:
+            (values, labels), at = self._blocks[part[0]], part[1]
             position = np.arange(end - (at.stop - at.start), end)
             return digest(values[:, at], labels[at], position)
 
@@ -114,11 +127,11 @@ class LocalEngine:
         self.label(scores)
         return self.labels()
 
-    def _over_parts(self, function: Callable, *args: Any) -> list:
-        """Call ``function(values, labels, part, *args)`` for parts of all blocks, in threads."""
+    def _over_parts(self, function: Callable[[int, slice], Any]) -> list:
+        """Call ``function(index, part)`` for parts of all blocks, in threads."""
         n_threads = self._kernels.threads()
         parts = list(self._cut(PARTS_PER_THREAD * n_threads if n_threads > 1 else 1))
-        return self._map(lambda part: function(*part, *args), parts)
+        return self._map(lambda part: function(*part), parts)
 
     def _map(self, function: Callable, first: list, *others: Any) -> list:
         n_threads = self._kernels.threads()
@@ -131,9 +144,9 @@ class LocalEngine:
     def _size(self) -> int:
         return sum(labels.size for _, labels in self._blocks)
 
-    def _cut(self, n_parts: int) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
-        """Yield the blocks in about `n_parts` parts of similar size, at least one per block."""
+    def _cut(self, n_parts: int) -> Iterator[tuple[int, slice]]:
+        """Yield about `n_parts` parts of similar size, at least one per block, with its index."""
         size = max(LEAST_PIXELS_PER_PART, -(-self._size() // max(n_parts, 1)))
-        for values, labels in self._blocks:
+        for index, (_, labels) in enumerate(self._blocks):
             for start in range(0, max(labels.size, 1), size):
-                yield values, labels, slice(start, min(start + size, labels.size))
+                yield index, slice(start, min(start + size, labels.size))

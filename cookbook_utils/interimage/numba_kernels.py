@@ -6,6 +6,8 @@ pixels, and the processor prefetches the next tile meanwhile. The few pixels who
 are closer than their error bound get distances in float64. Sums are exact integers, so only pixels
 whose label changed are added and subtracted; after the first pass these are few. Their positions
 in the tile are listed first, which takes no branch for each pixel.
+
+These kernels score all centers. With many clusters, `numba_bounds` takes over after the first pass.
 """
 
 from __future__ import annotations
@@ -16,19 +18,21 @@ import numpy as np
 
 from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage.arithmetic import (
-    FARTHEST,
     NEVER,
     FixedPoint,
     Scores,
     center_index_bits,
 )
+from cookbook_utils.interimage.bounds import PixelBounds
+from cookbook_utils.interimage.numba_bounds import reassign
+from cookbook_utils.interimage.numba_scores import CENTERS_AT_A_TIME, intrinsics, score_kernels
 from cookbook_utils.interimage.passes import Changes, Distances
 
 # A tile of 6 bands has 256 pixels of integers or 512 pixels of floats. With the scratch arrays it
 # fills a part of 32 KB of cache. Of the sizes 1536, 2304, 3072 and 4608 these were the fastest.
 VALUES_PER_INTEGER_TILE = 1536
 VALUES_PER_FLOAT_TILE = 3072
-CENTERS_PER_LOAD = 2  # centers scored with each vector of pixels that is loaded
+LEAST_COEFFICIENTS = 2048  # of all centers together, for which skipping some is faster
 
 
 def threads() -> int:
@@ -38,6 +42,11 @@ def threads() -> int:
     return numba.config.NUMBA_NUM_THREADS
 
 
+def uses_bounds(n_clusters: int, bands: int) -> bool:
+    """Return whether `assign` is faster with bounds of distances, which cost 8 bytes a pixel."""
+    return n_clusters * bands >= LEAST_COEFFICIENTS and n_clusters >= 4 * CENTERS_AT_A_TIME
+
+
 def assign(
     values: np.ndarray,
     labels: np.ndarray,
@@ -45,14 +54,20 @@ def assign(
     fixed_point: FixedPoint,
     scores: Scores,
     first: bool,
+    bounds: PixelBounds | None = None,
 ) -> Changes:
-    """Label a part of a block of pixels, as `numpy_kernels.assign` does."""
+    """Label a part of a block of pixels, as `numpy_kernels.assign` does.
+
+    Every center is scored in the first pass, and if there are few.
+    """
+    if not first and uses_bounds(*scores.centers.shape):
+        return reassign(values, labels, part, fixed_point, scores, bounds)
     work = np.float64 if values.dtype == np.float64 else np.float32
     k, bands = scores.centers.shape
     sums, counts = np.zeros((k, bands), np.int64), np.zeros(k, np.int64)
     kernel = assign_kernel(bands, values.dtype.kind in "ui")
-    # Centers with the score NEVER fill the last group of CENTERS_PER_LOAD.
-    filled = -(-k // CENTERS_PER_LOAD) * CENTERS_PER_LOAD
+    # Centers with the score NEVER fill the last group of CENTERS_AT_A_TIME.
+    filled = -(-k // CENTERS_AT_A_TIME) * CENTERS_AT_A_TIME
     coefficients, errors = np.zeros((2, filled, bands + 1), np.float32)
     coefficients[:k], errors[:k] = scores.coefficients, scores.error_coefficients
     coefficients[k:, -1] = NEVER
@@ -94,7 +109,7 @@ def assign_kernel(bands: int, integer_pixels: bool):
     tile = max(values_per_tile // bands // 64 * 64, 64)  # pixels
     stride = tile + 16  # rows a power of two apart would compete for the same cache sets
     convert = _convert_kernel(bands, tile)
-    lower_scores, score, smallest_gap = _score_kernels(bands)
+    lower_scores, score, smallest_gap = score_kernels(bands)
     decide_in_float64 = _float64_kernel(bands)
     relabel, list_changed, add_changed = _sum_kernels(bands, integer_pixels)
 
@@ -141,7 +156,7 @@ def _convert_kernel(bands: int, tile: int):
     """Compile the conversion of a tile to scaled float32, with the largest size in each band."""
     import numba
 
-    prefetch, with_tag, float_bits = _intrinsics()
+    prefetch, with_tag, float_bits = intrinsics()
     without_sign = np.int32(0x7FFFFFFF)
 
     @numba.njit
@@ -173,64 +188,11 @@ def _convert_kernel(bands: int, tile: int):
     return convert
 
 
-def _score_kernels(bands: int):
-    """Compile functions that lower the scores by their error, score a tile, and find its least gap.
-
-    The gap of a pixel is the difference of its two least scores.
-    """
-    import numba
-
-    _, with_tag, float_bits = _intrinsics()
-    farthest, without_sign = np.float32(FARTHEST), np.int32(0x7FFFFFFF)
-
-    @numba.njit
-    def lower_scores(coefficients, errors, peaks, lowered, error_widths):
-        """Subtract the error bound of a tile from ½|c|²; return twice the largest bound."""
-        widest, near = np.float32(0), peaks.sum() <= farthest  # False if the sum is NaN
-        for i in range(len(coefficients)):
-            error = errors[i, bands]  # e = a + Σ b |x|
-            for b in range(bands):
-                error += errors[i, b] * peaks[b]
-            lowered[i] = coefficients[i, bands] - (error if near else np.float32(0))
-            error_widths[i] = 2 * error if near else np.float32(np.inf)  # far away: no bound
-            widest = max(widest, error_widths[i])
-        return widest
-
-    # The last bits of a score hold the index of its center, so that the minimum of the scores also
-    # yields the index. The error bound holds with and without fused multiply-add.
-    @numba.njit(fastmath={"contract"})
-    def score(x, size, coefficients, lowered, index_mask, least, second):
-        least[:size] = np.float32(3e38)
-        second[:size] = np.float32(3e38)
-        for group in range(0, len(coefficients), CENTERS_PER_LOAD):
-            for p in range(size):
-                lowest, next_lowest = least[p], second[p]
-                for i in range(group, group + CENTERS_PER_LOAD):
-                    s = lowered[i]  # s = ½|c|² − e − x·c
-                    for b in range(bands):
-                        s += coefficients[i, b] * x[b, p]
-                    s = with_tag(s, ~index_mask, np.int32(i))
-                    larger = lowest if lowest > s else s
-                    next_lowest = larger if larger < next_lowest else next_lowest
-                    lowest = s if s < lowest else lowest
-                least[p], second[p] = lowest, next_lowest
-
-    @numba.njit
-    def smallest_gap(least, second):
-        smallest = without_sign  # bits of positive floats are ordered as the floats are
-        for p in range(len(least)):
-            bits = float_bits(second[p] - least[p])
-            smallest = bits if bits < smallest else smallest
-        return with_tag(np.float32(0), np.int32(0), smallest)
-
-    return lower_scores, score, smallest_gap
-
-
 def _float64_kernel(bands: int):
     """Compile the search for the nearest center in float64 where scores are too close."""
     import numba
 
-    _, with_tag, float_bits = _intrinsics()
+    _, with_tag, float_bits = intrinsics()
 
     @numba.njit
     def nearest(part, p, centers):
@@ -259,7 +221,7 @@ def _sum_kernels(bands: int, integer_pixels: bool):
     """Compile functions that label a tile, list the pixels that changed, and add them up."""
     import numba
 
-    _, _, float_bits = _intrinsics()
+    _, _, float_bits = intrinsics()
 
     @numba.njit
     def relabel(label, index_mask, least, first, old, changed):
@@ -298,50 +260,6 @@ def _sum_kernels(bands: int, integer_pixels: bool):
                     sums[before, b] -= fixed
 
     return relabel, list_changed, add_changed
-
-
-@functools.cache
-def _intrinsics():
-    """Return functions that prefetch an address, write tag bits into a float, and give its bits.
-
-    The address to prefetch may lie outside of an array. Without prefetching, memory is idle while a
-    tile is scored, and a pass over float32 pixels takes a third longer.
-    """
-    from llvmlite import ir
-    from numba import types
-    from numba.core import cgutils
-    from numba.extending import intrinsic
-
-    @intrinsic
-    def prefetch(context, address):
-        def generate(context, builder, signature, args):
-            int32 = ir.IntType(32)
-            pointer = builder.inttoptr(args[0], cgutils.voidptr_t)
-            form = ir.FunctionType(ir.VoidType(), [pointer.type, int32, int32, int32])
-            function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], form)
-            read, second_level, data = (int32(number) for number in (0, 2, 1))
-            builder.call(function, [pointer, read, second_level, data])
-            return context.get_dummy_value()
-
-        return types.void(address), generate
-
-    @intrinsic
-    def with_tag(context, value, kept, tag):
-        def generate(context, builder, signature, args):
-            bits = builder.bitcast(args[0], ir.IntType(32))
-            bits = builder.or_(builder.and_(bits, args[1]), args[2])
-            return builder.bitcast(bits, ir.FloatType())
-
-        return types.float32(types.float32, types.int32, types.int32), generate
-
-    @intrinsic
-    def float_bits(context, value):
-        def generate(context, builder, signature, args):
-            return builder.bitcast(args[0], ir.IntType(32))
-
-        return types.int32(types.float32), generate
-
-    return prefetch, with_tag, float_bits
 
 
 @functools.cache

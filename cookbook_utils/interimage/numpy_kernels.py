@@ -6,6 +6,7 @@ import numpy as np
 
 from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, nearest_centers
+from cookbook_utils.interimage.bounds import PixelBounds
 from cookbook_utils.interimage.passes import Changes, Distances, farthest_pixel
 
 PIXELS_PER_PASS = 2**16  # so that temporary arrays stay in the processor's cache
@@ -16,6 +17,11 @@ def threads() -> int:
     return 1
 
 
+def uses_bounds(n_clusters: int, bands: int) -> bool:
+    """Return False: every distance is computed."""
+    return False
+
+
 def assign(
     values: np.ndarray,
     labels: np.ndarray,
@@ -23,6 +29,7 @@ def assign(
     fixed_point: FixedPoint,
     scores: Scores,
     first: bool,
+    bounds: PixelBounds | None = None,
 ) -> Changes:
     """Label a part of a block of pixels, and return what that changed.
 
@@ -40,6 +47,8 @@ def assign(
         The centers and their scores.
     first : bool
         Whether no pixel has a label yet: then all valid pixels count as changed.
+    bounds : PixelBounds, optional
+        Not used by the reference, which computes all distances.
 
     Returns
     -------

@@ -1,0 +1,119 @@
+"""Bounds of distances, by which a pass skips centers, and pixels whose label cannot change.
+
+Let a be the label of a pixel from the pass before, u an upper bound of the distance to its center,
+and D the distance of another center to that one. By the triangle inequality the other center is at
+least D − u away from the pixel, so it cannot be the nearest one if D ≥ 2 u (Elkan 2003). This needs
+only the label. Bounds that are kept from pass to pass save even the distance to the own center: let
+l be a lower bound of the distances to all other centers. When centers move, u grows by the movement
+of the own center, l shrinks by the largest movement of the others, and the label stays while u < l
+(Hamerly 2010). Movements far away need not count: for each number of centers near to a, l may
+shrink by the largest movement among these only, because the others are at least D − u away. Some
+numbers are tried, and the largest of the bounds is kept.
+
+Lengths are in the scaled units of `arithmetic.Scores`. Bounds are rounded so that neither float32
+nor the rounding of the float64 distances, which define the labels, can make a conclusion wrong.
+
+References
+----------
+Elkan, C. (2003). Using the triangle inequality to accelerate k-means. ICML 2003, 147-153.
+
+Hamerly, G. (2010). Making k-means even faster. SIAM International Conference on Data Mining 2010,
+130-140. doi:10.1137/1.9781611972801.12
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cookbook_utils._conventions.labels import N_LABELS
+from cookbook_utils.interimage.arithmetic import Scores
+
+RELATIVE, ABSOLUTE = 2.0**-20, 2.0**-39
+"""Margins of lengths, far above the rounding of float32 and of float64 distances."""
+
+NEAREST_SHARES = (1 / 16, 1 / 6, 1 / 2, 1)
+"""Shares of all centers, the nearest ones, whose largest movement is found."""
+
+
+class Neighbors(NamedTuple):
+    """For each center, all centers by increasing distance."""
+
+    order: np.ndarray
+    """(k, k) int32, indices of the centers."""
+    distances: np.ndarray
+    """(k, k + 1) float32, lower bounds of their distances; infinite in the last column."""
+
+    @classmethod
+    def of(cls, scores: Scores) -> Neighbors:
+        """Return the neighbors of the centers of `scores`."""
+        from scipy.spatial.distance import cdist
+
+        scaled = (scores.centers - scores.offset) * scores.scale
+        lengths = (cdist(scaled, scaled) * (1 - RELATIVE) - ABSOLUTE).astype(np.float32)
+        order = np.argsort(lengths, axis=1, kind="stable").astype(np.int32)
+        distances = np.full((len(order), len(order) + 1), np.inf, np.float32)
+        distances[:, :-1] = np.take_along_axis(lengths, order, axis=1)
+        return cls(order, distances)
+
+
+class PixelBounds(NamedTuple):
+    """The bounds of the pixels of one block before the centers moved, and the movements."""
+
+    neighbors: Neighbors
+    """Those of the centers that moved."""
+    upper: np.ndarray
+    """(n,) float32, upper bounds of the distances to the own center; updated in place."""
+    lower: np.ndarray
+    """(n,) float32, lower bounds of the distances to all other centers; updated in place."""
+    own: np.ndarray
+    """(N_LABELS,) float32, upper bound of the movement of each center."""
+    others: np.ndarray
+    """(shares, N_LABELS) float32, upper bound of the movements of the other ones near to it."""
+    beyond: np.ndarray
+    """(shares, N_LABELS) float32, lower bound of its distance to those that are not near."""
+
+    @classmethod
+    def none(cls, scores: Scores) -> PixelBounds:
+        """Return bounds of no pixels, for a pass that does not keep them."""
+        empty, table = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
+        return cls(Neighbors.of(scores), empty, empty, empty, table, table)
+
+
+class Bounds:
+    """The bounds of all pixels of an engine, kept from pass to pass.
+
+    Parameters
+    ----------
+    sizes : list of int
+        Numbers of pixels of the blocks.
+    """
+
+    def __init__(self, sizes: list[int]):
+        self._of_blocks = [
+            (np.full(n, np.inf, np.float32), np.full(n, -np.inf, np.float32)) for n in sizes
+        ]
+        self._before: Scores | None = None
+
+    def moved(self, scores: Scores) -> list[PixelBounds]:
+        """Return the bounds of each block, with the movements since the last call."""
+        k, neighbors = len(scores.centers), Neighbors.of(scores)
+        moved = np.full(k, np.inf)  # bounds in another unit are of no use
+        if self._before is not None and self._before.scale == scores.scale:
+            moved = np.linalg.norm((scores.centers - self._before.centers) * scores.scale, axis=1)
+            moved = np.where(moved > 0, moved * (1 + RELATIVE) + ABSOLUTE, 0)
+        self._before = scores
+        of_others = moved[neighbors.order]
+        of_others[neighbors.order == np.arange(k)[:, np.newaxis]] = 0
+        ends = np.array([max(1, round(k * share)) for share in NEAREST_SHARES])
+        # Columns of labels that no pixel has are 0, and that of nodata, too.
+        own = np.zeros(N_LABELS, np.float32)
+        others, beyond = np.zeros((2, len(ends), N_LABELS), np.float32)
+        own[:k] = moved
+        others[:, :k] = np.maximum.accumulate(of_others, axis=1)[:, ends - 1].T
+        beyond[:, :k] = neighbors.distances[:, ends].T
+        return [
+            PixelBounds(neighbors, upper, lower, own, others, beyond)
+            for upper, lower in self._of_blocks
+        ]
