@@ -187,6 +187,7 @@ def _check_mask(options: argparse.Namespace) -> None:
 def _scenes_in(source: Any, options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Yield the name and the source of each scene that a source has: items, or rasters."""
     from cookbook_utils.datasets._access import as_address
+    from cookbook_utils.datasets._delivery import METADATA
     from cookbook_utils.datasets._items import find_items
 
     address = as_address(source) if isinstance(source, str) else source
@@ -196,7 +197,10 @@ def _scenes_in(source: Any, options: argparse.Namespace) -> Iterator[tuple[str, 
     elif not items and isinstance(address, str) and os.path.isdir(address):
         yield from _rasters_in(Path(address))
     else:
-        yield name_of(source), items[0] if items else address
+        name = name_of(source)
+        if items and METADATA.fullmatch(name):
+            name = name_of(items[0])
+        yield name, items[0] if items else address
 
 
 def _rasters_in(folder: Path) -> Iterator[tuple[str, str]]:

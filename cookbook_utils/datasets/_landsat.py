@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cookbook_utils.datasets._access import Unreachable, as_address, without_secrets
 from cookbook_utils.datasets._band_assets import (
     Band,
     band_asset,
@@ -49,27 +49,36 @@ NAMES = {"TM": "TM", "ETM": "ETM+", "OLI_TIRS": "OLI", "OLI": "OLI"}
 """Names of the sensors, as the catalog has them."""
 
 
-def is_landsat(source: str | os.PathLike[str]) -> bool:
+def is_landsat(
+    source: str | os.PathLike[str] | Delivery, options: Mapping[str, Any] | None = None
+) -> bool:
     """Return whether a folder, tar or MTL has the file names of Landsat Collection 2."""
     try:
-        return bool(_products(open_delivery(_folder_of(source)[0])))
+        return bool(_products(open_delivery(source, options)))
+    except Unreachable:
+        raise
     except (ValueError, OSError):
         return False
 
 
 def landsat_item(
-    source: str | os.PathLike[str], *, bands: Sequence[str] | None = None
+    source: str | os.PathLike[str] | Delivery,
+    *,
+    bands: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> pystac.Item:
     """Return the STAC item of a Landsat Collection-2 delivery of Level 1 or 2.
 
     Parameters
     ----------
-    source : path-like
+    source : path-like or Delivery
         The folder, or the tar, which is read in place; or an MTL, where the deliveries of several
-        scenes lie in one folder.
+        scenes lie in one folder, or the folder is on a web server.
     bands : sequence of str, optional
         Names of the bands that must be there, such as ``["red", "nir"]``; all that the metadata
         name by default.
+    options : mapping, optional
+        Options of S3.
 
     Returns
     -------
@@ -92,24 +101,26 @@ def landsat_item(
     # folder only; it makes assets for files that are absent, with a scale that is not from the MTL,
     # and takes the footprint from the network or from a further file. A test checks that items are
     # the same where it works.
-    folder, product = _folder_of(source)
-    delivery = open_delivery(folder)
-    facts = read_facts(delivery, product or _one_product(delivery))
+    delivery = open_delivery(source, options)
+    facts = read_facts(delivery, _product_of(source) or _one_product(delivery))
     assets = _band_assets(delivery, facts, bands)
     if (quality := facts.files.get("QA_PIXEL")) and (file := delivery.find(quality)):
         assets["qa_pixel"] = quality_asset(
-            delivery.gdal_path(file), title="pixel quality, bits", nodata=1
+            delivery.address_of(file),
+            title="pixel quality, bits",
+            nodata=1,
+            options=delivery.options,
         )
     return make_item(facts.product, facts.when, assets, _properties(facts))
 
 
-def _folder_of(source: str | os.PathLike[str]) -> tuple[Any, str | None]:
-    """Return a folder or archive, and the product if `source` is an MTL."""
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if found := re.fullmatch(rf"({PRODUCT})_MTL\.(txt|xml|json)", path.name, re.IGNORECASE):
-            return path.parent, found[1].upper()
-    return source, None
+def _product_of(source: Any) -> str | None:
+    """Return the product if `source` is an MTL."""
+    if isinstance(source, Delivery):
+        return None
+    name = base(without_secrets(as_address(source)).replace(os.sep, "/"))
+    found = re.fullmatch(rf"({PRODUCT})_MTL\.(txt|xml|json)", name, re.IGNORECASE)
+    return found and found[1].upper()
 
 
 def _products(delivery: Delivery) -> list[str]:
@@ -147,7 +158,11 @@ def _band_assets(
     require_files(absent, delivery.path)
     return {
         band.name: band_asset(
-            delivery.gdal_path(file), band, quantity=_quantity(facts), **_scale(facts, band)
+            delivery.address_of(file),
+            band,
+            quantity=_quantity(facts),
+            options=delivery.options,
+            **_scale(facts, band),
         )
         for band, file in files.items()
     }
