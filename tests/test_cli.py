@@ -110,6 +110,95 @@ def test_a_failure_is_one_line(arguments, message, scenes, tmp_path, capsys):
     assert re.search(message, printed[-1])
 
 
+SPECTRAL = ["--method", "spectral"]
+SEARCH = ["--search", "earth_search", "--period", "2024-06", "--bbox", *"0011"]
+REFUSED = {
+    "cluster": [
+        (["-k", "0"], "n_clusters must be an integer from 1 to 255, got 0"),
+        (["-k", "256"], "n_clusters must be an integer from 1 to 255, got 256"),
+        (["--random-state", "-1"], "random_state must be .* got -1"),
+        (["--max-iter", "0"], "max_iter must be .* got 0"),
+        (["--sample", "0"], "sample must be .* got 0"),
+        (["--sample", "nan"], "sample must be .* got nan"),
+        (["--sample", "1.5"], "sample must be .* got 1.5"),
+        (["--bbox", *"3012"], "bbox must be .* with west below east"),
+        (["--bbox", "0", "80", "1", "95"], "bbox must be"),
+        (["--bbox", "nan", "0", "1", "1"], "bbox must be .* got nan"),
+        (["--bands", "red", "red"], "--bands must be distinct names"),
+        (["--date", "yesterday"], "--date must be a date"),
+        (["--scale", "-1"], "scale must be .* got -1"),
+        (["--scale", "inf"], "scale must be .* got inf"),
+        (["--offset", "2"], "offset must be .* got 2"),
+        (["--nodata", "inf"], "nodata must be .* got inf"),
+        (["--mask", "clouds"], "--mask must have classes among"),
+        (["--margin", "-1"], "--margin must be at least 0"),
+        (["--period", "2024"], "must not have --period, which has no effect there"),
+        (["--limit", "3"], "must not have --limit"),
+        ([*SPECTRAL, "--sample", "0.5"], "--method spectral must not have --sample"),
+        ([*SPECTRAL, "--max-iter", "5"], "--method spectral must not have --max-iter"),
+        (["--column", "a"], "--reference needs --column"),
+        (["--reference", "nowhere.gpkg", "--column", "a"], "nowhere.gpkg"),
+    ],
+    "change": [
+        (["-k", "0"], "n_clusters must be"),
+        (["--bbox", *"3012"], "bbox must be"),
+        (["--sample", "2"], "sample must be"),
+        (["--date", "x", "y"], "--date must be a date"),
+        (["--maps", "-k", "3"], "change --maps must not have --n-clusters"),
+        (["--maps", "--bbox", *"0011", "--mask"], "change --maps must not have --bbox, --mask"),
+    ],
+    "points": [
+        (["-k", "0"], "n_clusters must be an integer from 1 to 255, got 0"),
+        (["-k", "256"], "n_clusters must be an integer from 1 to 255, got 256"),
+        (["--random-state", "-3"], "random_state must be .* got -3"),
+    ],
+    "search": [
+        ([*SEARCH, "--limit", "0"], "limit must be .* got 0"),
+        ([*SEARCH, "--cloud-cover", "101"], "max_cloud_cover must be .* got 101"),
+        ([*SEARCH, "--bbox", *"3012"], "bbox must be"),
+        ([*SEARCH, "--period", "June"], "dates must be a day"),
+        ([*SEARCH, "--date", "2024-06-01"], "--date must be left out with --search"),
+        (["--search", "https://host/api", *SEARCH[2:]], "--search needs --collection"),
+        (["--search", "ftp://host", "--collection", "a", *SEARCH[2:]], "url must be the address"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [(command, *case) for command, cases in REFUSED.items() for case in cases],
+)
+def test_wrong_arguments_are_refused_before_anything_is_opened(
+    command, arguments, message, scenes, tmp_path, capsys
+):
+    """The sources exist and are none, so that opening them would raise another error."""
+    sources = {"cluster": 1, "change": 2, "points": 1, "search": 0}[command]
+    (tmp_path / "a.tif").write_text("no scene")
+    command = "cluster" if command == "search" else command
+    full = [command, *[str(tmp_path / "a.tif")] * sources, *arguments]
+    assert run_command([*full, "--out", str(tmp_path / "out")]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["cluster", "points"])
+def test_a_folder_that_cannot_be_written_is_refused_first(command, tmp_path, capsys):
+    for name in ("a.tif", "file"):
+        (tmp_path / name).write_text("no scene")
+    for out in (tmp_path / "file", tmp_path / "file" / "out", "/proc/out"):
+        assert run_command([command, str(tmp_path / "a.tif"), "--out", str(out)]) == 1
+        assert "cannot write" in capsys.readouterr().err
+
+
+def test_more_clusters_than_pixels(tmp_path, capsys):
+    path = write_scene(tmp_path / "a.tif", size=3)
+    command = ["cluster", path, "--date", "2017-10-22", "--out", str(tmp_path / "out")]
+    for method in ([], SPECTRAL):
+        assert run_command([*command, "-k", "10", *method, "--overwrite"]) == 1
+        error = capsys.readouterr().err
+        assert "n_clusters must be at most the number of pixels, 9, got 10" in error
+
+
 def test_unknown_data_set(capsys):
     assert run_command(["data", "nowhere"]) == 1
     assert "NAME must be among betsiboka, pucallpa" in capsys.readouterr().err

@@ -20,17 +20,25 @@ from cookbook_utils.cli._clustering import (
     MODEL,
     OPTIONS,
     add_clustering_arguments,
+    check_clustering,
     cluster_scenes,
+    require_pixels,
 )
 from cookbook_utils.cli._report import write_report
-from cookbook_utils.cli._results import add_result_arguments, describe_source, results
+from cookbook_utils.cli._results import (
+    add_result_arguments,
+    describe_source,
+    refuse_options,
+    results,
+)
 from cookbook_utils.cli._sources import (
     add_search_arguments,
     add_source_arguments,
+    check_pixels,
     describe,
     limit_memory,
     open_sources,
-    search,
+    search_terms,
 )
 
 SUMMARY = "cluster scenes with labels that all of them share, and write maps, tables and a report"
@@ -45,6 +53,7 @@ EXAMPLES = """\
 RESULTS = (
     LABELS, MODEL, CHECKPOINT, "areas.csv", "water.csv", "accuracy.csv", "report.html",
 )  # fmt: skip
+SEARCH_TERMS = ("collection", "period", "cloud_cover", "limit")
 MOST_SPECTRAL = 5_000_000  # pixels that spectral clustering takes, which holds them in memory
 
 
@@ -76,11 +85,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Cluster the scenes, and write the results to the folder that ``--out`` names."""
+    from cookbook_utils.datasets import search_scenes
+
     _check(options)
+    terms = search_terms(options) if options.search else None
     limit_memory()
-    sources = search(options) if options.search else options.sources
     with results(options.out, _what(options), RESULTS, overwrite=options.overwrite) as folder:
+        sources = search_scenes(**terms) if terms else options.sources
         scenes = open_sources(options, sources)
+        require_pixels(scenes, options.n_clusters)
         if options.method == "spectral":
             _require_one(len(scenes))
         number = f"{len(scenes)} {'scene' if len(scenes) == 1 else 'scenes'}"
@@ -101,12 +114,18 @@ def _check(options: argparse.Namespace) -> None:
             "give the scenes to cluster, or --search; scenes come before options that take several "
             "values, such as --bands"
         )
+    if not options.search:
+        refuse_options(options, SEARCH_TERMS, "scenes that are named, not found by --search,")
+    check_pixels(options)
+    check_clustering(options)
     if bool(options.reference) != bool(options.column):
         raise ValueError("--reference needs --column, the name of the column with the class")
     if options.reference:
         classes_in(read_vectors(options.reference, None), options.column)
-    if options.method == "spectral" and len(options.sources) != 1:
-        _require_one(len(options.sources) or "a search")
+    if options.method == "spectral":
+        refuse_options(options, ("sample", "max_iter"), "--method spectral")
+        if len(options.sources) != 1:
+            _require_one(len(options.sources) or "a search")
 
 
 def _require_one(found: Any) -> None:
