@@ -42,10 +42,17 @@ OLI = (
     Band("6", "swir1", 1.609),
     Band("7", "swir2", 2.201),
 )
-SENSORS = {"TM": TM, "ETM": ETM, "OLI_TIRS": OLI, "OLI": OLI}
-"""Reflective bands of 30 m by the SENSOR_ID of the metadata."""
+MSS = tuple(
+    Band(number, name, wavelength)
+    for numbers in ("1234", "4567")  # of Landsat 4 and 5, and of 1 to 3, whose files have no 1 to 3
+    for number, name, wavelength in zip(
+        numbers, ("green", "red", "nir08", "nir"), (0.55, 0.65, 0.75, 0.95), strict=True
+    )
+)
+SENSORS = {"MSS": MSS, "TM": TM, "ETM": ETM, "OLI_TIRS": OLI, "OLI": OLI}
+"""Reflective bands but pan and cirrus by the SENSOR_ID of the metadata."""
 
-NAMES = {"TM": "TM", "ETM": "ETM+", "OLI_TIRS": "OLI", "OLI": "OLI"}
+NAMES = {"MSS": "MSS", "TM": "TM", "ETM": "ETM+", "OLI_TIRS": "OLI", "OLI": "OLI"}
 """Names of the sensors, as the catalog has them."""
 
 
@@ -83,8 +90,8 @@ def landsat_item(
     Returns
     -------
     pystac.Item
-        An asset for each reflective band of 30 m under its name, and ``qa_pixel`` if it is there.
-        Scale and offset lead to surface reflectance for Level 2, and to top-of-atmosphere
+        An asset for each reflective band under its name, but pan and cirrus, and ``qa_pixel`` if it
+        is there. Scale and offset lead to surface reflectance for Level 2, and to top-of-atmosphere
         reflectance, with the sun as at the center of the scene, for Level 1. The property
         ``quantity`` says which.
 
@@ -150,6 +157,8 @@ def _band_assets(
 ) -> dict[str, pystac.Asset]:
     """Return the assets of the bands that are there, or raise if one of `bands` is not."""
     known = [band for band in _designations(facts, delivery) if band.number in facts.files]
+    if facts.sensor == "MSS":  # the number 4 is green or near infrared
+        known = [band for band in known if (band in MSS[:4]) == (facts.satellite > 3)]
     files = {
         band: delivery.find(facts.files[band.number])
         for band in choose_bands(known, bands, delivery.path)
@@ -173,7 +182,7 @@ def _designations(facts: Facts, delivery: Delivery) -> tuple[Band, ...]:
         return SENSORS[facts.sensor]
     except KeyError:
         raise ValueError(
-            f"source must be a delivery of Landsat TM, ETM+ or OLI, got {facts.sensor} in "
+            f"source must be a delivery of Landsat MSS, TM, ETM+ or OLI, got {facts.sensor} in "
             f"{delivery.path}"
         ) from None
 
@@ -217,7 +226,7 @@ def _properties(facts: Facts) -> dict[str, Any]:
         "instruments": instruments,
         "sensor": f"Landsat {facts.satellite} {NAMES[facts.sensor]}",
         "quantity": _quantity(facts),
-        "gsd": 30,
+        "gsd": 60 if facts.sensor == "MSS" else 30,
         "eo:cloud_cover": facts.cloud_cover,
         "view:sun_elevation": facts.sun_elevation,
         "view:sun_azimuth": None if azimuth is None else azimuth % 360,
