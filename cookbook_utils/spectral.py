@@ -174,9 +174,10 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
             _check_affinity(sample[:: -(-len(sample) // 1000)], gamma)
 
             self.gamma_ = gamma
-            self.components_ = _nystroem.draw(sample, self.n_components, self.random_state)
+            drawn = _nystroem.draw(sample, self.n_components, self.random_state)
+            self.components_, shares = drawn
             self.eigenvalues_, self._projection = _nystroem.eigenvectors(
-                pixels, self.components_, gamma, self.n_clusters
+                pixels, self.components_, shares, gamma, self.n_clusters
             )
             kmeans = _nystroem.fit_kmeans(self._embed(sample), self.n_clusters, self.random_state)
             self._centers = kmeans.cluster_centers_

@@ -26,6 +26,9 @@ from cookbook_utils.datasets import open_catalog, open_scene
 from cookbook_utils.export import read_label_map, write_label_map
 from cookbook_utils.interimage import InterImageKMeans
 from cookbook_utils.labels import change_map, name_clusters, water_mask
+from cookbook_utils.scaling import standardize
+from cookbook_utils.spectral import NystroemSpectralClustering
+from cookbook_utils.stacking import stack_pixels, unstack_labels
 
 from .deliveries import LANDSAT_8, write_landsat
 
@@ -420,8 +423,81 @@ def test_spectral_method(scenes, tmp_path):
     out = tmp_path / "out"
     command = ["cluster", scenes[1], "--date", "2017-10-22", "--out", str(out), "-k", "4"]
     assert run_command([*command, "--method", "spectral"]) == 0
-    assert len(np.unique(read_label_map(out / "labels" / "landsat_8_small.tif"))) == 4
+    found = read_label_map(out / "labels" / "landsat_8_small.tif")
     assert not (out / "model.npz").exists()
+    scene = open_scene(scenes[1], date="2017-10-22").compute()
+    samples = stack_pixels(scene)
+    model = NystroemSpectralClustering(4).fit(standardize(samples, per_band=False))
+    expected = unstack_labels(model.labels_, samples, scene)
+    assert ((found == 255) == (expected == 255)).all()
+    assert (found == expected).mean() > 0.999
+
+
+def write_forever(folder):
+    """Return a process that holds a folder of results until it is killed."""
+    code = (
+        "import sys, time; from cookbook_utils.cli._results import results\n"
+        "with results(sys.argv[1], {'command': 'cluster'}, (), overwrite=False):\n"
+        "    print('begun', flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"begun\n"
+    return process
+
+
+def test_a_folder_that_another_process_writes_is_refused(scenes, tmp_path, capsys):
+    write_egms(tmp_path / "tile.csv")
+    commands = {
+        "cluster": ["cluster", scenes[0], *DATES[:2]],
+        "change": ["change", *scenes, *DATES],
+        "points": ["points", str(tmp_path / "tile.csv")],
+    }
+    process = write_forever(tmp_path / "out")
+    try:
+        for command in commands.values():
+            assert run_command([*command, "--out", str(tmp_path / "out"), "--overwrite"]) == 1
+            error = capsys.readouterr().err
+            assert "--out must be a folder that nothing else writes" in error
+            assert f"process {process.pid} on " in error and "satellite-clustering cluster" in error
+        assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.suffix != ".lock") == [
+            ".running", "run.json"
+        ]  # fmt: skip
+    finally:
+        process.kill()
+        process.wait()
+    assert run_command([*commands["cluster"], "--out", str(tmp_path / "out"), "-k", "2"]) == 0
+    assert not (tmp_path / "out" / ".running").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["cluster", "change", "points"])
+def test_two_processes_at_once_leave_one_whole_result(command, scenes, tmp_path):
+    write_egms(tmp_path / "tile.csv")
+    sources = {"cluster": [scenes[0], *DATES[:2]], "change": [*scenes, *DATES],
+               "points": [str(tmp_path / "tile.csv")]}[command]  # fmt: skip
+    start = [sys.executable, "-m", "cookbook_utils", command, *sources, "-k"]
+    both = [
+        subprocess.Popen(
+            [*start, k, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True
+        )
+        for k in "23"
+    ]
+    errors = [process.communicate()[1] for process in both]
+    codes = [process.returncode for process in both]
+    assert sorted(codes) == [0, 1]
+    refused = errors[codes.index(1)]
+    assert "nothing else writes" in refused or "results of another run" in refused
+    k = "23"[codes.index(0)]
+    assert json.loads((tmp_path / "out" / RECORD).read_text())["n_clusters"] == int(k)
+    assert subprocess.run([*start, k, "--out", str(tmp_path / "alone")]).returncode == 0
+    files = [
+        {p.relative_to(out).as_posix(): p for p in out.rglob("*") if p.is_file()}
+        for out in (tmp_path / "out", tmp_path / "alone")
+    ]
+    assert sorted(files[0]) == sorted(files[1])
+    for name in files[0]:
+        if name.endswith((".tif", ".csv", ".parquet")):
+            assert files[0][name].read_bytes() == files[1][name].read_bytes()
 
 
 @pytest.mark.slow

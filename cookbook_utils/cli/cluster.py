@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import dask
+import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.labels import LABEL_ATTRS, NODATA_LABEL
 from cookbook_utils._vectors import classes_in, read_vectors
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._clustering import (
@@ -54,7 +56,6 @@ RESULTS = (
     LABELS, MODEL, CHECKPOINT, "areas.csv", "water.csv", "accuracy.csv", "report.html",
 )  # fmt: skip
 SEARCH_TERMS = ("collection", "period", "cloud_cover", "limit")
-MOST_SPECTRAL = 5_000_000  # pixels that spectral clustering takes, which holds them in memory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,23 +156,38 @@ def _bands(scenes: Mapping[str, xr.DataArray]) -> list[str]:
 def _cluster_spectral(
     scenes: Mapping[str, xr.DataArray], folder: Path, options: argparse.Namespace
 ) -> dict[str, Path]:
-    """Cluster one scene spectrally, all bands on one scale, and label it."""
-    from cookbook_utils.scaling import standardize
+    """Cluster one scene spectrally, all bands on one scale, and label it block by block."""
     from cookbook_utils.spectral import NystroemSpectralClustering
-    from cookbook_utils.stacking import stack_pixels, unstack_labels
+    from cookbook_utils.stacking import stack_pixels
 
     def label(scene: xr.DataArray) -> xr.DataArray:
-        if scene[0].size > MOST_SPECTRAL:
-            raise ValueError(
-                f"--method spectral takes at most {MOST_SPECTRAL:,} pixels, got "
-                f"{scene[0].size:,}: choose a region with --bbox, or --method interimage"
-            )
-        samples = stack_pixels(scene.compute())
+        samples = stack_pixels(scene).reset_index("pixel", drop=True)
+        with _maps.progress_of_dask("scale"):
+            mean, spread = dask.compute(samples.mean(dtype="f8").data, samples.std(dtype="f8").data)
         model = NystroemSpectralClustering(options.n_clusters, random_state=options.random_state)
-        labels = model.fit_predict(standardize(samples, per_band=False))
-        return unstack_labels(labels, samples, scene)
+        with _maps.progress_of_dask("clusters"):
+            model.fit((samples - mean) / spread)
+        blocks = scene.data.rechunk({scene.get_axis_num("band"): -1})
+        data = blocks.map_blocks(
+            _label_block, model, _bands(scenes), float(mean), float(spread),
+            drop_axis=scene.get_axis_num("band"), meta=np.empty((0, 0), np.uint8),
+        )  # fmt: skip
+        grid = scene.isel(band=0, drop=True)
+        return grid.copy(data=data).rename("label").assign_attrs(LABEL_ATTRS)
 
     return _maps.write_all(folder / LABELS, scenes, label)
+
+
+def _label_block(
+    block: np.ndarray, model: Any, bands: Sequence[str], mean: float, spread: float
+) -> np.ndarray:
+    """Return the labels (y, x) of a block of a scene (band, y, x)."""
+    pixels = (block.reshape(len(block), -1).T - mean) / spread
+    present = np.isfinite(pixels).all(axis=1)
+    labels = np.full(len(pixels), NODATA_LABEL, np.uint8)
+    if present.any():
+        labels[present] = model.predict(pd.DataFrame(pixels[present], columns=bands))
+    return labels.reshape(block.shape[1:])
 
 
 def _summarize(
