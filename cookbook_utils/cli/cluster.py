@@ -65,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="SCENE",
         help="a raster, a folder of them, a folder or archive as USGS or ESA delivers it, a STAC "
-        "item or catalog; or --search",
+        "item or catalog, here or at https:// or s3:// (of a folder on a web server, its MTL or "
+        "MTD_MSI file); or --search",
     )
     add_result_arguments(parser)
     add_source_arguments(parser)
