@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dask
+import dask.array as da
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -159,18 +160,16 @@ def _cluster_spectral(
 ) -> dict[str, Path]:
     """Cluster one scene spectrally, all bands on one scale, and label it block by block."""
     from cookbook_utils.spectral import NystroemSpectralClustering
-    from cookbook_utils.stacking import stack_pixels
 
     def label(scene: xr.DataArray) -> xr.DataArray:
-        samples = stack_pixels(scene).reset_index("pixel", drop=True)
+        blocks = scene.data.rechunk({scene.get_axis_num("band"): -1})
         with _maps.progress_of_dask("scale"):
-            mean, spread = dask.compute(samples.mean(dtype="f8").data, samples.std(dtype="f8").data)
+            pixels, mean, spread = _valid_pixels(blocks)
         model = NystroemSpectralClustering(options.n_clusters, random_state=options.random_state)
         with _maps.progress_of_dask("clusters"):
-            model.fit((samples - mean) / spread)
-        blocks = scene.data.rechunk({scene.get_axis_num("band"): -1})
+            model.fit((pixels - mean) / spread)
         data = blocks.map_blocks(
-            _label_block, model, _bands(scenes), float(mean), float(spread),
+            _label_block, model, mean, spread,
             drop_axis=scene.get_axis_num("band"), meta=np.empty((0, 0), np.uint8),
         )  # fmt: skip
         grid = scene.isel(band=0, drop=True)
@@ -179,16 +178,43 @@ def _cluster_spectral(
     return _maps.write_all(folder / LABELS, scenes, label)
 
 
-def _label_block(
-    block: np.ndarray, model: Any, bands: Sequence[str], mean: float, spread: float
-) -> np.ndarray:
+def _valid_pixels(blocks: da.Array) -> tuple[da.Array, float, float]:
+    """Return the pixels (pixel, band) that have all bands, lazy, their mean and their spread."""
+    delayed = blocks.to_delayed().ravel()
+    sums = np.array(dask.compute(*map(dask.delayed(_sums_of), delayed)))
+    sizes = sums[:, 0].astype(int)
+    if not sizes.any():
+        raise ValueError("SCENE must have a pixel with a value in all bands, got none")
+    n_values = sizes.sum() * len(blocks)
+    mean = float(sums[:, 1].sum() / n_values)
+    spread = float(np.sqrt(sums[:, 2].sum() / n_values - mean**2))
+    pixels = [
+        da.from_delayed(dask.delayed(_pixels_of)(block), (size, len(blocks)), blocks.dtype)
+        for block, size in zip(delayed, sizes, strict=True)
+        if size
+    ]
+    return da.concatenate(pixels), mean, spread
+
+
+def _pixels_of(block: np.ndarray) -> np.ndarray:
+    """Return the pixels (pixel, band) of a block of a scene (band, y, x) that have all bands."""
+    pixels = block.reshape(len(block), -1).T
+    return pixels[np.isfinite(pixels).all(axis=1)]
+
+
+def _sums_of(block: np.ndarray) -> tuple[int, float, float]:
+    """Return the number of valid pixels, the sum of their values, and that of the squares."""
+    pixels = _pixels_of(block)
+    return len(pixels), pixels.sum(dtype="f8"), np.square(pixels, dtype="f8").sum()
+
+
+def _label_block(block: np.ndarray, model: Any, mean: float, spread: float) -> np.ndarray:
     """Return the labels (y, x) of a block of a scene (band, y, x)."""
-    pixels = (block.reshape(len(block), -1).T - mean) / spread
-    present = np.isfinite(pixels).all(axis=1)
-    labels = np.full(len(pixels), NODATA_LABEL, np.uint8)
+    present = np.isfinite(block).all(axis=0)
+    labels = np.full(block.shape[1:], NODATA_LABEL, np.uint8)
     if present.any():
-        labels[present] = model.predict(pd.DataFrame(pixels[present], columns=bands))
-    return labels.reshape(block.shape[1:])
+        labels[present] = model.predict((_pixels_of(block) - mean) / spread)
+    return labels
 
 
 def _summarize(
