@@ -13,6 +13,9 @@ from cookbook_utils._threads import one_blas_thread
 ADVICE = "(default: 1 / n_bands) or samples on comparable scales (scaling.standardize)"
 """What to do about a `gamma` that does not suit the pixels, for error messages."""
 
+MOST_DRAWN_FROM = 10_000
+"""Number of pixels from which those of the sample are drawn, unless that sample is larger."""
+
 # Shapes: n pixels, m of them in a chunk, b bands, l = n_components, k = n_clusters.
 
 
@@ -28,18 +31,36 @@ def affinity(some: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarray:
     return np.exp(np.multiply(squared, -gamma, out=squared), out=squared)
 
 
-def draw(sample: np.ndarray, n_components: int, random_state: int) -> np.ndarray:
-    """Return pixels of the sample (l, b), those that dask-ml draws from it for the same seed."""
-    random = np.random.RandomState(random_state)  # noqa: NPY002  the generator of dask-ml
-    random.randint(np.iinfo("i4").max)  # dask-ml draws the seed of its k-means first
-    drawn = random.choice(len(sample), n_components, replace=False)
-    return sample[np.sort(drawn)]
+def draw(sample: np.ndarray, n_components: int, random_state: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels that cover the sample (l, b), and the share of it that each stands for (l,).
+
+    They are drawn from up to `MOST_DRAWN_FROM` pixels as k-means++ draws its centers: with a
+    probability that grows with the squared distance to those drawn before, so that small groups get
+    one, too. A pixel stands for those that are nearest to it.
+    """
+    from scipy.spatial.distance import cdist
+    from sklearn.cluster import kmeans_plusplus
+
+    most = max(MOST_DRAWN_FROM, 20 * n_components)
+    if len(sample) > most:
+        random = np.random.default_rng(random_state)
+        rows = random.choice(len(sample), most, replace=False, shuffle=False)
+        sample = sample[np.sort(rows)]
+    with one_blas_thread():
+        drawn, _ = kmeans_plusplus(
+            sample, n_components, random_state=random_state, n_local_trials=1
+        )
+    nearest = cdist(sample, drawn, "sqeuclidean").argmin(axis=1)
+    return drawn, np.bincount(nearest, minlength=n_components) / len(sample)
 
 
 def eigenvectors(
-    pixels: da.Array, sample: np.ndarray, gamma: float, n_clusters: int
+    pixels: da.Array, sample: np.ndarray, shares: np.ndarray, gamma: float, n_clusters: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues (l,) and the matrix (l, k) that maps affinities to the embedding."""
+    """Return eigenvalues (l,) and the matrix (l, k) that maps affinities to the embedding.
+
+    A pixel of the sample counts as many times as it stands for others, by `shares`.
+    """
     degrees = pixels.map_blocks(  # (l,)
         sum_affinities,
         sample,
@@ -47,12 +68,13 @@ def eigenvectors(
         chunks=((1,) * pixels.numblocks[0], len(sample)),
         dtype=np.float64,
     ).sum(axis=0)
-    scale = 1 / np.sqrt(degrees.compute())  # the diagonal of D^(-1/2), (l,)
+    scale = np.sqrt(len(pixels) * shares / degrees.compute())  # (l,)
     normalized = scale[:, np.newaxis] * affinity(sample, sample, gamma) * scale  # (l, l)
     with one_blas_thread():
         vectors, values, _ = np.linalg.svd(normalized)  # (l, l), (l,)
-    projection = scale[:, np.newaxis] * vectors[:, :n_clusters] / np.sqrt(values[:n_clusters])
-    return len(pixels) / len(sample) * values, projection
+    # Where there are fewer distinct pixels than clusters, eigenvalues are 0.
+    largest = np.maximum(values[:n_clusters], np.finfo(float).eps)
+    return values, scale[:, np.newaxis] * vectors[:, :n_clusters] / np.sqrt(largest)
 
 
 def sum_affinities(chunk: np.ndarray, sample: np.ndarray, gamma: float) -> np.ndarray:

@@ -40,8 +40,9 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     k-means do not suit them. The affinity of two pixels is ``exp(-gamma * d**2)``, with d the
     Euclidean distance of their spectra. K-means finds the clusters in the spectral embedding: the
     leading eigenvectors of the normalized affinity matrix. The matrix of all pairs of pixels is
-    never formed; a random sample of `n_components` pixels approximates it [1]_ [2]_. Scenes of any
-    size are clustered chunk by chunk in bounded memory.
+    never formed; a sample of `n_components` pixels approximates it [1]_ [2]_. It is drawn for
+    coverage, so that small groups of pixels are part of it [3]_. Scenes of any size are clustered
+    chunk by chunk in bounded memory.
 
     Parameters
     ----------
@@ -79,14 +80,14 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     Notes
     -----
     Let :math:`A` be the affinities of the :math:`l` pixels in the sample to each other, :math:`d`
-    the sums of their affinities to all pixels, and
-    :math:`D^{-1/2} A D^{-1/2} = U \Lambda U^\top` with :math:`D = \mathrm{diag}(d)`. A pixel
-    with the affinities :math:`a` to the sample is embedded at
-    :math:`v = a^\top D^{-1/2} U_k \Lambda_k^{-1/2}`, scaled to length 1, where :math:`k` is
+    the sums of their affinities to all pixels, and :math:`w` the number of all :math:`n` pixels
+    that each stands for. With :math:`S = \mathrm{diag}(w / d)^{1/2}`, let
+    :math:`S A S = U \Lambda U^\top`. A pixel with the affinities :math:`a` to the sample is
+    embedded at :math:`v = a^\top S U_k \Lambda_k^{-1/2}`, scaled to length 1, where :math:`k` is
     `n_clusters`. These are the eigenvectors of Nyström's method, each weighted by the square root
-    of its eigenvalue [2]_; the eigenvalues of all :math:`n` pixels are estimated as
-    :math:`\frac{n}{l} \Lambda`. The degree of the pixel itself is a factor of its row, which the
-    scaling removes. `predict` can therefore embed other pixels in the same way.
+    of its eigenvalue [2]_; :math:`\Lambda` estimates the eigenvalues of the matrix of all pixels.
+    The degree of the pixel itself is a factor of its row, which the scaling removes. `predict` can
+    therefore embed other pixels in the same way.
 
     `fit` reads the pixels chunk by chunk, in passes. The first one checks them and takes a random
     sample of 500 000, or all if there are not more. The second one sums :math:`d` over all pixels.
@@ -96,8 +97,12 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     therefore read once in each pass, unless there are at most 500 000; persist them if they fit in
     the memory of the workers.
 
-    The `n_components` pixels are drawn from that sample. Of up to 500 000 pixels they are those
-    that :class:`dask_ml.cluster.SpectralClustering` draws for the same `random_state`.
+    The `n_components` pixels are drawn from 10 000 of that sample as k-means++ draws its centers: a
+    pixel is the more likely, the farther it is from those drawn before. Each stands for the share
+    of the 10 000 to which it is the nearest. Pixels that are drawn uniformly and stand for equal
+    shares give the embedding of :class:`dask_ml.cluster.SpectralClustering`, which misses small
+    groups more often, and depends more on `random_state`; ``benchmarks/spectral_landmarks.py``
+    compares both.
 
     Samples on Dask are computed on the workers of a ``distributed`` client, if there is one, and
     appear on its dashboard (``client.dashboard_link``). All others are computed in local threads,
@@ -113,6 +118,9 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     .. [2] W.-Y. Chen, Y. Song, H. Bai, C.-J. Lin, E. Y. Chang (2011). Parallel spectral clustering
        in distributed systems. IEEE Transactions on Pattern Analysis and Machine Intelligence
        33(3), 568-586. doi:10.1109/TPAMI.2010.88
+    .. [3] K. Zhang, J. T. Kwok (2010). Clustered Nyström method for large scale manifold learning
+       and dimension reduction. IEEE Transactions on Neural Networks 21(10), 1576-1587.
+       doi:10.1109/TNN.2010.2064786
 
     Examples
     --------
@@ -174,9 +182,10 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
             _check_affinity(sample[:: -(-len(sample) // 1000)], gamma)
 
             self.gamma_ = gamma
-            self.components_ = _nystroem.draw(sample, self.n_components, self.random_state)
+            drawn = _nystroem.draw(sample, self.n_components, self.random_state)
+            self.components_, shares = drawn
             self.eigenvalues_, self._projection = _nystroem.eigenvectors(
-                pixels, self.components_, gamma, self.n_clusters
+                pixels, self.components_, shares, gamma, self.n_clusters
             )
             kmeans = _nystroem.fit_kmeans(self._embed(sample), self.n_clusters, self.random_state)
             self._centers = kmeans.cluster_centers_

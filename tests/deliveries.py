@@ -23,6 +23,7 @@ SENSORS = {
     "LT05": ("LANDSAT_5", "TM", "123457"),
     "LT04": ("LANDSAT_4", "TM", "123457"),
     "LM05": ("LANDSAT_5", "MSS", "1234"),
+    "LM01": ("LANDSAT_1", "MSS", "4567"),
 }
 
 
@@ -223,7 +224,7 @@ def write_landsat(folder, product=LANDSAT_8, *, formats=("txt", "xml", "json"), 
     (folder / f"{product}_ANG.txt").write_text(
         "GROUP = FILE_HEADER\nEND_GROUP = FILE_HEADER\nEND\n"
     )
-    eight_bits = product[6] == "1" and product[:2] in ("LT", "LE")
+    eight_bits = product[6] == "1" and product[:2] in ("LT", "LE", "LM")
     kind = {"dtype": "uint8", "high": 256} if eight_bits else {}
     pixels = {}
     for key, file in groups["PRODUCT_CONTENTS"].items():

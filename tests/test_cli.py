@@ -26,6 +26,9 @@ from cookbook_utils.datasets import open_catalog, open_scene
 from cookbook_utils.export import read_label_map, write_label_map
 from cookbook_utils.interimage import InterImageKMeans
 from cookbook_utils.labels import change_map, name_clusters, water_mask
+from cookbook_utils.scaling import standardize
+from cookbook_utils.spectral import NystroemSpectralClustering
+from cookbook_utils.stacking import stack_pixels, unstack_labels
 
 from .deliveries import LANDSAT_8, write_landsat
 
@@ -108,6 +111,95 @@ def test_a_failure_is_one_line(arguments, message, scenes, tmp_path, capsys):
     printed = capsys.readouterr().err.strip().splitlines()
     assert printed[-1].startswith(f"satellite-clustering {arguments[0]}: ")
     assert re.search(message, printed[-1])
+
+
+SPECTRAL = ["--method", "spectral"]
+SEARCH = ["--search", "earth_search", "--period", "2024-06", "--bbox", *"0011"]
+REFUSED = {
+    "cluster": [
+        (["-k", "0"], "n_clusters must be an integer from 1 to 255, got 0"),
+        (["-k", "256"], "n_clusters must be an integer from 1 to 255, got 256"),
+        (["--random-state", "-1"], "random_state must be .* got -1"),
+        (["--max-iter", "0"], "max_iter must be .* got 0"),
+        (["--sample", "0"], "sample must be .* got 0"),
+        (["--sample", "nan"], "sample must be .* got nan"),
+        (["--sample", "1.5"], "sample must be .* got 1.5"),
+        (["--bbox", *"3012"], "bbox must be .* with west below east"),
+        (["--bbox", "0", "80", "1", "95"], "bbox must be"),
+        (["--bbox", "nan", "0", "1", "1"], "bbox must be .* got nan"),
+        (["--bands", "red", "red"], "--bands must be distinct names"),
+        (["--date", "yesterday"], "--date must be a date"),
+        (["--scale", "-1"], "scale must be .* got -1"),
+        (["--scale", "inf"], "scale must be .* got inf"),
+        (["--offset", "2"], "offset must be .* got 2"),
+        (["--nodata", "inf"], "nodata must be .* got inf"),
+        (["--mask", "clouds"], "--mask must have classes among"),
+        (["--margin", "-1"], "--margin must be at least 0"),
+        (["--period", "2024"], "must not have --period, which has no effect there"),
+        (["--limit", "3"], "must not have --limit"),
+        ([*SPECTRAL, "--sample", "0.5"], "--method spectral must not have --sample"),
+        ([*SPECTRAL, "--max-iter", "5"], "--method spectral must not have --max-iter"),
+        (["--column", "a"], "--reference needs --column"),
+        (["--reference", "nowhere.gpkg", "--column", "a"], "nowhere.gpkg"),
+    ],
+    "change": [
+        (["-k", "0"], "n_clusters must be"),
+        (["--bbox", *"3012"], "bbox must be"),
+        (["--sample", "2"], "sample must be"),
+        (["--date", "x", "y"], "--date must be a date"),
+        (["--maps", "-k", "3"], "change --maps must not have --n-clusters"),
+        (["--maps", "--bbox", *"0011", "--mask"], "change --maps must not have --bbox, --mask"),
+    ],
+    "points": [
+        (["-k", "0"], "n_clusters must be an integer from 1 to 255, got 0"),
+        (["-k", "256"], "n_clusters must be an integer from 1 to 255, got 256"),
+        (["--random-state", "-3"], "random_state must be .* got -3"),
+    ],
+    "search": [
+        ([*SEARCH, "--limit", "0"], "limit must be .* got 0"),
+        ([*SEARCH, "--cloud-cover", "101"], "max_cloud_cover must be .* got 101"),
+        ([*SEARCH, "--bbox", *"3012"], "bbox must be"),
+        ([*SEARCH, "--period", "June"], "dates must be a day"),
+        ([*SEARCH, "--date", "2024-06-01"], "--date must be left out with --search"),
+        (["--search", "https://host/api", *SEARCH[2:]], "--search needs --collection"),
+        (["--search", "ftp://host", "--collection", "a", *SEARCH[2:]], "url must be the address"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [(command, *case) for command, cases in REFUSED.items() for case in cases],
+)
+def test_wrong_arguments_are_refused_before_anything_is_opened(
+    command, arguments, message, scenes, tmp_path, capsys
+):
+    """The sources exist and are none, so that opening them would raise another error."""
+    sources = {"cluster": 1, "change": 2, "points": 1, "search": 0}[command]
+    (tmp_path / "a.tif").write_text("no scene")
+    command = "cluster" if command == "search" else command
+    full = [command, *[str(tmp_path / "a.tif")] * sources, *arguments]
+    assert run_command([*full, "--out", str(tmp_path / "out")]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["cluster", "points"])
+def test_a_folder_that_cannot_be_written_is_refused_first(command, tmp_path, capsys):
+    for name in ("a.tif", "file"):
+        (tmp_path / name).write_text("no scene")
+    for out in (tmp_path / "file", tmp_path / "file" / "out", "/proc/out"):
+        assert run_command([command, str(tmp_path / "a.tif"), "--out", str(out)]) == 1
+        assert "cannot write" in capsys.readouterr().err
+
+
+def test_more_clusters_than_pixels(tmp_path, capsys):
+    path = write_scene(tmp_path / "a.tif", size=3)
+    command = ["cluster", path, "--date", "2017-10-22", "--out", str(tmp_path / "out")]
+    for method in ([], SPECTRAL):
+        assert run_command([*command, "-k", "10", *method, "--overwrite"]) == 1
+        error = capsys.readouterr().err
+        assert "n_clusters must be at most the number of pixels, 9, got 10" in error
 
 
 def test_unknown_data_set(capsys):
@@ -331,8 +423,81 @@ def test_spectral_method(scenes, tmp_path):
     out = tmp_path / "out"
     command = ["cluster", scenes[1], "--date", "2017-10-22", "--out", str(out), "-k", "4"]
     assert run_command([*command, "--method", "spectral"]) == 0
-    assert len(np.unique(read_label_map(out / "labels" / "landsat_8_small.tif"))) == 4
+    found = read_label_map(out / "labels" / "landsat_8_small.tif")
     assert not (out / "model.npz").exists()
+    scene = open_scene(scenes[1], date="2017-10-22").compute()
+    samples = stack_pixels(scene)
+    model = NystroemSpectralClustering(4).fit(standardize(samples, per_band=False))
+    expected = unstack_labels(model.labels_, samples, scene)
+    assert ((found == 255) == (expected == 255)).all()
+    assert (found == expected).mean() > 0.999
+
+
+def write_forever(folder):
+    """Return a process that holds a folder of results until it is killed."""
+    code = (
+        "import sys, time; from cookbook_utils.cli._results import results\n"
+        "with results(sys.argv[1], {'command': 'cluster'}, (), overwrite=False):\n"
+        "    print('begun', flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"begun\n"
+    return process
+
+
+def test_a_folder_that_another_process_writes_is_refused(scenes, tmp_path, capsys):
+    write_egms(tmp_path / "tile.csv")
+    commands = {
+        "cluster": ["cluster", scenes[0], *DATES[:2]],
+        "change": ["change", *scenes, *DATES],
+        "points": ["points", str(tmp_path / "tile.csv")],
+    }
+    process = write_forever(tmp_path / "out")
+    try:
+        for command in commands.values():
+            assert run_command([*command, "--out", str(tmp_path / "out"), "--overwrite"]) == 1
+            error = capsys.readouterr().err
+            assert "--out must be a folder that nothing else writes" in error
+            assert f"process {process.pid} on " in error and "satellite-clustering cluster" in error
+        assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.suffix != ".lock") == [
+            ".running", "run.json"
+        ]  # fmt: skip
+    finally:
+        process.kill()
+        process.wait()
+    assert run_command([*commands["cluster"], "--out", str(tmp_path / "out"), "-k", "2"]) == 0
+    assert not (tmp_path / "out" / ".running").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["cluster", "change", "points"])
+def test_two_processes_at_once_leave_one_whole_result(command, scenes, tmp_path):
+    write_egms(tmp_path / "tile.csv")
+    sources = {"cluster": [scenes[0], *DATES[:2]], "change": [*scenes, *DATES],
+               "points": [str(tmp_path / "tile.csv")]}[command]  # fmt: skip
+    start = [sys.executable, "-m", "cookbook_utils", command, *sources, "-k"]
+    both = [
+        subprocess.Popen(
+            [*start, k, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True
+        )
+        for k in "23"
+    ]
+    errors = [process.communicate()[1] for process in both]
+    codes = [process.returncode for process in both]
+    assert sorted(codes) == [0, 1]
+    refused = errors[codes.index(1)]
+    assert "nothing else writes" in refused or "results of another run" in refused
+    k = "23"[codes.index(0)]
+    assert json.loads((tmp_path / "out" / RECORD).read_text())["n_clusters"] == int(k)
+    assert subprocess.run([*start, k, "--out", str(tmp_path / "alone")]).returncode == 0
+    files = [
+        {p.relative_to(out).as_posix(): p for p in out.rglob("*") if p.is_file()}
+        for out in (tmp_path / "out", tmp_path / "alone")
+    ]
+    assert sorted(files[0]) == sorted(files[1])
+    for name in files[0]:
+        if name.endswith((".tif", ".csv", ".parquet")):
+            assert files[0][name].read_bytes() == files[1][name].read_bytes()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """All engines of inter-image k-means, compared with each other and with a plain loop."""
 
 import inspect
+import warnings
 from fractions import Fraction
 
 import dask.array as da
@@ -679,3 +680,14 @@ def test_fixed_point_keeps_small_squares_beside_a_large_one():
     assert_allclose(fixed_point.squared_units(rest), 2e-6, rtol=1e-9)
     assert fixed_point.squared_units(total) == 1e12
     assert fixed_point.in_fine_steps(3, -1) == 3 * int(fixed_point.fine_steps_per_coarse) - 1
+
+
+def test_integers_that_claim_to_be_reflectance_are_warned_of():
+    values = np.random.default_rng(0).uniform(0.02, 0.6, (2, 20, 20)).astype("f4")
+    scene = xr.DataArray(values, dims=("band", "y", "x"), attrs={"units": "1"})
+    model = InterImageKMeans(2, random_state=0).fit(scene)
+    with pytest.warns(UserWarning, match="digital numbers are no reflectance"):
+        model.predict((scene * 1e4).astype("uint16").assign_attrs(units="1"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(scene + np.float32(0.1))

@@ -83,7 +83,19 @@ def test_level_2_is_surface_reflectance_of_each_sensor(tmp_path, packed, product
     assert item.properties["platform"] == f"landsat-{product[3]}"
 
 
-@pytest.mark.parametrize(("sensor", "bands"), [("LC08", OLI), ("LT05", TM), ("LE07", TM)])
+MSS = ("green", "red", "nir08", "nir")
+
+
+@pytest.mark.parametrize(
+    ("sensor", "bands"),
+    [
+        ("LC08", OLI),
+        ("LT05", TM),
+        ("LE07", TM),
+        ("LM05", dict(zip(MSS, "1234", strict=True))),
+        ("LM01", dict(zip(MSS, "4567", strict=True))),
+    ],
+)
 def test_level_1_is_top_of_atmosphere_reflectance(tmp_path, sensor, bands):
     """The formula is that of the data format control book: (M * Q + A) / sin(elevation)."""
     product = LEVEL_1.replace("LC08", sensor)
@@ -285,10 +297,37 @@ def test_unknown_cloud_cover_is_left_out(tmp_path):
     assert "eo:cloud_cover" not in landsat_item(tmp_path).properties
 
 
-def test_mss_and_collection_1_are_refused(tmp_path):
-    write_landsat(tmp_path / "mss", LEVEL_1.replace("LC08", "LM05"))
-    with pytest.raises(ValueError, match="TM, ETM\\+ or OLI, got MSS"):
-        landsat_item(tmp_path / "mss")
+def test_other_files_of_level_1_are_no_bands(tmp_path):
+    """As in the metadata of ETM+: thermal bands of two gains, pan, angles and saturation."""
+    product = LEVEL_1.replace("LC08", "LE07").replace("_T1", "_RT")
+    write_landsat(tmp_path, product, formats=["txt"])
+    mtl = tmp_path / f"{product}_MTL.txt"
+    kinds = ("BAND_6_VCID_1", "BAND_6_VCID_2", "BAND_8", "QUALITY_L1_RADIOMETRIC_SATURATION",
+             "ANGLE_SENSOR_AZIMUTH_BAND_4", "ANGLE_SOLAR_ZENITH_BAND_4")  # fmt: skip
+    lines = "".join(f'\n    FILE_NAME_{kind} = "{product}_{kind}.TIF"' for kind in kinds)
+    text = mtl.read_text()
+    for group in ("PRODUCT_CONTENTS", "LEVEL1_PROCESSING_RECORD"):
+        text = text.replace(f"  GROUP = {group}", f"  GROUP = {group}{lines}", 1)
+    mtl.write_text(text)
+    assert list(landsat_item(tmp_path).assets) == [*TM, "qa_pixel"]
+
+
+def test_a_band_that_the_sensor_missed_is_left_out(tmp_path):
+    product = LEVEL_1.replace("LC08", "LM01")
+    write_landsat(tmp_path, product, formats=["txt"], REFLECTANCE_MULT_BAND_4="NULL")
+    mtl = tmp_path / f"{product}_MTL.txt"
+    mtl.write_text(
+        mtl.read_text().replace(
+            "  GROUP = PRODUCT_CONTENTS", '  GROUP = PRODUCT_CONTENTS\n    PRESENT_BAND_4 = "M"', 1
+        )
+    )
+    assert list(landsat_item(tmp_path).assets) == ["red", "nir08", "nir", "qa_pixel"]
+
+
+def test_other_sensors_and_collection_1_are_refused(tmp_path):
+    write_landsat(tmp_path / "tirs", LEVEL_1, SENSOR_ID="TIRS")
+    with pytest.raises(ValueError, match="MSS, TM, ETM\\+ or OLI, got TIRS"):
+        landsat_item(tmp_path / "tirs")
     write_landsat(tmp_path / "old", formats=["txt"])
     mtl = tmp_path / "old" / f"{LANDSAT_8}_MTL.txt"
     mtl.write_text(mtl.read_text().replace("LANDSAT_METADATA_FILE", "L1_METADATA_FILE"))

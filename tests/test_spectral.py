@@ -4,6 +4,7 @@ import gc
 import io
 import time
 import tracemalloc
+from unittest import mock
 
 import dask
 import dask.array as da
@@ -32,6 +33,14 @@ from cookbook_utils.stacking import stack_pixels, unstack_labels
 def cluster(samples, n_clusters, **options):
     """Return the labels of a model fitted on samples, in memory."""
     return np.asarray(NystroemSpectralClustering(n_clusters, **options).fit_predict(samples))
+
+
+def draw_as_dask_ml(sample, n_components, random_state):
+    """Return the pixels that dask-ml draws for the same random state, which stand for the same."""
+    random = np.random.RandomState(random_state)  # noqa: NPY002  the generator of dask-ml
+    random.randint(np.iinfo("i4").max)  # the seed of its k-means comes first
+    drawn = random.choice(len(sample), n_components, replace=False)
+    return sample[np.sort(drawn)], np.full(n_components, 1 / n_components)
 
 
 def make_classes(n_pixels, n_bands, n_classes, *, spread=0.4, seed=0):
@@ -230,7 +239,8 @@ def test_chunks_of_a_large_scene_make_no_difference(classes, small_chunks, chunk
 
 def test_degrees_are_those_of_all_pixels(classes, small_chunks):
     """And not of the sample of k-means."""
-    model = NystroemSpectralClustering(4, n_components=50).fit(classes[0])
+    with mock.patch.object(_nystroem, "draw", draw_as_dask_ml):
+        model = NystroemSpectralClustering(4, n_components=50).fit(classes[0])
     drawn = model.components_
     assert (drawn[:, np.newaxis] == classes[0]).all(axis=2).any(axis=1).all()
     to_all = np.exp(-((drawn[:, np.newaxis] - classes[0]) ** 2).sum(axis=2) / 6)
@@ -238,6 +248,28 @@ def test_degrees_are_those_of_all_pixels(classes, small_chunks):
     affinity = np.exp(-((drawn[:, np.newaxis] - drawn) ** 2).sum(axis=2) / 6)
     values = np.linalg.eigvalsh(scale[:, np.newaxis] * affinity * scale)[::-1]
     np.testing.assert_allclose(model.eigenvalues_[:4], 20_000 / 50 * values[:4])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_small_group_is_part_of_the_sample(seed):
+    """As in scenes with little water: 30 of 20 000 pixels, of which 100 uniform ones have none."""
+    pixels, _ = make_classes(20_000, 4, 3, spread=0.1)
+    pixels[::667] += 6
+    rare = np.arange(20_000) % 667 == 0
+    drawn, shares = _nystroem.draw(pixels, 100, seed)
+    assert shares.sum() == pytest.approx(1)
+    (inside,) = np.nonzero((drawn > 3).all(axis=1))
+    assert inside.size and (pixels[:, np.newaxis] == drawn[inside]).all(axis=2).any(axis=0).all()
+    found = cluster(pixels, 4, random_state=seed)
+    assert len(np.unique(found[rare])) == 1
+    assert (found[~rare] != found[rare][0]).all()
+
+
+def test_pixels_stand_for_those_that_are_nearest():
+    pixels = np.repeat([[0.0, 0], [5, 0], [0, 9]], [700, 200, 100], axis=0)
+    pixels = pixels + np.random.default_rng(0).normal(0, 0.01, pixels.shape)
+    drawn, shares = _nystroem.draw(pixels, 3, 0)
+    assert sorted(shares) == [0.1, 0.2, 0.7]
 
 
 @pytest.mark.slow
@@ -353,12 +385,13 @@ def test_the_embedding_is_that_of_dask_ml(classes):
             return self
 
     rng = np.random.RandomState(3)  # noqa: NPY002  the generator of dask-ml
-    rng.randint(np.iinfo("i4").max)
+    rng.randint(np.iinfo("i4").max)  # `draw_as_dask_ml` does, too
     options = {"n_components": 50, "gamma": 0.5, "random_state": rng, "assign_labels": Keep(4)}
     theirs = SpectralClustering(4, **options).fit(da.from_array(pixels, chunks=(1000, 6)))
     expected = theirs.assign_labels_.embedding_
-    model = NystroemSpectralClustering(4, gamma=0.5, n_components=50, random_state=3).fit(pixels)
-    found = model._embed(pixels)
+    with mock.patch.object(_nystroem, "draw", draw_as_dask_ml):
+        model = NystroemSpectralClustering(4, gamma=0.5, n_components=50, random_state=3)
+        found = model.fit(pixels)._embed(pixels)
     signs = np.sign((found * expected).sum(axis=0))
     np.testing.assert_allclose(found, expected * signs, atol=1e-6)
     eigenvalues = theirs.eigenvalues_.compute() * len(pixels) / 50

@@ -368,6 +368,54 @@ def test_wrong_arguments_of_a_search(case):
         search_scenes("http://127.0.0.1:9/api", "x", **PLACE | changed)
 
 
+def test_items_of_the_geological_survey_before_stac_1(tmp_path):
+    """Assets number the bands of the item, keys are endings of files, and no scale is stated."""
+    item = make_item(tmp_path, DAYS[0], 1)
+    item.id = "LC08_L2SP_047027_20201204_20210313_02_T1"
+    keys = {"SR_B4.TIF": "B04", "SR_B5.TIF": "B08", "QA_PIXEL.TIF": "scl"}
+    bands = [("SR_B4", "red", 0.65), ("SR_B5", "nir08", 0.86)]
+    item.properties["eo:bands"] = [
+        {"name": name, "common_name": common, "center_wavelength": center}
+        for name, common, center in bands
+    ]
+    media = "image/vnd.stac.geotiff; cloud-optimized=true"
+    item.assets = {
+        key: pystac.Asset(item.assets[own].href, media_type=media, extra_fields=fields)
+        for (key, own), fields in zip(
+            keys.items(), ({"eo:bands": [0]}, {"eo:bands": [1]}, {}), strict=True
+        )
+    }
+    scene = open_scene(item, scale=None)
+    assert list(scene.band.values) == ["red", "nir"]
+    assert scene.wavelength.values.tolist() == [0.65, 0.86]
+    reference = expected(tmp_path / DAYS[0] / "B04.tif", 2.75e-5, -0.2)
+    assert np.array_equal(scene[0], reference, equal_nan=True)
+    assert scene.quality.attrs == {"quality_kind": "landsat_qa_pixel"}
+
+
+def test_items_of_stac_1_1_with_each_resolution(tmp_path):
+    """As in Copernicus' archive: a file of each resolution, and facts beside the bands."""
+    item = make_item(tmp_path, DAYS[0], 1)
+    facts = {"raster:scale": 1e-4, "raster:offset": -0.1, "data_type": "uint16", "nodata": 0}
+    assets = {}
+    for own, key, common in (
+        ("B11", "B04_60m", "red"),
+        ("B04", "B04_10m", "red"),
+        ("B08", "B08_10m", "nir"),
+        ("scl", "SCL_20m", None),
+    ):
+        old = item.assets[own]
+        fields = {name: old.extra_fields[name] for name in old.extra_fields if "proj" in name}
+        if common:
+            fields |= facts | {"bands": [{"name": key[:3], "eo:common_name": common}]}
+        assets[key] = pystac.Asset(old.href, media_type="image/tiff", extra_fields=fields)
+    item.assets = assets
+    scene = open_scene(item)
+    assert list(scene.band.values) == ["red", "nir"]
+    assert np.array_equal(scene[0], expected(tmp_path / DAYS[0] / "B04.tif"), equal_nan=True)
+    assert scene.quality.attrs == {"quality_kind": "sentinel2_scl"}
+
+
 # -- errors of servers ----------------------------------------------------------------------------
 
 

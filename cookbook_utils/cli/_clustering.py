@@ -32,6 +32,23 @@ def add_clustering_arguments(parser: argparse.ArgumentParser) -> Any:
     return group
 
 
+def check_clustering(options: argparse.Namespace) -> None:
+    """Raise TypeError or ValueError unless the arguments of `OPTIONS` are valid."""
+    from cookbook_utils.interimage import InterImageKMeans
+    from cookbook_utils.interimage.checks import check_parameters
+
+    check_parameters(InterImageKMeans(**{name: getattr(options, name) for name in OPTIONS}))
+
+
+def require_pixels(scenes: Mapping[str, xr.DataArray], n_clusters: int) -> None:
+    """Raise ValueError if scenes have fewer pixels than there are clusters."""
+    n_pixels = sum(scene[0].size for scene in scenes.values())
+    if n_pixels < n_clusters:
+        raise ValueError(
+            f"n_clusters must be at most the number of pixels, {n_pixels}, got {n_clusters}"
+        )
+
+
 def cluster_scenes(
     scenes: Mapping[str, xr.DataArray], folder: Path, options: argparse.Namespace
 ) -> dict[str, Path]:

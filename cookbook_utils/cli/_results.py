@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
+import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from cookbook_utils._files import as_path, claim
 from cookbook_utils.datasets._access import without_secrets
 
 RECORD = "run.json"
+OWNER = ".running"  # names the process that writes the results now
 
 
 def add_result_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +26,24 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the results of another run"
     )
+
+
+def refuse_options(options: argparse.Namespace, names: Sequence[str], where: str) -> None:
+    """Raise ValueError if an option is given where it has no effect.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        The arguments.
+    names : sequence of str
+        Names of options that have none there.
+    where : str
+        The case, for the message.
+    """
+    given = [name for name in names if getattr(options, name) != options.default_of(name)]
+    if given:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{where} must not have {listed}, which has no effect there")
 
 
 def describe_source(source: str, *, without: str | None = None) -> dict[str, Any]:
@@ -61,7 +82,7 @@ def describe_source(source: str, *, without: str | None = None) -> dict[str, Any
     }
 
 
-@contextmanager
+@contextlib.contextmanager
 def results(
     folder: str, run: Mapping[str, Any], names: Sequence[str], *, overwrite: bool
 ) -> Iterator[Path]:
@@ -72,8 +93,8 @@ def results(
     folder : str
         The folder; it is made if it does not exist.
     run : mapping
-        Everything that determines the results. It is stored in ``run.json``, and must equal what
-        is stored there.
+        Everything that determines the results, such as the ``command``. It is stored in
+        ``run.json``, and must equal what is stored there.
     names : sequence of str
         Names of the files and folders that the run may write.
     overwrite : bool
@@ -89,11 +110,17 @@ def results(
     FileExistsError
         If it holds the results of another run, or files of the names of results.
     TimeoutError
-        If another process is writing there.
+        If another process is writing there; the message names it and its command.
     """
     path = as_path(folder, "--out")
     wanted = json.loads(json.dumps({"version": __version__, **run}))
-    with claim(path / RECORD, wait=0) as claimed:
+    with contextlib.ExitStack() as stack:
+        try:
+            claimed = stack.enter_context(claim(path / RECORD, wait=0))
+        except TimeoutError:
+            raise TimeoutError(_who_writes(path)) from None
+        (path / OWNER).write_text(_this_process(run["command"]))
+        stack.callback((path / OWNER).unlink, missing_ok=True)
         found = _read(path / RECORD)
         present = [name for name in names if (path / name).exists()]
         if found != wanted and present:
@@ -105,6 +132,18 @@ def results(
             with claimed.replacing(path / RECORD) as temporary:
                 temporary.write_text(json.dumps(wanted, indent=1) + "\n")
         yield path
+
+
+def _this_process(command: str) -> str:
+    return f"process {os.getpid()} on {platform.node()}, satellite-clustering {command}"
+
+
+def _who_writes(path: Path) -> str:
+    try:
+        owner = (path / OWNER).read_text() or "another process"
+    except OSError:  # it has just begun, or ended
+        owner = "another process"
+    return f"--out must be a folder that nothing else writes, got {path}, which {owner} writes now"
 
 
 def _read(path: Path) -> Any:

@@ -92,10 +92,29 @@ def describe(options: argparse.Namespace) -> dict[str, Any]:
     return {"sources": sources, **found}
 
 
-def search(options: argparse.Namespace) -> list[Any]:
-    """Return the STAC items that a search finds, or raise ValueError if there are none."""
-    from cookbook_utils import datasets
+def check_pixels(options: argparse.Namespace) -> None:
+    """Raise TypeError or ValueError if an argument is wrong for any scene, before one is opened."""
+    from cookbook_utils.datasets._loading import require_bbox
+    from cookbook_utils.datasets._rasters import require_names
+    from cookbook_utils.datasets._scale import Given, as_time
 
+    _check_mask(options)
+    if options.bbox is not None:
+        require_bbox(options.bbox)
+    if options.bands is not None:
+        require_names(options.bands, "--bands")
+    for date in options.date or ():
+        as_time(date, "--date")
+    Given(options.scale, options.offset, options.nodata).check(())
+
+
+def search_terms(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `search_scenes`, or raise ValueError if one is absent or wrong."""
+    from cookbook_utils import datasets
+    from cookbook_utils.datasets.searching import check_terms
+
+    if options.date:
+        raise ValueError("--date must be left out with --search, which finds the dates")
     if not options.bbox or not options.period:
         raise ValueError("--search needs --bbox and --period")
     url, collection = options.search, options.collection
@@ -107,19 +126,16 @@ def search(options: argparse.Namespace) -> list[Any]:
         url, collection = archives[url]["url"], collection or archives[url]["collection"]
     if not collection:
         raise ValueError("--search needs --collection for a URL")
-    items = datasets.search_scenes(
-        url,
-        collection,
-        bbox=options.bbox,
-        dates=options.period,
-        max_cloud_cover=options.cloud_cover,
-        limit=options.limit,
-    )
-    if not items:
-        raise ValueError(
-            f"{options.search} has no scene of {collection} from {options.period} in the box"
-        )
-    return items
+    terms = {
+        "url": url,
+        "collection": collection,
+        "bbox": options.bbox,
+        "dates": options.period,
+        "max_cloud_cover": options.cloud_cover,
+        "limit": options.limit,
+    }
+    check_terms(**terms)
+    return terms
 
 
 def open_sources(
@@ -141,7 +157,6 @@ def open_sources(
     dict of str to xarray.DataArray
         The scenes (band, y, x) of reflectance by their names, in the order of the sources.
     """
-    _check_mask(options)
     found = [one for source in sources for one in _scenes_in(source, options)]
     dates = options.date or [None]
     if len(dates) == 1:
@@ -187,6 +202,7 @@ def _check_mask(options: argparse.Namespace) -> None:
 def _scenes_in(source: Any, options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Yield the name and the source of each scene that a source has: items, or rasters."""
     from cookbook_utils.datasets._access import as_address
+    from cookbook_utils.datasets._delivery import METADATA
     from cookbook_utils.datasets._items import find_items
 
     address = as_address(source) if isinstance(source, str) else source
@@ -196,7 +212,10 @@ def _scenes_in(source: Any, options: argparse.Namespace) -> Iterator[tuple[str, 
     elif not items and isinstance(address, str) and os.path.isdir(address):
         yield from _rasters_in(Path(address))
     else:
-        yield name_of(source), items[0] if items else address
+        name = name_of(source)
+        if items and METADATA.fullmatch(name):
+            name = name_of(items[0])
+        yield name, items[0] if items else address
 
 
 def _rasters_in(folder: Path) -> Iterator[tuple[str, str]]:

@@ -17,12 +17,15 @@ from cookbook_utils.cli._clustering import (
     MODEL,
     OPTIONS,
     add_clustering_arguments,
+    check_clustering,
     cluster_scenes,
+    require_pixels,
 )
 from cookbook_utils.cli._report import Section, write_report
-from cookbook_utils.cli._results import add_result_arguments, results
+from cookbook_utils.cli._results import add_result_arguments, refuse_options, results
 from cookbook_utils.cli._sources import (
     add_source_arguments,
+    check_pixels,
     describe,
     limit_memory,
     open_sources,
@@ -57,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Map the change, and write the results to the folder that ``--out`` names."""
+    if options.maps:
+        names = ("bbox", "bands", "date", "scale", "offset", "nodata", "mask", "margin", *OPTIONS)
+        refuse_options(options, names, "change --maps")
+    check_pixels(options)
+    check_clustering(options)
     limit_memory()
     options.sources = [options.before, options.after]
     what = {"command": "change", **describe(options)}
@@ -92,6 +100,7 @@ def _compare_water(
     scenes = open_sources(options, options.sources, on_first_grid=True)
     if len(scenes) != 2:
         raise ValueError(f"BEFORE and AFTER must be one scene each, got {len(scenes)} scenes")
+    require_pixels(scenes, options.n_clusters)
     maps = cluster_scenes(scenes, folder, options)
     labels = {
         name: _maps.open_map(path).assign_coords(time=scenes[name].coords["time"].variable)

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dask
+import dask.array as da
+import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.labels import LABEL_ATTRS, NODATA_LABEL
 from cookbook_utils._vectors import classes_in, read_vectors
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._clustering import (
@@ -20,17 +23,25 @@ from cookbook_utils.cli._clustering import (
     MODEL,
     OPTIONS,
     add_clustering_arguments,
+    check_clustering,
     cluster_scenes,
+    require_pixels,
 )
 from cookbook_utils.cli._report import write_report
-from cookbook_utils.cli._results import add_result_arguments, describe_source, results
+from cookbook_utils.cli._results import (
+    add_result_arguments,
+    describe_source,
+    refuse_options,
+    results,
+)
 from cookbook_utils.cli._sources import (
     add_search_arguments,
     add_source_arguments,
+    check_pixels,
     describe,
     limit_memory,
     open_sources,
-    search,
+    search_terms,
 )
 
 SUMMARY = "cluster scenes with labels that all of them share, and write maps, tables and a report"
@@ -45,7 +56,7 @@ EXAMPLES = """\
 RESULTS = (
     LABELS, MODEL, CHECKPOINT, "areas.csv", "water.csv", "accuracy.csv", "report.html",
 )  # fmt: skip
-MOST_SPECTRAL = 5_000_000  # pixels that spectral clustering takes, which holds them in memory
+SEARCH_TERMS = ("collection", "period", "cloud_cover", "limit")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="SCENE",
         help="a raster, a folder of them, a folder or archive as USGS or ESA delivers it, a STAC "
-        "item or catalog; or --search",
+        "item or catalog, here or at https:// or s3:// (of a folder on a web server, its MTL or "
+        "MTD_MSI file); or --search",
     )
     add_result_arguments(parser)
     add_source_arguments(parser)
@@ -76,11 +88,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Cluster the scenes, and write the results to the folder that ``--out`` names."""
+    from cookbook_utils.datasets import search_scenes
+
     _check(options)
+    terms = search_terms(options) if options.search else None
     limit_memory()
-    sources = search(options) if options.search else options.sources
     with results(options.out, _what(options), RESULTS, overwrite=options.overwrite) as folder:
+        sources = search_scenes(**terms) if terms else options.sources
         scenes = open_sources(options, sources)
+        require_pixels(scenes, options.n_clusters)
         if options.method == "spectral":
             _require_one(len(scenes))
         number = f"{len(scenes)} {'scene' if len(scenes) == 1 else 'scenes'}"
@@ -101,12 +117,18 @@ def _check(options: argparse.Namespace) -> None:
             "give the scenes to cluster, or --search; scenes come before options that take several "
             "values, such as --bands"
         )
+    if not options.search:
+        refuse_options(options, SEARCH_TERMS, "scenes that are named, not found by --search,")
+    check_pixels(options)
+    check_clustering(options)
     if bool(options.reference) != bool(options.column):
         raise ValueError("--reference needs --column, the name of the column with the class")
     if options.reference:
         classes_in(read_vectors(options.reference, None), options.column)
-    if options.method == "spectral" and len(options.sources) != 1:
-        _require_one(len(options.sources) or "a search")
+    if options.method == "spectral":
+        refuse_options(options, ("sample", "max_iter"), "--method spectral")
+        if len(options.sources) != 1:
+            _require_one(len(options.sources) or "a search")
 
 
 def _require_one(found: Any) -> None:
@@ -136,23 +158,63 @@ def _bands(scenes: Mapping[str, xr.DataArray]) -> list[str]:
 def _cluster_spectral(
     scenes: Mapping[str, xr.DataArray], folder: Path, options: argparse.Namespace
 ) -> dict[str, Path]:
-    """Cluster one scene spectrally, all bands on one scale, and label it."""
-    from cookbook_utils.scaling import standardize
+    """Cluster one scene spectrally, all bands on one scale, and label it block by block."""
     from cookbook_utils.spectral import NystroemSpectralClustering
-    from cookbook_utils.stacking import stack_pixels, unstack_labels
 
     def label(scene: xr.DataArray) -> xr.DataArray:
-        if scene[0].size > MOST_SPECTRAL:
-            raise ValueError(
-                f"--method spectral takes at most {MOST_SPECTRAL:,} pixels, got "
-                f"{scene[0].size:,}: choose a region with --bbox, or --method interimage"
-            )
-        samples = stack_pixels(scene.compute())
+        blocks = scene.data.rechunk({scene.get_axis_num("band"): -1})
+        with _maps.progress_of_dask("scale"):
+            pixels, mean, spread = _valid_pixels(blocks)
         model = NystroemSpectralClustering(options.n_clusters, random_state=options.random_state)
-        labels = model.fit_predict(standardize(samples, per_band=False))
-        return unstack_labels(labels, samples, scene)
+        with _maps.progress_of_dask("clusters"):
+            model.fit((pixels - mean) / spread)
+        data = blocks.map_blocks(
+            _label_block, model, mean, spread,
+            drop_axis=scene.get_axis_num("band"), meta=np.empty((0, 0), np.uint8),
+        )  # fmt: skip
+        grid = scene.isel(band=0, drop=True)
+        return grid.copy(data=data).rename("label").assign_attrs(LABEL_ATTRS)
 
     return _maps.write_all(folder / LABELS, scenes, label)
+
+
+def _valid_pixels(blocks: da.Array) -> tuple[da.Array, float, float]:
+    """Return the pixels (pixel, band) that have all bands, lazy, their mean and their spread."""
+    delayed = blocks.to_delayed().ravel()
+    sums = np.array(dask.compute(*map(dask.delayed(_sums_of), delayed)))
+    sizes = sums[:, 0].astype(int)
+    if not sizes.any():
+        raise ValueError("SCENE must have a pixel with a value in all bands, got none")
+    n_values = sizes.sum() * len(blocks)
+    mean = float(sums[:, 1].sum() / n_values)
+    spread = float(np.sqrt(sums[:, 2].sum() / n_values - mean**2))
+    pixels = [
+        da.from_delayed(dask.delayed(_pixels_of)(block), (size, len(blocks)), blocks.dtype)
+        for block, size in zip(delayed, sizes, strict=True)
+        if size
+    ]
+    return da.concatenate(pixels), mean, spread
+
+
+def _pixels_of(block: np.ndarray) -> np.ndarray:
+    """Return the pixels (pixel, band) of a block of a scene (band, y, x) that have all bands."""
+    pixels = block.reshape(len(block), -1).T
+    return pixels[np.isfinite(pixels).all(axis=1)]
+
+
+def _sums_of(block: np.ndarray) -> tuple[int, float, float]:
+    """Return the number of valid pixels, the sum of their values, and that of the squares."""
+    pixels = _pixels_of(block)
+    return len(pixels), pixels.sum(dtype="f8"), np.square(pixels, dtype="f8").sum()
+
+
+def _label_block(block: np.ndarray, model: Any, mean: float, spread: float) -> np.ndarray:
+    """Return the labels (y, x) of a block of a scene (band, y, x)."""
+    present = np.isfinite(block).all(axis=0)
+    labels = np.full(block.shape[1:], NODATA_LABEL, np.uint8)
+    if present.any():
+        labels[present] = model.predict((_pixels_of(block) - mean) / spread)
+    return labels
 
 
 def _summarize(

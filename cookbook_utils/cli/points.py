@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from cookbook_utils._checks import require_integer, require_random_state
+from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils._files import tidy
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._report import Section, write_report
@@ -53,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
     """Cluster the points, and write the results to the folder that ``--out`` names."""
     from cookbook_utils.export import write_points
 
+    require_integer(options.n_clusters, "n_clusters", least=1, most=NODATA_LABEL)
+    require_random_state(options.random_state)
     what = {"sources": [describe_source(source) for source in options.sources]}
     names = ("command", "format", "dates", "n_clusters", "random_state")
     what |= {name: getattr(options, name) for name in names}
@@ -86,6 +90,11 @@ def _label(folder: Path, options: argparse.Namespace) -> tuple[xr.Dataset, Any]:
 
     series, features = folder / "series", folder / "features"
     points = open_points(options.sources, folder=series, dates=options.dates, progress=_bar)
+    if points.sizes["point"] < options.n_clusters:
+        raise ValueError(
+            f"n_clusters must be at most the number of points, {points.sizes['point']}, got "
+            f"{options.n_clusters}"
+        )
     embed_shards(series, features, progress=_bar)
     shards = PointShards(features)
     labels = features / f"labels-{NAME}.parquet"

@@ -41,7 +41,12 @@ class Unreachable(OSError):  # noqa: N818  the message names the fault
 
 def is_remote(address: str) -> bool:
     """Return whether an address is one of another machine, or of a server on this one."""
-    return bool(re.match(r"(https?|s3)://|/vsi(curl|s3|gs|az)", address))
+    return bool(re.match(r"(https?|s3)://|(/vsi(tar|zip)/\{)?/vsi(curl|s3|gs|az)/", address))
+
+
+def is_web(address: str) -> bool:
+    """Return whether an address is one of a web server, which lists no files."""
+    return address.startswith(("http://", "https://"))
 
 
 def as_address(source: str | os.PathLike[str]) -> str:
@@ -159,7 +164,7 @@ def gdal_environment(address: str, options: Mapping[str, Any]) -> Iterator[None]
             "GDAL_INGESTED_BYTES_AT_OPEN": 32768,  # the header of most files in one request
             "GDAL_HTTP_TIMEOUT": int(TIMEOUT),
         }
-        if gdal_name(address).startswith("/vsis3/"):
+        if "/vsis3/" in gdal_name(address):
             s3, keys = _s3_config(options)
             config |= s3
     with rasterio.Env(session=Keys(), **config):
@@ -195,7 +200,8 @@ def raster_error(address: str, error: BaseException, options: Mapping[str, Any])
 
     if is_remote(address):
         name = gdal_name(address)
-        once = {"GDAL_HTTP_MAX_RETRY": 0, "GDAL_HTTP_TIMEOUT": 1, "CPL_VSIL_CURL_NON_CACHED": name}
+        file = re.sub(r"/vsi(?:tar|zip)/\{(.*)\}/.*", r"\1", name)
+        once = {"GDAL_HTTP_MAX_RETRY": 0, "GDAL_HTTP_TIMEOUT": 1, "CPL_VSIL_CURL_NON_CACHED": file}
         with (
             contextlib.suppress(Exception),
             gdal_environment(address, options),
@@ -215,7 +221,7 @@ def _code_of_s3(text: str) -> int:
 
 def without_secrets(address: str) -> str:
     """Return an address without its query, which may hold a signature."""
-    return address.partition("?")[0] if is_remote(address) else address
+    return re.sub(r"\?[^}]*", "", address) if is_remote(address) else address
 
 
 # -- texts --------------------------------------------------------------------------------------
@@ -231,16 +237,7 @@ def read_document(address: str, options: Mapping[str, Any]) -> str:
     ValueError
         If it is not UTF-8, or larger than `MAX_TEXT_BYTES`.
     """
-    if address.startswith(("http://", "https://")):
-        content = _get(address)
-    elif address.startswith("s3://"):
-        content = _get_s3(address, options)
-    else:
-        try:
-            with open(Path(address), "rb") as file:
-                content = file.read(MAX_TEXT_BYTES + 1)
-        except OSError as error:
-            raise OSError(f"{address} cannot be read: {error.strerror}") from None
+    content = read_bytes(address, options)
     place = without_secrets(address)
     if len(content) > MAX_TEXT_BYTES:
         raise ValueError(f"{place} must have at most {MAX_TEXT_BYTES} bytes, got more")
@@ -248,6 +245,26 @@ def read_document(address: str, options: Mapping[str, Any]) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{place} must be JSON in UTF-8, got other bytes") from None
+
+
+def read_bytes(address: str, options: Mapping[str, Any]) -> bytes:
+    """Return the content of a file, or the first bytes of one above `MAX_TEXT_BYTES`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read; the message names it, the reason and the number of tries.
+    """
+    if is_web(address):
+        return _get(address)
+    if is_remote(address):
+        with s3_errors(address):
+            return filesystem(options).cat_file(address, start=0, end=MAX_TEXT_BYTES + 1)
+    try:
+        with open(Path(address), "rb") as file:
+            return file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise OSError(f"{address} cannot be read: {error.strerror}") from None
 
 
 def retries() -> Any:
@@ -271,7 +288,7 @@ def _get(address: str) -> bytes:
 
 def is_json(address: str) -> bool:
     """Return whether a web server says that it has JSON at an address."""
-    with _response(address) as response:
+    with open_response(address) as response:
         return "json" in response.headers.get("Content-Type", "")
 
 
@@ -284,21 +301,30 @@ def save_document(address: str, path: str) -> None:
 
 def _stream(address: str) -> Iterator[bytes]:
     """Yield the content at an address of the web."""
-    with _response(address) as response:
+    with open_response(address) as response:
         yield from response.iter_content(1 << 16)
 
 
 @contextlib.contextmanager
-def _response(address: str) -> Iterator[Any]:
-    """Yield the answer of a web server, after retries."""
+def open_session() -> Iterator[Any]:
+    """Yield a session of HTTP that retries."""
     import requests
     from requests.adapters import HTTPAdapter
 
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retries()))
+        yield session
+
+
+@contextlib.contextmanager
+def open_response(address: str, *, session: Any = None, **headers: str) -> Iterator[Any]:
+    """Yield the answer of a web server, after retries."""
+    import requests
+
+    with contextlib.nullcontext(session) if session else open_session() as own:
         try:
-            with session.get(address, timeout=TIMEOUT, stream=True) as response:
+            with own.get(address, timeout=TIMEOUT, stream=True, headers=headers) as response:
                 if response.status_code >= 400:
                     raise unreachable(address, OSError(f"status {response.status_code}"))
                 yield response
@@ -306,12 +332,7 @@ def _response(address: str) -> Iterator[Any]:
             raise unreachable(address, OSError(type(error).__name__)) from None
 
 
-def _get_s3(address: str, options: Mapping[str, Any]) -> bytes:
-    with s3_errors(address):
-        files = filesystem(options)
-        if files.size(address) > MAX_TEXT_BYTES:
-            raise ValueError(f"{address} must have at most {MAX_TEXT_BYTES} bytes, got more")
-        return files.cat_file(address)
+# -- S3 -------------------------------------------------------------------------------------------
 
 
 def filesystem(options: Mapping[str, Any]) -> Any:

@@ -12,6 +12,12 @@ import numpy as np
 
 from cookbook_utils._checks import needs, shown
 from cookbook_utils._conventions.grids import transformer
+from cookbook_utils.datasets._access import (
+    gdal_environment,
+    gdal_name,
+    raster_error,
+    without_secrets,
+)
 
 if TYPE_CHECKING:
     import pystac
@@ -53,8 +59,20 @@ def import_pystac() -> ModuleType:
     return pystac
 
 
-def read_header(href: str) -> Header:
+def read_header(href: str, options: Mapping[str, Any]) -> Header:
     """Return the header of a raster of one band.
+
+    Parameters
+    ----------
+    href : str
+        Path, address, or name of GDAL.
+    options : mapping
+        Options of S3.
+
+    Returns
+    -------
+    Header
+        The header.
 
     Raises
     ------
@@ -69,22 +87,33 @@ def read_header(href: str) -> Header:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # our own error follows
-            with rasterio.Env(**GDAL_OPTIONS), rasterio.open(href) as file:
+            with (
+                gdal_environment(href, options),
+                rasterio.Env(**GDAL_OPTIONS),
+                rasterio.open(gdal_name(href), sharing=False) as file,
+            ):
                 header = Header(
                     file.shape, tuple(file.transform)[:6], file.crs, str(file.dtypes[0])
                 )
                 count = file.count
     except (RasterioError, CRSError, OSError) as error:
-        raise OSError(f"{href} must be a readable raster, got: {error}") from None
+        raise raster_error(href, error, options) from None
+    place = without_secrets(href)
     if count != 1:
-        raise ValueError(f"{href} must have one band, got {count}")
+        raise ValueError(f"{place} must have one band, got {count}")
     if not header.crs or header.transform == (1, 0, 0, 0, 1, 0):
-        raise ValueError(f"{href} must have a CRS and a transform, got none")
+        raise ValueError(f"{place} must have a CRS and a transform, got none")
     return header
 
 
 def band_asset(
-    href: str, band: Band, *, scale: float, offset: float, quantity: str
+    href: str,
+    band: Band,
+    *,
+    scale: float,
+    offset: float,
+    quantity: str,
+    options: Mapping[str, Any] | None = None,
 ) -> pystac.Asset:
     """Return the asset of a reflective band: reflectance = stored number x `scale` + `offset`.
 
@@ -100,18 +129,27 @@ def band_asset(
             "center_wavelength": band.wavelength,
         },
         raster={"nodata": 0, "scale": scale, "offset": offset, "unit": "1"},
+        options=options,
     )
 
 
-def quality_asset(href: str, *, title: str, nodata: int) -> pystac.Asset:
+def quality_asset(
+    href: str, *, title: str, nodata: int, options: Mapping[str, Any] | None = None
+) -> pystac.Asset:
     """Return the asset of a quality band, which holds bits or classes."""
-    return _asset(href, title=title, role="cloud", raster={"nodata": nodata})
+    return _asset(href, title=title, role="cloud", raster={"nodata": nodata}, options=options)
 
 
 def _asset(
-    href: str, *, title: str, role: str, raster: dict[str, Any], eo: dict[str, Any] | None = None
+    href: str,
+    *,
+    title: str,
+    role: str,
+    raster: dict[str, Any],
+    options: Mapping[str, Any] | None,
+    eo: dict[str, Any] | None = None,
 ) -> pystac.Asset:
-    header = read_header(href)
+    header = read_header(href, options or {})
     fields: dict[str, Any] = {
         "raster:bands": [
             {
@@ -126,7 +164,8 @@ def _asset(
     }
     if eo is not None:
         fields["eo:bands"] = [eo]
-    media = "image/jp2" if href.lower().endswith(".jp2") else "image/tiff; application=geotiff"
+    jpeg = without_secrets(href).lower().endswith(".jp2")
+    media = "image/jp2" if jpeg else "image/tiff; application=geotiff"
     return import_pystac().Asset(
         href, title=title, media_type=media, roles=[role], extra_fields=fields
     )

@@ -13,13 +13,21 @@ from cookbook_utils.datasets._access import (
     as_address,
     is_json,
     is_remote,
+    is_web,
     read_document,
     without_secrets,
 )
+from cookbook_utils.datasets._contents import in_folder, is_folder, list_folder
+from cookbook_utils.datasets._delivery import Delivery, base, open_delivery
 
 MAX_ITEMS = 10_000
 """Largest number of items that a static catalog may lead to."""
 
+
+_DELIVERED = re.compile(r"\.SAFE/?$|/L[A-Z]\d\d_L[12][A-Z]{2}_\d{6}_\d{8}_[^/.]*/?$")
+"""The address of a folder as ESA and USGS name it."""
+
+_DOCUMENTS = ("catalog.json", "collection.json")
 
 _FILE = re.compile(r"\.[a-z][a-z0-9]{1,4}$", re.IGNORECASE)
 """The ending of a file; items of an API have addresses without one."""
@@ -88,98 +96,115 @@ def _of_address(
     bare = without_secrets(address)
     if bare.endswith((".json", ".geojson")) and not bare.endswith("_MTL.json"):
         return _of_date(_read_json(address, options))
-    if address.startswith(("http://", "https://")) and not _FILE.search(bare):
-        return _of_date(_read_json(address, options)) if is_json(address) else None
-    if is_remote(address) or not os.path.exists(address):
+    if is_web(address) and _is_folder_name(bare):
+        if not _DELIVERED.search(bare) and is_json(address):
+            return _of_date(_read_json(address, options))
+        _refuse_web_folder(bare)
         return None
-    if os.path.isdir(address):
-        documents = [os.path.join(address, name) for name in ("catalog.json", "collection.json")]
-        if found := next(filter(os.path.isfile, documents), None):
-            return _of_date(_read_json(found, options))
-    if deliveries := _deliveries(address):
-        return _of_date([item_of(path, bands=bands) for item_of, path in deliveries])
+    if not (is_remote(address) or os.path.exists(address)):
+        return None
+    if _is_folder(address, options):
+        names = list_folder(address, options)
+        if found := next((name for name in _DOCUMENTS if name in names), None):
+            return _of_date(_read_json(in_folder(address, found), options))
+    if deliveries := _deliveries(address, options):
+        items = [item_of(place, bands=bands, options=options) for item_of, place in deliveries]
+        return _of_date(items)
     return None
 
 
-def _deliveries(path: str) -> list[tuple[Callable[..., Any], str]]:
-    """Return the deliveries of Landsat and Sentinel-2 that a path is, or that a folder holds."""
-    if found := _delivery(path):
+def _is_folder_name(bare: str) -> bool:
+    """Return whether an address may be that of a folder: it has no ending of a file."""
+    safe = bare.lower().endswith(".safe") and base(bare) != "manifest.safe"
+    return safe or not _FILE.search(bare)
+
+
+def _is_folder(address: str, options: Mapping[str, Any]) -> bool:
+    remote = is_remote(address)
+    return (not remote or _is_folder_name(address)) and is_folder(address, options)
+
+
+def _refuse_web_folder(bare: str) -> None:
+    """Raise ValueError for the address of a folder of a web server."""
+    if bare.endswith("/") or _DELIVERED.search(bare):
+        raise ValueError(
+            f"source must be a file on a web server, which lists no folders, got {bare}: name the "
+            "metadata of the delivery in it, such as ..._MTL.txt, MTD_MSIL2A.xml or manifest.safe"
+        )
+
+
+def _deliveries(
+    address: str, options: Mapping[str, Any]
+) -> list[tuple[Callable[..., Any], str | Delivery]]:
+    """Return the deliveries of Landsat and Sentinel-2 that an address is, or a folder holds."""
+    archive = open_delivery(address, options) if _is_archive(address) else None
+    if found := _delivery(address, options, archive):
         return found
-    if os.path.isdir(path):
-        inside = (os.path.join(path, name) for name in sorted(os.listdir(path)))
-        likely = (name for name in inside if os.path.isdir(name) or _is_archive(name))
-        if found := [one for name in likely for one in _delivery(name)]:
+    if _is_folder(address, options):
+        inside = (in_folder(address, name) for name in list_folder(address, options))
+        likely = (name for name in inside if _is_folder(name, options) or _is_archive(name))
+        if found := [one for name in likely for one in _delivery(name, options, None)]:
             return found
-    elif not _is_archive(path):
+    elif archive is None:
         return []
     from cookbook_utils.datasets._landsat import is_landsat, landsat_item
     from cookbook_utils.datasets._sentinel2 import is_sentinel2, sentinel2_item
 
-    if is_landsat(path):
-        return [(landsat_item, path)]
-    return [(sentinel2_item, path)] if is_sentinel2(path) else []
+    place = archive or address
+    if is_landsat(place, options):
+        return [(landsat_item, place)]
+    return [(sentinel2_item, place)] if is_sentinel2(place, options) else []
 
 
-def _delivery(path: str) -> list[tuple[Callable[..., Any], str]]:
-    """Return the deliveries whose metadata lie at a path itself, not below it."""
-    names = _names_in(path)
-    if any(os.path.basename(name).startswith("MTD_MSI") for name in names):
+def _delivery(
+    address: str, options: Mapping[str, Any], archive: Delivery | None
+) -> list[tuple[Callable[..., Any], str | Delivery]]:
+    """Return the deliveries whose metadata lie at an address itself, not below it."""
+    if archive is None and _is_archive(address):
+        archive = open_delivery(address, options)
+    folder = archive is None and _is_folder(address, options)
+    if archive is not None:
+        names = list(archive.names)
+    else:
+        bare = without_secrets(address).replace(os.sep, "/")
+        names = list_folder(address, options) if folder else [base(bare)]
+    place = archive or address
+    if any(re.match(r"MTD_MSI|manifest\.safe$", base(name)) for name in names):
         from cookbook_utils.datasets._sentinel2 import sentinel2_item
 
-        return [(sentinel2_item, path)]
+        return [(sentinel2_item, place)]
     metadata = sorted(name for name in names if re.search(r"_MTL\.(txt|xml|json)$", name))
     products = {re.sub(r"_MTL\.\w+$", "", name): name for name in metadata}
     if not products:
         return []
     from cookbook_utils.datasets._landsat import landsat_item
 
-    if len(products) == 1 or not os.path.isdir(path):
-        return [(landsat_item, path)]
-    return [(landsat_item, os.path.join(path, name)) for name in products.values()]
+    if len(products) == 1 or not folder:
+        return [(landsat_item, place)]
+    return [(landsat_item, in_folder(address, name)) for name in products.values()]
 
 
-def _is_archive(path: str) -> bool:
-    return path.lower().endswith((".tar", ".tar.gz", ".tgz", ".zip"))
+def _is_archive(address: str) -> bool:
+    return without_secrets(address).lower().endswith((".tar", ".tar.gz", ".tgz", ".zip"))
 
 
-def _names_in(path: str) -> list[str]:
-    """Return names of the files in a folder, or in an archive, of which few are read."""
-    import tarfile
-    import zipfile
-
-    lower = path.lower()
-    try:
-        if os.path.isdir(path):
-            return os.listdir(path)
-        if lower.endswith((".tar", ".tar.gz", ".tgz")):
-            with tarfile.open(path) as archive:
-                return archive.getnames()
-        if lower.endswith(".zip"):
-            with zipfile.ZipFile(path) as archive:
-                return archive.namelist()
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:200]
-        raise OSError(f"{path} must be a complete archive, got a damaged one ({reason})") from None
-    return [os.path.basename(path)]
-
-
-def archived_raster(path: str) -> str:
-    """Return the only raster in a zip or tar as GDAL names it, or another path as it is."""
-    if is_remote(path) or not _is_archive(path) or not os.path.isfile(path):
-        if os.path.isdir(path):
-            raise ValueError(
-                f"source must be a file, or a folder with a delivery of Landsat Collection 2 or "
-                f"Sentinel-2 or with the catalog.json of a static catalog, got the folder {path}"
-            )
-        return path
-    rasters = [name for name in _names_in(path) if re.search(r"\.(tiff?|jp2|img)$", name, re.I)]
+def archived_raster(address: str, options: Mapping[str, Any]) -> str:
+    """Return the only raster in a zip or tar as GDAL names it, or another address as it is."""
+    if _is_folder(address, options):
+        raise ValueError(
+            f"source must be a file, or a folder with a delivery of Landsat Collection 2 or "
+            f"Sentinel-2 or with the catalog.json of a static catalog, got the folder {address}"
+        )
+    if not _is_archive(address) or not (is_remote(address) or os.path.isfile(address)):
+        return address
+    archive = open_delivery(address, options)
+    rasters = archive.named(r".*\.(tiff?|jp2|img)")
     if len(rasters) != 1:
         raise ValueError(
-            f"{path} must have one raster, or a delivery of Landsat or Sentinel-2, got "
+            f"{archive.path} must have one raster, or a delivery of Landsat or Sentinel-2, got "
             f"{len(rasters)} rasters: extract it"
         )
-    kind = "zip" if path.lower().endswith(".zip") else "tar"
-    return f"/vsi{kind}/{{{os.path.abspath(path)}}}/{rasters[0]}"
+    return archive.address_of(rasters[0])
 
 
 # -- documents ----------------------------------------------------------------------------------

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cookbook_utils.datasets._access import Unreachable, as_address, without_secrets
 from cookbook_utils.datasets._band_assets import (
     Band,
     band_asset,
@@ -42,40 +42,56 @@ OLI = (
     Band("6", "swir1", 1.609),
     Band("7", "swir2", 2.201),
 )
-SENSORS = {"TM": TM, "ETM": ETM, "OLI_TIRS": OLI, "OLI": OLI}
-"""Reflective bands of 30 m by the SENSOR_ID of the metadata."""
+MSS = tuple(
+    Band(number, name, wavelength)
+    for numbers in ("1234", "4567")  # of Landsat 4 and 5, and of 1 to 3, whose files have no 1 to 3
+    for number, name, wavelength in zip(
+        numbers, ("green", "red", "nir08", "nir"), (0.55, 0.65, 0.75, 0.95), strict=True
+    )
+)
+SENSORS = {"MSS": MSS, "TM": TM, "ETM": ETM, "OLI_TIRS": OLI, "OLI": OLI}
+"""Reflective bands but pan and cirrus by the SENSOR_ID of the metadata."""
 
-NAMES = {"TM": "TM", "ETM": "ETM+", "OLI_TIRS": "OLI", "OLI": "OLI"}
+NAMES = {"MSS": "MSS", "TM": "TM", "ETM": "ETM+", "OLI_TIRS": "OLI", "OLI": "OLI"}
 """Names of the sensors, as the catalog has them."""
 
 
-def is_landsat(source: str | os.PathLike[str]) -> bool:
+def is_landsat(
+    source: str | os.PathLike[str] | Delivery, options: Mapping[str, Any] | None = None
+) -> bool:
     """Return whether a folder, tar or MTL has the file names of Landsat Collection 2."""
     try:
-        return bool(_products(open_delivery(_folder_of(source)[0])))
+        return bool(_products(open_delivery(source, options)))
+    except Unreachable:
+        raise
     except (ValueError, OSError):
         return False
 
 
 def landsat_item(
-    source: str | os.PathLike[str], *, bands: Sequence[str] | None = None
+    source: str | os.PathLike[str] | Delivery,
+    *,
+    bands: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> pystac.Item:
     """Return the STAC item of a Landsat Collection-2 delivery of Level 1 or 2.
 
     Parameters
     ----------
-    source : path-like
+    source : path-like or Delivery
         The folder, or the tar, which is read in place; or an MTL, where the deliveries of several
-        scenes lie in one folder.
+        scenes lie in one folder, or the folder is on a web server.
     bands : sequence of str, optional
         Names of the bands that must be there, such as ``["red", "nir"]``; all that the metadata
         name by default.
+    options : mapping, optional
+        Options of S3.
 
     Returns
     -------
     pystac.Item
-        An asset for each reflective band of 30 m under its name, and ``qa_pixel`` if it is there.
-        Scale and offset lead to surface reflectance for Level 2, and to top-of-atmosphere
+        An asset for each reflective band under its name, but pan and cirrus, and ``qa_pixel`` if it
+        is there. Scale and offset lead to surface reflectance for Level 2, and to top-of-atmosphere
         reflectance, with the sun as at the center of the scene, for Level 1. The property
         ``quantity`` says which.
 
@@ -92,24 +108,26 @@ def landsat_item(
     # folder only; it makes assets for files that are absent, with a scale that is not from the MTL,
     # and takes the footprint from the network or from a further file. A test checks that items are
     # the same where it works.
-    folder, product = _folder_of(source)
-    delivery = open_delivery(folder)
-    facts = read_facts(delivery, product or _one_product(delivery))
+    delivery = open_delivery(source, options)
+    facts = read_facts(delivery, _product_of(source) or _one_product(delivery))
     assets = _band_assets(delivery, facts, bands)
     if (quality := facts.files.get("QA_PIXEL")) and (file := delivery.find(quality)):
         assets["qa_pixel"] = quality_asset(
-            delivery.gdal_path(file), title="pixel quality, bits", nodata=1
+            delivery.address_of(file),
+            title="pixel quality, bits",
+            nodata=1,
+            options=delivery.options,
         )
     return make_item(facts.product, facts.when, assets, _properties(facts))
 
 
-def _folder_of(source: str | os.PathLike[str]) -> tuple[Any, str | None]:
-    """Return a folder or archive, and the product if `source` is an MTL."""
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if found := re.fullmatch(rf"({PRODUCT})_MTL\.(txt|xml|json)", path.name, re.IGNORECASE):
-            return path.parent, found[1].upper()
-    return source, None
+def _product_of(source: Any) -> str | None:
+    """Return the product if `source` is an MTL."""
+    if isinstance(source, Delivery):
+        return None
+    name = base(without_secrets(as_address(source)).replace(os.sep, "/"))
+    found = re.fullmatch(rf"({PRODUCT})_MTL\.(txt|xml|json)", name, re.IGNORECASE)
+    return found and found[1].upper()
 
 
 def _products(delivery: Delivery) -> list[str]:
@@ -139,6 +157,8 @@ def _band_assets(
 ) -> dict[str, pystac.Asset]:
     """Return the assets of the bands that are there, or raise if one of `bands` is not."""
     known = [band for band in _designations(facts, delivery) if band.number in facts.files]
+    if facts.sensor == "MSS":  # the number 4 is green or near infrared
+        known = [band for band in known if (band in MSS[:4]) == (facts.satellite > 3)]
     files = {
         band: delivery.find(facts.files[band.number])
         for band in choose_bands(known, bands, delivery.path)
@@ -147,7 +167,11 @@ def _band_assets(
     require_files(absent, delivery.path)
     return {
         band.name: band_asset(
-            delivery.gdal_path(file), band, quantity=_quantity(facts), **_scale(facts, band)
+            delivery.address_of(file),
+            band,
+            quantity=_quantity(facts),
+            options=delivery.options,
+            **_scale(facts, band),
         )
         for band, file in files.items()
     }
@@ -158,7 +182,7 @@ def _designations(facts: Facts, delivery: Delivery) -> tuple[Band, ...]:
         return SENSORS[facts.sensor]
     except KeyError:
         raise ValueError(
-            f"source must be a delivery of Landsat TM, ETM+ or OLI, got {facts.sensor} in "
+            f"source must be a delivery of Landsat MSS, TM, ETM+ or OLI, got {facts.sensor} in "
             f"{delivery.path}"
         ) from None
 
@@ -202,7 +226,7 @@ def _properties(facts: Facts) -> dict[str, Any]:
         "instruments": instruments,
         "sensor": f"Landsat {facts.satellite} {NAMES[facts.sensor]}",
         "quantity": _quantity(facts),
-        "gsd": 30,
+        "gsd": 60 if facts.sensor == "MSS" else 30,
         "eo:cloud_cover": facts.cloud_cover,
         "view:sun_elevation": facts.sun_elevation,
         "view:sun_azimuth": None if azimuth is None else azimuth % 360,

@@ -187,6 +187,7 @@ def _facts_of_mtl(groups: Groups, product: str, what: str) -> Facts:
         key.removeprefix("FILE_NAME_BAND_"): file
         for key, file in groups[contents].items()
         if key.startswith("FILE_NAME_BAND_")
+        and groups[contents].get(key.replace("FILE_NAME", "PRESENT"), "Y") == "Y"  # M is missing
     }
     if quality := groups[contents].get("FILE_NAME_QUALITY_L1_PIXEL"):
         files["QA_PIXEL"] = quality

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cookbook_utils.datasets._access import Unreachable
 from cookbook_utils.datasets._band_assets import (
     Band,
     band_asset,
@@ -48,34 +48,46 @@ BANDS = (
 QUANTITIES = {"L1C": "top-of-atmosphere reflectance", "L2A": "surface reflectance"}
 
 
-def is_sentinel2(source: str | os.PathLike[str]) -> bool:
+def is_sentinel2(
+    source: str | os.PathLike[str] | Delivery, options: Mapping[str, Any] | None = None
+) -> bool:
     """Return whether a folder or archive has the file names of Sentinel-2, or its metadata.
 
     Names of files are not enough: many archives call bands B02.
     """
     try:
-        delivery = open_delivery(_folder_of(source))
+        delivery = open_delivery(source, options)
+    except Unreachable:
+        raise
     except (ValueError, OSError):
         return False
     try:
         return read_facts(delivery) is not None
+    except Unreachable:
+        raise
     except (ValueError, OSError):
         return True  # the metadata are there, and `sentinel2_item` says what is wrong with them
 
 
 def sentinel2_item(
-    source: str | os.PathLike[str], *, bands: Sequence[str] | None = None
+    source: str | os.PathLike[str] | Delivery,
+    *,
+    bands: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> pystac.Item:
     """Return the STAC item of a Sentinel-2 product of Level-1C or Level-2A.
 
     Parameters
     ----------
-    source : path-like
-        The SAFE folder, its metadata ``MTD_MSI*.xml``, its zip, which is read in place, or a folder
-        of COGs with metadata, with the STAC item of an archive, or with the product in their names.
+    source : path-like or Delivery
+        The SAFE folder, its metadata ``MTD_MSI*.xml`` or ``manifest.safe``, its zip, which is read
+        in place, or a folder of COGs with metadata, with the STAC item of an archive, or with the
+        product in their names. On a web server, the metadata list the files.
     bands : sequence of str, optional
         Names of the bands that must be there, such as ``["red", "nir"]``. By default all that the
         metadata list, or else all that are there.
+    options : mapping, optional
+        Options of S3.
 
     Returns
     -------
@@ -95,7 +107,7 @@ def sentinel2_item(
     """
     # stactools-sentinel2 is not used: it reads no zip and no COGs, and takes the scale for granted,
     # and for Level-1C the offset, too. A test checks that items are the same where it works.
-    delivery = open_delivery(_folder_of(source))
+    delivery = open_delivery(source, options)
     files = _files_by_band(delivery)
     facts = read_facts(delivery)
     if facts is None:
@@ -108,17 +120,10 @@ def sentinel2_item(
     _require_names_of_archive(delivery, files)
     assets = _band_assets(delivery, facts, files, bands)
     if "SCL" in files:
-        assets["scl"] = quality_asset(files["SCL"], title="scene classification", nodata=0)
+        assets["scl"] = quality_asset(
+            files["SCL"], title="scene classification", nodata=0, options=delivery.options
+        )
     return make_item(facts.name, facts.when, assets, _properties(facts))
-
-
-def _folder_of(source: Any) -> Any:
-    """Return a folder or archive; that of the metadata if `source` is a file of them."""
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if re.fullmatch(r"MTD_MSIL(1C|2A)\.xml|manifest\.safe", path.name, re.IGNORECASE):
-            return path.parent
-    return source
 
 
 def _files_by_band(delivery: Delivery) -> dict[str, str]:
@@ -144,7 +149,7 @@ def _files_by_band(delivery: Delivery) -> dict[str, str]:
             f"source must be the delivery of one scene, got files of {len(scenes)} in "
             f"{delivery.path}: {', '.join(sorted(scenes)[:5])}"
         )
-    return {band: delivery.gdal_path(name) for band, (_, name) in found.items()}
+    return {band: delivery.address_of(name) for band, (_, name) in found.items()}
 
 
 def _require_names_of_archive(delivery: Delivery, files: dict[str, str]) -> None:
@@ -170,10 +175,10 @@ def _band_assets(
     wanted = choose_bands(known, bands, delivery.path)
     absent = {band.name: listed[band.number] for band in wanted if band.number not in files}
     require_files(absent, delivery.path)
-    return {band.name: _asset(files[band.number], band, facts) for band in wanted}
+    return {band.name: _asset(files[band.number], band, facts, delivery.options) for band in wanted}
 
 
-def _asset(href: str, band: Band, facts: Facts) -> pystac.Asset:
+def _asset(href: str, band: Band, facts: Facts, options: Mapping[str, Any]) -> pystac.Asset:
     if band.number not in facts.scales:
         raise ValueError(
             f"the metadata of {facts.name} must have scale and offset of {band.number}, got none"
@@ -186,6 +191,7 @@ def _asset(href: str, band: Band, facts: Facts) -> pystac.Asset:
         scale=scale,
         offset=offset,
         quantity=QUANTITIES[facts.level],
+        options=options,
     )
     asset.extra_fields["saturated"] = SATURATED
     return asset

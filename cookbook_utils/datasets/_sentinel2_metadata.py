@@ -298,7 +298,7 @@ RENAMED_FILE = re.compile(
 
 def _facts_of_name(delivery: Delivery) -> Facts | None:
     """Return what the name of a product says, found in the names of the folder and its files."""
-    names = [delivery.path.absolute().as_posix(), *delivery.names]
+    names = [delivery.path.replace("\\", "/"), *delivery.names]
     found = {match[0]: match for name in names for match in re.finditer(PRODUCT, name)}
     if not found:
         return None

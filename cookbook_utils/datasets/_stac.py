@@ -20,11 +20,15 @@ from cookbook_utils.datasets._bands import (
     in_order,
 )
 from cookbook_utils.datasets._headers import Header, read_header
+from cookbook_utils.datasets._landsat_metadata import SURFACE_OFFSET, SURFACE_SCALE
 from cookbook_utils.datasets._rasters import choose_bands
 from cookbook_utils.datasets._scale import Given, as_time
 
 _NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}
 """Roles of assets that are no measurements."""
+
+_LANDSAT = re.compile(r"L[A-Z]\d\d_L2S[PR]_\d{6}_\d{8}_(\d{8}_)?02_")
+"""Items of Landsat Collection 2, Level 2; those of the U.S. Geological Survey state no scale."""
 
 _RASTER = re.compile(r"\.(tiff?|jp2|img|vrt)$", re.IGNORECASE)
 
@@ -143,6 +147,9 @@ def _candidates(item: Any) -> Iterator[_Candidate]:
         if not (kind.startswith("image/") or (not kind and _RASTER.search(asset.href))):
             continue
         described = asset.extra_fields.get("bands") or asset.extra_fields.get("eo:bands") or [{}]
+        if isinstance(described[0], int):  # before STAC 1.0, numbers of the bands of the item
+            listed = item.properties.get("eo:bands") or []
+            described = [listed[number] for number in described if number < len(listed)] or [{}]
         raster = asset.extra_fields.get("raster:bands") or []
         for index, band in enumerate(described):
             facts = {
@@ -164,7 +171,7 @@ _FACTS = ("scale", "offset", "nodata", "data_type")
 
 def _name_of(key: str, facts: Mapping[str, Any], *, single: bool) -> str | None:
     """Return the name of a band in this package, or None if it has none here."""
-    plain = key.lower().split(".")[0]
+    plain = re.sub(r"_(10|20|60)m$", "", key.lower().split(".")[0])
     if single and plain in QUALITY:
         return plain
     wavelength = float(facts.get("center_wavelength") or np.nan)
@@ -201,6 +208,8 @@ def _source(
     facts = dict(candidate.facts)
     scale, offset, nodata = (_number(facts.get(fact)) for fact in ("scale", "offset", "nodata"))
     scale, offset, nodata = _of_collection(item, scale, offset, nodata)
+    if given is not None and scale is None and _LANDSAT.match(item.id):
+        scale, offset, nodata = SURFACE_SCALE, SURFACE_OFFSET, 0.0
     geobox = _geobox(item, candidate.asset)
     dtype = facts.get("data_type")
     unscaled = given is not None and scale is None and given.of("scale", name) is None

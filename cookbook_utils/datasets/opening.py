@@ -59,8 +59,9 @@ def open_scene(
         A raster file (GeoTIFF, VRT, JPEG 2000 or anything else that GDAL reads); several files of
         one band each, as a sequence or as a mapping of band names to files; NetCDF; Zarr; a folder,
         tar or zip of Landsat Collection 2 or Sentinel-2 as delivered; a STAC item, items of one
-        day, or the JSON of an item, item collection or static catalog. Files may be on this
-        machine, or at an address ``https://`` or ``s3://``.
+        day, or the JSON of an item, item collection or static catalog. Each may be on this machine,
+        or at an address ``https://`` or ``s3://``; of a folder on a web server, which lists none,
+        name the metadata: ``..._MTL.txt``, ``MTD_MSIL2A.xml`` or ``manifest.safe``.
     bands : sequence of str or mapping of str to int, optional
         Names of the bands to open; by default all bands of reflectance. They also name the bands of
         a file that has no names for them: one name for each, or the number of each by its name.
@@ -305,7 +306,7 @@ def _scenes_of(
     if not isinstance(source, str | os.PathLike) and not len(source):
         raise ValueError("source must have at least one file, got none")
     if isinstance(source, str | os.PathLike):
-        source = archived_raster(as_address(source))
+        source = archived_raster(as_address(source), options)
         if not (is_remote(source) or GDAL_NAME.match(source) or os.path.exists(source)):
             raise FileNotFoundError(
                 f"source must lead to a file, a folder or an address, got none at {source}"

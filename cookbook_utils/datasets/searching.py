@@ -86,24 +86,14 @@ def search_scenes(
     ...
     ValueError: bbox must be west, south, east and north in degrees, with west below east and ...
     """
-    for name, value in (("url", url), ("collection", collection)):
-        if not isinstance(value, str):
-            raise TypeError(f"{name} must be text, got {shown(value)}")
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"url must be the address of a STAC API, got {shown(url)}")
-    box = require_bbox(bbox)
-    interval = _interval(dates)
-    limit = require_integer(limit, "limit", least=1, most=MAX_ITEMS)
-    if query is not None and not isinstance(query, Mapping):
-        raise TypeError(f"query must be a mapping, got {shown(query)}")
-    conditions = dict(query or {})
-    if max_cloud_cover is not None:
-        most = require_number(max_cloud_cover, "max_cloud_cover", least=0, most=100)
-        conditions["eo:cloud_cover"] = {"lte": most}
+    box, interval, conditions = check_terms(
+        url, collection, bbox, dates, query=query, max_cloud_cover=max_cloud_cover, limit=limit
+    )
     found = _search(url, limit + 1, collection, box, interval, conditions)
-    clear = [item for item in found if max_cloud_cover is None or _is_clear(item, most)]
+    most = max_cloud_cover
+    clear = [item for item in found if most is None or _is_clear(item, most)]
     if not clear:
-        clouds = "" if max_cloud_cover is None else f", a cloud cover of at most {most:g} %"
+        clouds = "" if most is None else f", a cloud cover of at most {most:g} %"
         raise ValueError(
             f"bbox, dates and conditions must select at least one scene of {collection} at {url}, "
             f"got none for {box}, {interval}{clouds}"
@@ -115,6 +105,34 @@ def search_scenes(
             stacklevel=2,
         )
     return sorted(clear[:limit], key=_moment)
+
+
+def check_terms(
+    url: Any,
+    collection: Any,
+    bbox: Any,
+    dates: Any,
+    *,
+    query: Any = None,
+    max_cloud_cover: Any = None,
+    limit: Any,
+) -> tuple[tuple[float, ...], str, dict[str, Any]]:
+    """Return the box, the interval and the conditions of a search, or raise if one is wrong."""
+    for name, value in (("url", url), ("collection", collection)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be text, got {shown(value)}")
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"url must be the address of a STAC API, got {shown(url)}")
+    box = require_bbox(bbox)
+    interval = _interval(dates)
+    require_integer(limit, "limit", least=1, most=MAX_ITEMS)
+    if query is not None and not isinstance(query, Mapping):
+        raise TypeError(f"query must be a mapping, got {shown(query)}")
+    conditions = dict(query or {})
+    if max_cloud_cover is not None:
+        require_number(max_cloud_cover, "max_cloud_cover", least=0, most=100)
+        conditions["eo:cloud_cover"] = {"lte": max_cloud_cover}
+    return box, interval, conditions
 
 
 def _search(

@@ -50,6 +50,8 @@ class Traits(NamedTuple):
         """Warn if the pixels to predict lack what is known of those of `fit`.
 
         These are band names and units, or the kind of numbers if units are unknown in both.
+        Integers that claim to be reflectance are warned of, too. Values are not looked at, because
+        lazy pixels are read when labels are computed.
         """
         lacking = []
         if expected.bands is not None and self.bands is None:
@@ -61,6 +63,14 @@ class Traits(NamedTuple):
         if not expected.units and None not in (self.kind, expected.kind):
             if self.kind != expected.kind:
                 lacking.append(f"units, and holds {self.kind} (fitted: {expected.kind})")
+        claimed = expected.units == self.units == (("units", "1"),)
+        if claimed and (self.kind, expected.kind) == ("integers", "floats"):
+            warnings.warn(
+                'X holds integers whose attrs["units"] is "1", and the pixels of fit are floats: '
+                "digital numbers are no reflectance, whatever their units say",
+                UserWarning,
+                stacklevel=5,
+            )
         if lacking:
             warnings.warn(
                 f"X has no {' and no '.join(lacking)}: it is assumed to be like the pixels of fit",
