@@ -1,0 +1,165 @@
+/* What the theme, Bokeh and Panel leave undone: names for screen readers, figures that fit the page,
+   and a wheel that scrolls it. */
+"use strict";
+
+(() => {
+  // es-module-shims repeats this event for scripts that come late; other scripts would start twice.
+  document.addEventListener("DOMContentLoaded", event => {
+    if (!event.isTrusted) event.stopImmediatePropagation();
+  }, true);
+
+  // --- The theme ---------------------------------------------------------------------------------
+
+  // A name contains the text that is shown, and a fold of the sidebar has one.
+  function nameControls() {
+    for (const control of document.querySelectorAll("summary[aria-label], .search-button-field"))
+      control.removeAttribute("aria-label");
+    for (const link of document.querySelectorAll(".bd-links .has-children > a"))
+      link.parentElement.querySelector(":scope > details > summary")
+        ?.setAttribute("aria-label", `Sections of ${link.textContent.trim()}`);
+    nameSwitches();
+  }
+
+  function nameSwitches() {
+    for (const button of document.querySelectorAll(".theme-switch-button")) {
+      const icon = button.querySelector(`[data-mode="${document.documentElement.dataset.mode}"]`);
+      const mode = icon?.querySelector("title")?.textContent ?? icon?.getAttribute("title");
+      button.setAttribute("aria-label", `Color mode: ${mode}`);
+    }
+  }
+
+  function keepFocus() {
+    for (const button of document.querySelectorAll(".theme-switch-button"))
+      button.addEventListener("click", () => setTimeout(() => button.focus()));
+    new MutationObserver(nameSwitches)
+      .observe(document.documentElement, { attributeFilter: ["data-mode"] });
+  }
+
+  // What is wider than the page scrolls within its box, with the keyboard, too.
+  function focusScrollers() {
+    const boxes = "div.cell_output .output, pre, div.math, .pst-scrollable-table-container";
+    for (const box of document.querySelectorAll(boxes))
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  }
+
+  // --- Interactive figures -----------------------------------------------------------------------
+
+  const SMALLER_AT_MOST = 60; // pixels that a frame gives up before figures are stacked
+
+  const widthOf = view => view.el.getBoundingClientRect().width;
+
+  function shrink(figure, excess) {
+    if (excess <= 0) return;
+    if (!figure.frame_width) {
+      figure.width -= excess;
+      return;
+    }
+    const share = 1 - excess / figure.frame_width;
+    figure.frame_height = Math.floor(figure.frame_height * share);
+    figure.frame_width = Math.floor(figure.frame_width * share);
+  }
+
+  // Draw the legend below the figure, and return by how much that makes the figure narrower.
+  function moveLegend(figure, room) {
+    const legend = figure.right.find(model => model.type === "Legend");
+    if (!legend) return 0;
+    const width = widthOf(Bokeh.index.find_one(legend));
+    legend.ncols = Math.max(1, Math.floor(room / (width / (legend.ncols || 1) + 10)));
+    figure.right = figure.right.filter(model => model !== legend);
+    figure.below = [...figure.below, legend];
+    return width;
+  }
+
+  function fit(figures, grid, room) {
+    const columns = grid ? new Set(grid.model.children.map(([, , column]) => column)).size : 1;
+    const excess = grid ? widthOf(grid) - room : 0;
+    if (excess > 0 && excess <= SMALLER_AT_MOST * columns) {
+      for (const view of figures) shrink(view.model, excess / columns);
+      return;
+    }
+    for (const view of figures) {
+      let excess = widthOf(view) - room;
+      if (excess > SMALLER_AT_MOST) excess -= moveLegend(view.model, room);
+      shrink(view.model, excess);
+    }
+    if (excess > 0) grid.model.children = grid.model.children.map(([figure], row) => [figure, row, 0]);
+  }
+
+  function nameFigure(view, place) {
+    const title = view.model.title?.text;
+    const canvas = view.canvas_view.events_el;
+    canvas.setAttribute("role", "group");
+    canvas.setAttribute("aria-label", ["Interactive figure", title, place].filter(Boolean).join(": "));
+  }
+
+  // Panel shows the name and the value of a slider in an element of its own: "time: 2019-04-02".
+  function nameSlider(view) {
+    const handle = view.el.shadowRoot.querySelector(".noUi-handle");
+    const label = view.el.previousElementSibling?.shadowRoot?.querySelector(".bk-clearfix");
+    const update = () => {
+      const [name, ...value] = (label?.textContent || view.model.title || "value").split(":");
+      handle.setAttribute("aria-label", name.trim());
+      if (value.length) handle.setAttribute("aria-valuetext", value.join(":").trim());
+    };
+    update();
+    if (label)
+      new MutationObserver(update).observe(label, { childList: true, characterData: true, subtree: true });
+    view.el.shadowRoot.addEventListener("pointerdown", () => setTimeout(() => handle.focus()));
+  }
+
+  // The wheel zooms a figure that has the focus, and scrolls the page over all others.
+  function tameWheel(host, toolbars) {
+    const zoom = isActive => {
+      for (const toolbar of toolbars)
+        for (const tool of toolbar.gestures.scroll.tools.slice(0, 1)) tool.active = isActive;
+    };
+    zoom(false);
+    host.addEventListener("focusin", () => zoom(true));
+    host.addEventListener("focusout", () => zoom(false));
+  }
+
+  function prepare(host, views) {
+    const of = type => views.filter(view => view.model.type === type);
+    const [figures, [grid]] = [of("Figure"), of("GridPlot")];
+    if (figures.length) {
+      const box = host.closest(".output") ?? host.parentElement;
+      const style = getComputedStyle(box);
+      const room = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+      const section = host.closest("section");
+      const place = host.closest(".cell")?.querySelector(".caption-text, figcaption")?.textContent
+        ?? section?.querySelector("h1, h2, h3, h4")?.firstChild.textContent;
+      for (const view of figures) nameFigure(view, place?.trim());
+      tameWheel(host, [...figures, ...(grid ? [grid] : [])].map(view => view.model.toolbar));
+      fit(figures, grid, room);
+    }
+    for (const view of of("Slider")) nameSlider(view);
+  }
+
+  // Bokeh draws figures some time after the page is there, and those in a fold when it is opened.
+  function watch() {
+    const waiting = new Set(document.querySelectorAll("[data-root-id]"));
+    const timer = setInterval(() => {
+      if (!window.Bokeh?.index) return;
+      const models = Bokeh.documents.flatMap(one => [...one._all_models.values()]);
+      for (const host of waiting) {
+        const root = Bokeh.index.get_by_id(host.dataset.rootId);
+        if (!root) continue;
+        const views = models.map(model => Bokeh.index.find_one(model))
+          .filter(view => view?.el && view.root === root);
+        if (views.some(view => view.model.type === "Figure" && !widthOf(view))) continue;
+        waiting.delete(host);
+        prepare(host, views);
+      }
+      if (!waiting.size) clearInterval(timer);
+    }, 250);
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    keepFocus();
+    watch();
+  });
+  window.addEventListener("load", () => {
+    nameControls();
+    focusScrollers();
+  });
+})();
