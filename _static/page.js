@@ -46,43 +46,30 @@
 
   const SMALLER_AT_MOST = 60; // pixels that a frame gives up before figures are stacked
 
-  const widthOf = view => view.el.getBoundingClientRect().width;
+  const boxOf = view => view.el.getBoundingClientRect();
 
-  function shrink(figure, excess) {
+  function shrink({ model, root }, excess) {
     if (excess <= 0) return;
-    if (!figure.frame_width) {
-      figure.width -= excess;
-      return;
+    root.model.min_width = 0;
+    if (model.frame_width) {
+      const share = 1 - excess / model.frame_width;
+      model.frame_height = Math.floor(model.frame_height * share);
+      model.frame_width = Math.floor(model.frame_width * share);
+    } else {
+      model.width -= excess;
     }
-    const share = 1 - excess / figure.frame_width;
-    figure.frame_height = Math.floor(figure.frame_height * share);
-    figure.frame_width = Math.floor(figure.frame_width * share);
   }
 
-  // Draw the legend below the figure, and return by how much that makes the figure narrower.
-  function moveLegend(figure, room) {
-    const legend = figure.right.find(model => model.type === "Legend");
-    if (!legend) return 0;
-    const width = widthOf(Bokeh.index.find_one(legend));
-    legend.ncols = Math.max(1, Math.floor(room / (width / (legend.ncols || 1) + 10)));
-    figure.right = figure.right.filter(model => model !== legend);
-    figure.below = [...figure.below, legend];
-    return width;
-  }
-
+  // Make figures smaller until they fit; if they would become too small, draw one below the other.
   function fit(figures, grid, room) {
     const columns = grid ? new Set(grid.model.children.map(([, , column]) => column)).size : 1;
-    const excess = grid ? widthOf(grid) - room : 0;
-    if (excess > 0 && excess <= SMALLER_AT_MOST * columns) {
-      for (const view of figures) shrink(view.model, excess / columns);
-      return;
-    }
-    for (const view of figures) {
-      let excess = widthOf(view) - room;
-      if (excess > SMALLER_AT_MOST) excess -= moveLegend(view.model, room);
-      shrink(view.model, excess);
-    }
-    if (excess > 0) grid.model.children = grid.model.children.map(([figure], row) => [figure, row, 0]);
+    const boxes = figures.map(boxOf);
+    const width = Math.max(...boxes.map(box => box.right)) - Math.min(...boxes.map(box => box.left));
+    const excess = Math.max(0, (width - room) / columns);
+    const isStacked = columns > 1 && excess > SMALLER_AT_MOST;
+    figures.forEach((view, i) => shrink(view, isStacked ? boxes[i].width - room : excess));
+    if (isStacked)
+      grid.model.children = grid.model.children.map(([figure], row) => [figure, row, 0]);
   }
 
   function nameFigure(view, place) {
@@ -146,7 +133,7 @@
         if (!root) continue;
         const views = models.map(model => Bokeh.index.find_one(model))
           .filter(view => view?.el && view.root === root);
-        if (views.some(view => view.model.type === "Figure" && !widthOf(view))) continue;
+        if (views.some(view => view.model.type === "Figure" && !boxOf(view).width)) continue;
         waiting.delete(host);
         prepare(host, views);
       }
