@@ -48,10 +48,10 @@ READY = f"""ids => {{ {DEEP}
 class Visit:
     """One page, opened from disk: what it asked for, complained of and shows."""
 
-    def __init__(self, browser: Any, address: str, roots: list[str]) -> None:
+    def __init__(self, browser: Any, address: str, roots: list[str], *, width: int = 1400) -> None:
         from playwright.sync_api import TimeoutError
 
-        self.context = browser.new_context(viewport={"width": 1400, "height": 1000})
+        self.context = browser.new_context(viewport={"width": width, "height": 1000})
         self.context.route(re.compile("^(?!file:|data:|blob:)"), lambda route: route.abort())
         self.page = self.context.new_page()
         self.requests: list[tuple[str, str]] = []
