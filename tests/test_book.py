@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -338,10 +339,16 @@ def test_a_build_leaves_no_pages_of_the_reference_in_the_checkout():
 # --- What fails the build ------------------------------------------------------------------------
 
 
-def build(folder: Path, *, code: str = "1 + 1", text: str = "Text.") -> subprocess.CompletedProcess:
+def build(
+    folder: Path, *, code: str = "1 + 1", text: str = "Text.", repository: str = ""
+) -> subprocess.CompletedProcess:
     """Build a book of one notebook with the settings and extensions of the real one."""
-    shutil.copytree(ROOT / "_ext", folder / "_ext")
-    shutil.copy(ROOT / "_config.yml", folder)
+    for part in ("_ext", "_templates"):
+        shutil.copytree(ROOT / part, folder / part)
+    settings = (ROOT / "_config.yml").read_text()
+    assert settings.count('  url: ""\n') == 1
+    settings = settings.replace('  url: ""\n', f'  url: "{repository}"\n')
+    (folder / "_config.yml").write_text(settings)
     (folder / "_toc.yml").write_text("format: jb-book\nroot: chapter\n")
     cells = [nbformat.v4.new_markdown_cell(f"# Title\n\n{text}"), nbformat.v4.new_code_cell(code)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -358,7 +365,30 @@ def build(folder: Path, *, code: str = "1 + 1", text: str = "Text.") -> subproce
 def test_sound_chapter_builds(tmp_path):
     done = build(tmp_path)
     assert done.returncode == 0, done.stdout
-    assert (tmp_path / "_build/html/chapter.html").is_file()
+    assert links_to_elsewhere(tmp_path / "_build/html/chapter.html") == set()
+
+
+def links_to_elsewhere(page: Path) -> set[str]:
+    """Return the addresses of other sites that a page links to."""
+    return set(re.findall(r'<a[^>]* href="(https?://[^"]+)"', page.read_text()))
+
+
+def test_address_of_the_repository_switches_its_links_on(tmp_path):
+    address = "https://github.com/someone/cookbook"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=A", "-c", "user.email=a@b"]
+    for arguments in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", "First"]):
+        subprocess.run([*git, *arguments], check=True)
+    commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    done = build(tmp_path, repository=address)
+    assert done.returncode == 0, done.stdout
+    page = tmp_path / "_build/html/chapter.html"
+    assert {unescape(link).partition("&body=")[0] for link in links_to_elsewhere(page)} == {
+        address,
+        f"{address}/issues/new?title=Issue%20on%20page%20%2Fchapter.html",
+        f"{address}/blob/main/chapter.ipynb?plain=1",
+        "https://mybinder.org/v2/gh/someone/cookbook/main?urlpath=lab/tree/chapter.ipynb",
+        f"{address}/commit/{commit}",
+    }
 
 
 def test_broken_cell_fails_the_build(tmp_path):
