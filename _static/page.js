@@ -35,9 +35,20 @@
       .observe(document.documentElement, { attributeFilter: ["data-mode"] });
   }
 
+  // Figures are drawn with text of 9 points or more at 150 pixels per inch, and diagrams with text of
+  // 15 pixels. On a phone they stay so wide that this text has 9 pixels.
+  function keepTextLegible() {
+    for (const image of document.querySelectorAll(".bd-article img")) {
+      const isDiagram = image.src.endsWith(".svg");
+      if (!isDiagram && !image.closest(".cell_output")) continue;
+      const scale = isDiagram ? 9 / 15 : 9 / (9 * 150 / 72);
+      image.style.minWidth = `${Math.ceil(image.naturalWidth * scale)}px`;
+    }
+  }
+
   // What is wider than the page scrolls within its box, with the keyboard, too.
   function focusScrollers() {
-    const boxes = "div.cell_output .output, pre, div.math, .pst-scrollable-table-container";
+    const boxes = "div.cell_output .output, pre, div.math, figure, p, .pst-scrollable-table-container";
     for (const box of document.querySelectorAll(boxes))
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   }
@@ -147,6 +158,7 @@
   });
   window.addEventListener("load", () => {
     nameControls();
+    keepTextLegible();
     focusScrollers();
   });
 })();

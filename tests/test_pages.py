@@ -50,6 +50,12 @@ PREPARED = f"""() => {{ {DEEP}
     .every(n => n.getAttribute('aria-label'));
 }}"""
 
+# The least size of text in each figure, in pixels: 9 points at 150 per inch, in diagrams 15 pixels.
+TEXT_SIZES = """() => [...document.querySelectorAll('.bd-article img')]
+  .filter(image => image.closest('.cell_output') || image.src.endsWith('.svg'))
+  .map(image => (image.src.endsWith('.svg') ? 15 : 9 * 150 / 72)
+    * image.getBoundingClientRect().width / image.naturalWidth)"""
+
 pytestmark = pytest.mark.slow
 
 
@@ -88,6 +94,10 @@ def test_page_fits_its_screen(shown):
     assert view.page.evaluate(OUTSIDE) == []
 
 
+def test_text_of_figures_is_legible(shown):
+    assert [size for size in shown[2].page.evaluate(TEXT_SIZES) if size < 9] == []
+
+
 def test_figures_and_sliders_have_names(shown):
     assert shown[2].page.evaluate(NAMELESS) == 0
 
@@ -112,7 +122,9 @@ def test_mode_follows_the_system_without_violations(shown, axe):
         )
         page.wait_for_timeout(200)  # colors fade over
         file = f"{name.removesuffix('.html').replace('/', '-')}-{width}-{mode}.jpg"
-        page.screenshot(path=SCREENSHOTS / file, full_page=True, type="jpeg", quality=60)
+        page.screenshot(
+            path=SCREENSHOTS / file, full_page=True, type="jpeg", quality=60, animations="disabled"
+        )
         found[mode] = page.evaluate(AXE_RUN, mode == "dark")
     assert found == {"light": [], "dark": []}
 
