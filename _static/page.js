@@ -55,6 +55,7 @@
 
   // --- Interactive figures -----------------------------------------------------------------------
 
+  const MARGIN = 10; // pixels that Panel leaves at each side of a figure
   const SMALLER_AT_MOST = 60; // pixels that a frame gives up before figures are stacked
 
   const boxOf = view => view.el.getBoundingClientRect();
@@ -67,6 +68,10 @@
       model.frame_height = Math.floor(model.frame_height * share);
       model.frame_width = Math.floor(model.frame_width * share);
     } else {
+      // The names beside a diagram keep their room.
+      const { x_range: range, width } = model;
+      const margin = (range.end - range.start) * (width / (width - excess) - 1) / 2;
+      [range.start, range.end] = [range.start - margin, range.end + margin];
       model.width -= excess;
     }
   }
@@ -102,7 +107,9 @@
     update();
     if (label)
       new MutationObserver(update).observe(label, { childList: true, characterData: true, subtree: true });
-    view.el.shadowRoot.addEventListener("pointerdown", () => setTimeout(() => handle.focus()));
+    const focus = () => setTimeout(() => handle.focus());
+    view.el.shadowRoot.addEventListener("pointerdown", () =>
+      document.addEventListener("pointerup", focus, { once: true, capture: true }), true);
   }
 
   // The wheel zooms a figure that has the focus, and scrolls the page over all others.
@@ -121,8 +128,7 @@
     const [figures, [grid]] = [of("Figure"), of("GridPlot")];
     if (figures.length) {
       const box = host.closest(".output") ?? host.parentElement;
-      const style = getComputedStyle(box);
-      const room = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+      const room = box.clientWidth - 2 * MARGIN;
       const section = host.closest("section");
       const place = host.closest(".cell")?.querySelector(".caption-text, figcaption")?.textContent
         ?? section?.querySelector("h1, h2, h3, h4")?.firstChild.textContent;

@@ -18,6 +18,7 @@ from .browser import BOOK, DEEP, PAGES, ROOT, Visit, roots_in
 
 AXE = ROOT / "tests" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = ROOT / ".build" / "screenshots"
+JPEG = {"type": "jpeg", "quality": 60}
 WIDTHS = [390, 1280]
 PAGE_WEIGHT = 6_000_000  # bytes of a page with all that it loads, without the index of the search
 PICTURES = 5_000_000  # bytes of all pictures together
@@ -122,9 +123,7 @@ def test_mode_follows_the_system_without_violations(shown, axe):
         )
         page.wait_for_timeout(200)  # colors fade over
         file = f"{name.removesuffix('.html').replace('/', '-')}-{width}-{mode}.jpg"
-        page.screenshot(
-            path=SCREENSHOTS / file, full_page=True, type="jpeg", quality=60, animations="disabled"
-        )
+        page.screenshot(path=SCREENSHOTS / file, full_page=True, animations="disabled", **JPEG)
         found[mode] = page.evaluate(AXE_RUN, mode == "dark")
     assert found == {"light": [], "dark": []}
 
