@@ -99,14 +99,18 @@
   function nameSlider(view) {
     const handle = view.el.shadowRoot.querySelector(".noUi-handle");
     const label = view.el.previousElementSibling?.shadowRoot?.querySelector(".bk-clearfix");
+    const set = (attribute, text) => {
+      if (handle.getAttribute(attribute) !== text) handle.setAttribute(attribute, text);
+    };
     const update = () => {
       const [name, ...value] = (label?.textContent || view.model.title || "value").split(":");
-      handle.setAttribute("aria-label", name.trim());
-      if (value.length) handle.setAttribute("aria-valuetext", value.join(":").trim());
+      set("aria-label", name.trim());
+      if (value.length) set("aria-valuetext", value.join(":").trim());
     };
     update();
-    if (label)
-      new MutationObserver(update).observe(label, { childList: true, characterData: true, subtree: true });
+    const observer = new MutationObserver(update);
+    observer.observe(handle, { attributeFilter: ["aria-valuetext"] });
+    if (label) observer.observe(label, { childList: true, characterData: true, subtree: true });
     const focus = () => setTimeout(() => handle.focus());
     view.el.shadowRoot.addEventListener("pointerdown", () =>
       document.addEventListener("pointerup", focus, { once: true, capture: true }), true);

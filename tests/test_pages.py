@@ -159,14 +159,13 @@ def test_slider_has_the_focus_after_a_click(browser, name):
         before = handle.get_attribute("aria-valuetext")
         bar.scroll_into_view_if_needed()
         box = bar.bounding_box()
-        view.page.mouse.click(box["x"] + box["width"], box["y"] + box["height"] / 2)
+        view.page.mouse.click(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
         view.page.wait_for_timeout(400)
         assert "noUi-handle" in view.page.evaluate(FOCUSED)
         clicked = handle.get_attribute("aria-valuetext")
         view.page.keyboard.press("ArrowLeft")
         view.page.wait_for_timeout(400)
-        assert len({before, clicked, handle.get_attribute("aria-valuetext")}) >= 2
-        assert clicked != before
+        assert handle.get_attribute("aria-valuetext") != clicked != before
     assert view.errors == []
     view.context.close()
 
