@@ -98,12 +98,13 @@
   // Panel shows the name and the value of a slider in an element of its own: "time: 2019-04-02".
   function nameSlider(view) {
     const handle = view.el.shadowRoot.querySelector(".noUi-handle");
-    const label = view.el.previousElementSibling?.shadowRoot?.querySelector(".bk-clearfix");
+    const label = view.el.previousElementSibling?.shadowRoot;
     const set = (attribute, text) => {
       if (handle.getAttribute(attribute) !== text) handle.setAttribute(attribute, text);
     };
     const update = () => {
-      const [name, ...value] = (label?.textContent || view.model.title || "value").split(":");
+      const text = label?.querySelector(".bk-clearfix")?.textContent;
+      const [name, ...value] = (text || view.model.title || "value").split(":");
       set("aria-label", name.trim());
       if (value.length) set("aria-valuetext", value.join(":").trim());
     };
