@@ -149,7 +149,8 @@
     const waiting = new Set(document.querySelectorAll("[data-root-id]"));
     const timer = setInterval(() => {
       if (!window.Bokeh?.index) return;
-      const models = Bokeh.documents.flatMap(one => [...one._all_models.values()]);
+      const models = Bokeh.documents.flatMap(one => [...one._all_models.values()])
+        .filter(model => ["Figure", "GridPlot", "Slider"].includes(model.type));
       for (const host of waiting) {
         const root = Bokeh.index.get_by_id(host.dataset.rootId);
         if (!root) continue;

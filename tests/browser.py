@@ -61,7 +61,7 @@ class Visit:
         self.page.on("requestfailed", self._failed)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self._console)
-        self.page.goto(address)
+        self.page.goto(address, timeout=60_000)
         self.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         try:
             self.page.wait_for_function(READY, arg=roots, timeout=30_000)
