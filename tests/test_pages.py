@@ -133,6 +133,18 @@ def test_page_logs_no_error(shown):
     assert shown[2].errors == []
 
 
+def test_sizes_on_drawings_of_arrays_follow_the_mode(browser):
+    view = open_page(browser, "notebooks/01_loading.html")
+    colors = """() => [...document.querySelectorAll('div.cell_output svg text')]
+      .map(text => [getComputedStyle(text).fill, getComputedStyle(text).stroke].join())"""
+    light = view.page.evaluate(colors)
+    view.page.emulate_media(color_scheme="dark")
+    view.page.wait_for_timeout(500)
+    dark = view.page.evaluate(colors)
+    view.context.close()
+    assert light and not set(light) & set(dark)
+
+
 # --- By mouse and by keyboard --------------------------------------------------------------------
 
 
