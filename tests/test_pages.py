@@ -79,6 +79,13 @@ def open_page(browser: Any, name: str, width: int = 1280, query: str = "") -> Vi
     return view
 
 
+def follow(page: Any, mode: str) -> None:
+    """Switch the system to light or dark, and wait until the page has followed."""
+    page.emulate_media(color_scheme=mode)
+    page.wait_for_function("mode => document.documentElement.dataset.theme === mode", arg=mode)
+    page.wait_for_timeout(200)  # colors fade over
+
+
 @pytest.fixture(scope="module", params=[(name, width) for name in PAGES for width in WIDTHS],
                 ids=lambda param: f"{param[0]}-{param[1]}")  # fmt: skip
 def shown(request, browser):
@@ -117,11 +124,7 @@ def test_mode_follows_the_system_without_violations(shown, axe):
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     found = {}
     for mode in ("light", "dark"):
-        page.emulate_media(color_scheme=mode)
-        page.wait_for_function(
-            "mode => document.documentElement.dataset.theme === mode", arg=mode, timeout=5000
-        )
-        page.wait_for_timeout(200)  # colors fade over
+        follow(page, mode)
         file = f"{name.removesuffix('.html').replace('/', '-')}-{width}-{mode}.jpg"
         page.screenshot(path=SCREENSHOTS / file, full_page=True, animations="disabled", **JPEG)
         found[mode] = page.evaluate(AXE_RUN, mode == "dark")
@@ -138,8 +141,7 @@ def test_sizes_on_drawings_of_arrays_follow_the_mode(browser):
     colors = """() => [...document.querySelectorAll('div.cell_output svg text')]
       .map(text => [getComputedStyle(text).fill, getComputedStyle(text).stroke].join())"""
     light = view.page.evaluate(colors)
-    view.page.emulate_media(color_scheme="dark")
-    view.page.wait_for_timeout(500)
+    follow(view.page, "dark")
     dark = view.page.evaluate(colors)
     view.context.close()
     assert light and not set(light) & set(dark)
