@@ -246,7 +246,7 @@ def test_pictures_are_light():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_light(name):
-    """With its pictures, but without the files in `_static`, which a browser keeps for all pages."""
+    """With its pictures, but without the files in `_static`, which all pages share."""
     page = BOOK / name
     pictures = set(re.findall(r'src="([^"]*_images/[^"]+)"', page.read_text()))
     files = [page, *(page.parent / unquote(picture) for picture in pictures)]
