@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BOOK := _build/html/.complete
+AXE := tests/node_modules/axe-core/axe.min.js
 
 # Tests run in as many processes. Those of a file share one, and what is made for them.
 JOBS ?= 2
@@ -11,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reor
 
 PACKAGE := $(shell find cookbook_utils -name '*.py' -o -name '*.cu')
 PAGES := intro.md reference.rst colophon.md $(wildcard notebooks/*.ipynb)
-LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/* _templates/*/*)
+LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/* _templates/*.html _templates/*/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -32,8 +33,12 @@ lint: $(VENV)/.project  ## Check the style of code and notebooks with ruff
 check: lint data/simulated/.complete  ## Run ruff, and the tests that are fast and need no book
 	$(PYTEST) -m "not slow"
 
-test: lint $(BOOK)  ## Run ruff, and every test, those of the built book included
+test: lint $(BOOK) $(AXE)  ## Run ruff, and every test, those of the built book included
 	$(PYTEST)
+
+# Without npm or a network, the tests that need axe-core are skipped and say so.
+$(AXE): tests/package-lock.json
+	-npm ci --prefix tests --ignore-scripts --no-audit --no-fund --silent && touch $@
 
 lab: $(VENV)/.project data/simulated/.complete  ## Open the chapters in JupyterLab
 	$(BIN)/python -m jupyterlab --notebook-dir=notebooks
@@ -53,7 +58,7 @@ lock: $(VENV)/.project  ## Resolve the dependencies in pyproject.toml anew into 
 		--no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock
 
 clean:  ## Remove what was built; the environment and the downloaded images stay
-	rm -rf _build .build reference data/simulated .pytest_cache .hypothesis .ruff_cache
+	rm -rf _build .build reference data/simulated tests/node_modules .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Each step leaves a stamp when it has come to its end, and never before: one that was interrupted is

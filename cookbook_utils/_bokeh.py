@@ -32,6 +32,12 @@ VIEW_POINTS = 5000
 MAX_TILE_LATITUDE = 85.06
 """Northern and southern limit of Web Mercator (EPSG:3857), in degrees."""
 
+FRAME_WIDTH = 240
+"""Width of a map in pixels: with its axis it fits a phone, and two of them a page."""
+
+LETTER_WIDTH, PATCH_WIDTH = 7, 30
+"""Approximate widths in a legend of a letter, and of a patch with the space around, in pixels."""
+
 N_TICKS = 4
 """Number of ticks to aim at along each axis."""
 
@@ -55,7 +61,7 @@ def load_holoviews() -> ModuleType:
 def map_options(axes: MapAxes, title: str | None) -> dict[str, Any]:
     """Return the options for the size, shape, axes and title of a map."""
     return {
-        "frame_width": 240,
+        "frame_width": FRAME_WIDTH,
         "data_aspect": axes.aspect,
         "xlabel": axes.x_label,
         "ylabel": axes.y_label,
@@ -144,7 +150,7 @@ def axis_hook(axes: MapAxes) -> Callable:
 
 
 def legend_hook(classes: Mapping[int, tuple[str, str]]) -> Callable:
-    """Return the hook that adds a legend of the classes to the right of a view."""
+    """Return the hook that adds a legend of the classes below a view, or a long one beside it."""
     entries = list(dict.fromkeys(classes.values()))
 
     def hook(plot, element):
@@ -173,13 +179,16 @@ def _add_legend(plot: Any, entries: list[tuple[str, str]]) -> None:
         LegendItem(label={"value": name}, renderers=[glyph], index=index)
         for (name, _), (glyph, index) in zip(entries, glyphs, strict=True)
     ]
-    columns = -(-len(items) // LEGEND_ROWS)
+    place, columns = "right", -(-len(items) // LEGEND_ROWS)
+    if columns == 1:  # a phone, or two views side by side, have no room at the right
+        longest = max(len(name) for name, _ in entries)
+        place, columns = "below", max(1, FRAME_WIDTH // (LETTER_WIDTH * longest + PATCH_WIDTH))
     small = {"label_text_font_size": "8px", "spacing": 0, "label_height": 12, "glyph_height": 12}
     legend = Legend(
         items=items, ncols=columns, border_line_color=None, padding=0,
         **(small if columns > 2 else {}),
     )  # fmt: skip
-    plot.state.add_layout(legend, "right")
+    plot.state.add_layout(legend, place)
 
 
 # -- Values under the cursor ----------------------------------------------------------------------

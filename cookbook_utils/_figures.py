@@ -23,7 +23,7 @@ from cookbook_utils._maps import (
     name_and_color,
     thin,
 )
-from cookbook_utils._palette import NODATA_COLOR
+from cookbook_utils._palette import LEAST_CONTRAST, NODATA_COLOR, contrast_on_white
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -333,10 +333,14 @@ def draw_spread(
     ax: Axes, positions: np.ndarray, number: int, cluster: xr.Dataset, color: str, **line: Any
 ) -> None:
     """Draw the mean of one cluster as a line, with one standard deviation shaded around it."""
+    from matplotlib.patheffects import withStroke
+
     mean, std = cluster["mean"].values, cluster["std"].values
     ax.fill_between(positions, mean - std, mean + std, color=color, alpha=0.15, lw=0)
     # The line style shifts with each cycle of the markers: no two clusters share both.
     style = _LINES[(number + number // len(MARKERS)) % len(_LINES)]
+    if contrast_on_white(color) < LEAST_CONTRAST:
+        line["path_effects"] = [withStroke(linewidth=2.2, foreground="0.2")]
     ax.plot(positions, mean, color=color, marker=MARKERS[number % len(MARKERS)],
             linestyle=style, markeredgecolor="0.2", **line)  # fmt: skip
 

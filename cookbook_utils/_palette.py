@@ -49,6 +49,9 @@ The classes of one map differ under the three kinds of dichromacy. The sources a
 NODATA_COLOR = "#D9D9D9"
 """Color of pixels and points without data."""
 
+LEAST_CONTRAST = 3
+"""Least contrast of a line and its ground (WCAG 2.2, success criterion 1.4.11)."""
+
 # Linear RGB as seen by normal vision, protanopes, deuteranopes and tritanopes: Machado, Oliveira &
 # Fernandes (2009), doi:10.1109/TVCG.2009.113, severity 1.0.
 _VISION = np.array([
@@ -66,6 +69,12 @@ _XYZ = np.array([
     [0.2126729, 0.7151522, 0.0721750],
     [0.0193339, 0.1191920, 0.9503041],
 ])  # fmt: skip
+
+
+def contrast_on_white(color: str) -> float:
+    """Return the contrast ratio of a color, as hexadecimal text, and white (WCAG 2.2)."""
+    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+    return 1.05 / (_linear(rgb) @ _XYZ[1] + 0.05)
 
 
 def label_color(number: int) -> str:
@@ -124,12 +133,16 @@ def _further_colors() -> tuple[str, ...]:
 
 def _lab(rgb: np.ndarray) -> np.ndarray:
     """Return colors (n, RGB) from 0 to 255 as CIELAB, shape (vision, n, 3)."""
-    share = rgb / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    xyz = np.clip(linear @ _VISION.transpose(0, 2, 1), 0, 1) @ _XYZ.T / _XYZ.sum(axis=1)
+    xyz = np.clip(_linear(rgb) @ _VISION.transpose(0, 2, 1), 0, 1) @ _XYZ.T / _XYZ.sum(axis=1)
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = np.moveaxis(f, -1, 0)
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def _linear(rgb: np.ndarray) -> np.ndarray:
+    """Return sRGB values from 0 to 255 as linear ones from 0 to 1 (IEC 61966-2-1)."""
+    share = rgb / 255
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
 
 
 def _difference(colors: np.ndarray, color: np.ndarray) -> np.ndarray:

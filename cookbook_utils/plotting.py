@@ -26,7 +26,13 @@ from cookbook_utils._maps import (
     pick_bands,
     stretch,
 )
-from cookbook_utils._palette import CLASS_COLORS, LABEL_COLORS, NODATA_COLOR
+from cookbook_utils._palette import (
+    CLASS_COLORS,
+    LABEL_COLORS,
+    LEAST_CONTRAST,
+    NODATA_COLOR,
+    contrast_on_white,
+)
 from cookbook_utils.areas import class_areas
 
 if TYPE_CHECKING:
@@ -71,8 +77,8 @@ _STYLE = {
     "grid.alpha": 0.3,
     "image.cmap": "cividis",
 }
-# Yellow is hard to see as a line on white.
-_LINE_COLORS = [color for color in LABEL_COLORS if color != "#F0E442"]
+# Yellow, light blue and orange are hard to see as lines on white.
+_LINE_COLORS = [c for c in LABEL_COLORS if contrast_on_white(c) >= LEAST_CONTRAST]
 
 
 def style() -> None:
@@ -80,8 +86,8 @@ def style() -> None:
 
     Call it once before drawing. A figure 7.0 inches wide, which a page shows at about 690 pixels,
     then has text of at least 9 points, thin lines and legends without a frame; its PNG has 150
-    pixels per inch. Lines take the colors of `LABEL_COLORS` without yellow. The defaults apply to
-    all figures of the process until ``matplotlib.rcdefaults()``.
+    pixels per inch. Lines take those colors of `LABEL_COLORS` whose contrast on white is 3 : 1 or
+    more. The defaults apply to all figures of the process until ``matplotlib.rcdefaults()``.
 
     Examples
     --------
@@ -359,7 +365,8 @@ def plot_profiles(
 ) -> Axes:
     """Draw the mean of each cluster per band, with one standard deviation shaded around it.
 
-    Clusters have the colors of `plot_labels` and differ in marker and line style, too.
+    Clusters have the colors of `plot_labels` and differ in marker and line style, too. Light lines
+    have a dark edge.
 
     Parameters
     ----------

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,24 +17,11 @@ import nbformat
 import pytest
 import yaml
 
+from .browser import BOOK, DEEP, PAGES, ROOT, TILE_HOSTS, Visit, roots_in
 from .promises import alt_text, caption, cells_of, promises_view
 
-ROOT = Path(__file__).parents[1]
-BOOK = ROOT / "_build" / "html"
 # The pages of the reference are many and alike: they have tests of their own.
 REFERENCE = sorted((BOOK / "reference").glob("*.html"))
-PAGES = sorted(
-    path.relative_to(BOOK).as_posix()
-    for path in BOOK.rglob("*.html")
-    if not {"_static", "_sources", "_modules", "reference"} & set(path.relative_to(BOOK).parts)
-    and path != BOOK / "index.html"  # only sends on to the first page
-)
-BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
-# The only hosts that a page may ask, and for images only.
-TILE_HOSTS = re.compile(
-    r"(server|services)\.arcgisonline\.com|([abc]\.)?tile\.openstreetmap\.org"
-    r"|([abcd]\.)?basemaps\.cartocdn\.com"
-)
 
 pytestmark = pytest.mark.slow
 page_of_the_book = pytest.mark.parametrize("name", PAGES)
@@ -56,46 +42,6 @@ def test_the_book_is_built():
 # --- In the browser ------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium without network. Only for this module: its event loop would get in others' way."""
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        message = f"no browser found: none of {', '.join(BROWSERS)} is on the path"
-        if os.environ.get("COOKBOOK_REQUIRE_BROWSER"):
-            pytest.fail(message)
-        pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--host-resolver-rules=MAP * ~NOTFOUND"]
-    if os.geteuid() == 0:
-        flags.append("--no-sandbox")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=flags)
-        yield chromium
-        chromium.close()
-
-
-# Walks into the shadow roots that Bokeh draws its figures in.
-DEEP = """
-const deep = (node, test) => [
-  ...(test(node) ? [node] : []),
-  ...(node.shadowRoot ? [...node.shadowRoot.children] : []).flatMap(child => deep(child, test)),
-  ...[...node.children].flatMap(child => deep(child, test)),
-];
-const shown = node => {
-  const box = node.getBoundingClientRect();
-  return box.width > 0 && box.height > 0;
-};
-"""
-READY = f"""ids => {{ {DEEP}
-  const drawn = id => {{
-    const root = document.querySelector(`[data-root-id="${{id}}"]`);
-    return root && deep(root, n => n.tagName === 'CANVAS').length > 0;
-  }};
-  return ids.every(drawn) && document.readyState === 'complete'
-    && [...document.querySelectorAll('.math')].every(m => m.querySelector('mjx-container'));
-}}"""
 # Every figure that the page's documents hold, and what of it is on the screen.
 FIGURES = f"""() => {{ {DEEP}
   const colors = canvas => {{
@@ -150,53 +96,6 @@ DEAD_WIDGETS = """() => (window.Bokeh?.documents ?? []).flatMap(doc => {
 PIXELS = """() => (window.Bokeh?.documents ?? []).flatMap(doc => [...doc._all_models.values()])
   .filter(model => model.type === 'ColumnDataSource' && model.data.image)
   .map(model => Array.from(model.data.image[0]).join('')).join('|')"""
-
-
-class Visit:
-    """One page, opened from disk: what it asked for, complained of and shows."""
-
-    def __init__(self, browser: Any, address: str, roots: list[str]) -> None:
-        from playwright.sync_api import TimeoutError
-
-        self.context = browser.new_context(viewport={"width": 1400, "height": 1000})
-        self.context.route(re.compile("^(?!file:|data:|blob:)"), lambda route: route.abort())
-        self.page = self.context.new_page()
-        self.requests: list[tuple[str, str]] = []
-        self.missing: list[str] = []
-        self.errors: list[str] = []
-        self.page.on("request", lambda r: self.requests.append((r.resource_type, r.url)))
-        self.page.on("requestfailed", self._failed)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", self._console)
-        self.page.goto(address)
-        self.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        try:
-            self.page.wait_for_function(READY, arg=roots, timeout=30_000)
-        except TimeoutError:
-            self.errors.append("after 30 s not every plot and formula was drawn")
-        self.page.wait_for_timeout(500)
-
-    def _failed(self, request: Any) -> None:
-        if request.url.startswith("file:"):
-            self.missing.append(request.url)
-
-    def _console(self, message: Any) -> None:
-        host = urlsplit(message.location.get("url", "")).netloc
-        if message.type == "error" and not TILE_HOSTS.fullmatch(host):
-            self.errors.append(message.text)
-
-
-def roots_in(html: str) -> list[str]:
-    """Return the ids of the Bokeh roots embedded in a page that have something to draw."""
-    ids = []
-    for items in re.findall(r"render_items = (\[.*?\]);", html):
-        for item in json.loads(items):
-            ids.extend(item.get("root_ids", item["roots"]))
-    silent = re.findall(
-        r'"name":"panel\.models\.(?:browser\.BrowserInfo|comm_manager\.CommManager)","id":"([^"]+)"',
-        html,
-    )
-    return [id for id in ids if id not in silent]
 
 
 @pytest.fixture(scope="module")
@@ -440,10 +339,16 @@ def test_a_build_leaves_no_pages_of_the_reference_in_the_checkout():
 # --- What fails the build ------------------------------------------------------------------------
 
 
-def build(folder: Path, *, code: str = "1 + 1", text: str = "Text.") -> subprocess.CompletedProcess:
+def build(
+    folder: Path, *, code: str = "1 + 1", text: str = "Text.", repository: str = ""
+) -> subprocess.CompletedProcess:
     """Build a book of one notebook with the settings and extensions of the real one."""
-    shutil.copytree(ROOT / "_ext", folder / "_ext")
-    shutil.copy(ROOT / "_config.yml", folder)
+    for part in ("_ext", "_templates"):
+        shutil.copytree(ROOT / part, folder / part)
+    settings = (ROOT / "_config.yml").read_text()
+    assert settings.count('  url: ""\n') == 1
+    settings = settings.replace('  url: ""\n', f'  url: "{repository}"\n')
+    (folder / "_config.yml").write_text(settings)
     (folder / "_toc.yml").write_text("format: jb-book\nroot: chapter\n")
     cells = [nbformat.v4.new_markdown_cell(f"# Title\n\n{text}"), nbformat.v4.new_code_cell(code)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -460,7 +365,30 @@ def build(folder: Path, *, code: str = "1 + 1", text: str = "Text.") -> subproce
 def test_sound_chapter_builds(tmp_path):
     done = build(tmp_path)
     assert done.returncode == 0, done.stdout
-    assert (tmp_path / "_build/html/chapter.html").is_file()
+    assert links_to_elsewhere(tmp_path / "_build/html/chapter.html") == set()
+
+
+def links_to_elsewhere(page: Path) -> set[str]:
+    """Return the addresses of other sites that a page links to."""
+    return set(re.findall(r'<a[^>]* href="(https?://[^"]+)"', page.read_text()))
+
+
+def test_address_of_the_repository_switches_its_links_on(tmp_path):
+    address = "https://github.com/someone/cookbook"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=A", "-c", "user.email=a@b"]
+    for arguments in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", "First"]):
+        subprocess.run([*git, *arguments], check=True)
+    commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    done = build(tmp_path, repository=address)
+    assert done.returncode == 0, done.stdout
+    page = tmp_path / "_build/html/chapter.html"
+    assert {unescape(link).partition("&body=")[0] for link in links_to_elsewhere(page)} == {
+        address,
+        f"{address}/issues/new?title=Issue%20on%20page%20%2Fchapter.html",
+        f"{address}/blob/main/chapter.ipynb?plain=1",
+        "https://mybinder.org/v2/gh/someone/cookbook/main?urlpath=lab/tree/chapter.ipynb",
+        f"{address}/commit/{commit}",
+    }
 
 
 def test_broken_cell_fails_the_build(tmp_path):

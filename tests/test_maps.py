@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
@@ -14,7 +15,8 @@ from matplotlib.figure import Figure
 
 from cookbook_utils._change import CHANGE_CLASSES
 from cookbook_utils._conventions.labels import meanings_of
-from cookbook_utils._palette import class_color, colors_of, label_color
+from cookbook_utils._figures import draw_spread
+from cookbook_utils._palette import class_color, colors_of, contrast_on_white, label_color
 from cookbook_utils.plotting import (
     CLASS_COLORS,
     LABEL_COLORS,
@@ -22,6 +24,7 @@ from cookbook_utils.plotting import (
     plot_labels,
     plot_points,
     plot_rgb,
+    style,
 )
 from cookbook_utils.simulate import REGIMES, coast, lake
 from cookbook_utils.views import view_labels, view_points, view_rgb
@@ -137,6 +140,25 @@ def test_colors_of_one_map_differ_by_ciede2000(classes):
     least = {(a, b): min(map(ciede2000, seen(a), seen(b))) for a, b in pairs}
     closest = min(least, key=least.get)
     assert least[closest] >= 10, closest
+
+
+def test_lines_stand_out_from_white():
+    """Lines, drawn on white in light and dark pages, have a contrast of 3 : 1 or a dark edge."""
+    assert contrast_on_white("#FFFFFF") == pytest.approx(1)
+    assert contrast_on_white("#000000") == pytest.approx(21)
+    assert contrast_on_white("#767676") == pytest.approx(4.54, abs=0.005)
+    with matplotlib.rc_context():
+        style()
+        cycle = [entry["color"] for entry in matplotlib.rcParams["axes.prop_cycle"]]
+    assert len(cycle) >= 8
+    assert min(map(contrast_on_white, cycle)) >= 3
+    colors = [*LABEL_COLORS, *CLASS_COLORS.values()]
+    for color in colors:
+        axes = Figure().subplots()
+        profile = xr.Dataset({"mean": ("band", [0.0, 1]), "std": ("band", [0.0, 1])})
+        draw_spread(axes, np.arange(2), 0, profile, color)
+        (line,) = axes.lines
+        assert contrast_on_white(color) >= 3 or line.get_path_effects()
 
 
 def test_every_class_of_the_simulations_has_a_color():
