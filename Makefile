@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 PACKAGE := $(shell find cookbook_utils -name '*.py' -o -name '*.cu')
-PAGES := intro.md reference.rst colophon.md $(wildcard notebooks/*.ipynb)
+PAGES := intro.md glossary.md reference.rst colophon.md references.bib $(wildcard notebooks/*.ipynb)
 LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/* _templates/*/*)
 
 .DEFAULT_GOAL := help
