@@ -8,9 +8,9 @@ is a warning, hence an error in a build that treats warnings as errors.
 from __future__ import annotations
 
 from docutils import nodes
-from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class chapter_figure(nodes.General, nodes.Element):
     """The place of a figure that is known when all chapters have been read."""
 
 
-class ChapterFigure(Directive):
+class ChapterFigure(SphinxDirective):
     required_arguments = 2
 
     def run(self) -> list[nodes.Node]:
