@@ -493,7 +493,8 @@ def test_a_build_leaves_no_pages_of_the_reference_in_the_checkout():
 def build(folder: Path, *, code: str = "1 + 1", text: str = "Text.") -> subprocess.CompletedProcess:
     """Build a book of one notebook with the settings and extensions of the real one."""
     shutil.copytree(ROOT / "_ext", folder / "_ext")
-    shutil.copy(ROOT / "_config.yml", folder)
+    for name in ("_config.yml", "references.bib"):
+        shutil.copy(ROOT / name, folder)
     (folder / "_toc.yml").write_text("format: jb-book\nroot: chapter\n")
     cells = [nbformat.v4.new_markdown_cell(f"# Title\n\n{text}"), nbformat.v4.new_code_cell(code)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
