@@ -1,12 +1,13 @@
 """Draw the picture of the README, for light and for dark pages, from what Chapter 5 computes.
 
-``make overview`` runs this file; `tests/test_front_page.py` holds the pictures to it.
+``make overview`` runs this file; `tests/test_front_page.py` runs it elsewhere and compares.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from cookbook_utils.plotting import plot_change, plot_rgb, style
 
@@ -26,7 +28,7 @@ INK = {"light": "#1f2328", "dark": "#e6edf3"}
 
 def computed() -> dict[str, Any]:
     """Return the variables of the chapter where it draws the map of change."""
-    shell = InteractiveShell.instance()
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     for cell in cells_of(CHAPTER):
         with contextlib.redirect_stdout(io.StringIO()):
             result = shell.run_cell(cell.source)
@@ -38,7 +40,7 @@ def computed() -> dict[str, Any]:
     raise LookupError(f"{CHAPTER} has no figure {FIGURE}")
 
 
-def draw(found: dict[str, Any], mode: str, path: Any) -> None:
+def draw(found: dict[str, Any], mode: str, path: Path) -> None:
     """Draw both dates and what was lost, on no background."""
     with matplotlib.rc_context():
         style()
@@ -59,7 +61,7 @@ def draw(found: dict[str, Any], mode: str, path: Any) -> None:
         plt.close(fig)
 
 
-def difference(one: Any, other: Any) -> float:
+def difference(one: Path, other: Path) -> float:
     """Return the share of the pixels of two pictures that differ visibly."""
     a, b = plt.imread(one), plt.imread(other)
     return np.mean(np.abs(a - b).max(axis=-1) > 0.1) if a.shape == b.shape else 1.0
@@ -67,6 +69,7 @@ def difference(one: Any, other: Any) -> float:
 
 if __name__ == "__main__":
     matplotlib.use("agg")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     variables = computed()
-    for name in INK:
-        draw(variables, name, FOLDER / f"overview-{name}.png")
+    for each in INK:
+        draw(variables, each, folder / f"overview-{each}.png")
