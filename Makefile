@@ -11,15 +11,15 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 PACKAGE := $(shell find cookbook_utils -name '*.py' -o -name '*.cu')
-PAGES := intro.md reference.rst colophon.md $(wildcard notebooks/*.ipynb)
+PAGES := intro.md glossary.md reference.rst colophon.md references.bib $(wildcard notebooks/*.ipynb)
 LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/* _templates/*.html _templates/*/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book lint check test lab data bench links lock clean FORCE
+.PHONY: help env book lint check test lab data overview bench links lock clean FORCE
 
 help:  ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-6s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
 env: $(VENV)/.project  ## Install the environment, and nothing else
 
@@ -45,6 +45,9 @@ lab: $(VENV)/.project data/simulated/.complete  ## Open the chapters in JupyterL
 
 data: $(VENV)/.project  ## Download the real images once, each checked against its hash
 	$(BIN)/python -m cookbook_utils.datasets
+
+overview: data/simulated/.complete  ## Draw the picture of the README anew from what Chapter 5 computes
+	$(BIN)/python -m tests.overview
 
 bench: $(VENV)/.project data/simulated/coast_series  ## Measure the package beside its peers (2.6 GB of scenes)
 	for name in $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))); do \

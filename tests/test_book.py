@@ -262,11 +262,61 @@ def test_links_resolve(visit, name):
     assert broken == []
 
 
-def test_search_works_from_disk(browser):
-    view = Visit(browser, (BOOK / "search.html").as_uri() + "?q=water", [])
-    view.page.wait_for_selector("#search-results li a", timeout=10_000)
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [("water", "00_introduction"), ("Nystrom", "glossary"), ("Nyström", "glossary")],
+)
+def test_search_works_from_disk(browser, word, page):
+    view = Visit(browser, (BOOK / "search.html").as_uri() + f"?q={word}", [])
+    view.page.wait_for_selector(f"#search-results li a[href*='{page}']", timeout=10_000)
     assert view.errors == []
     view.context.close()
+
+
+@chapter
+def test_quiz_is_answered_by_keyboard(visit, name):
+    """Each answer opens and closes by a key, and says then whether it is right, and why."""
+    page = visit(f"notebooks/{name}.html").page
+    page.evaluate("document.querySelectorAll('details.quiz').forEach(d => d.open = false)")
+    answers = page.locator("details.quiz").all()
+    assert len(answers) >= 9
+    for answer in answers:
+        reason = answer.locator("p").first
+        assert not reason.is_visible()
+        answer.locator("summary").focus()
+        page.keyboard.press("Enter")
+        assert reason.is_visible() and reason.text_content().startswith(("Right.", "Wrong."))
+
+
+def test_terms_of_the_glossary_are_linked_once_in_a_chapter():
+    pages = sorted((BOOK / "notebooks").glob("*.html"))
+    links = {
+        path.stem: re.findall(
+            r'<a class="term[^"]*" href="\.\./glossary\.html#([^"]+)"', content(path)
+        )
+        for path in pages
+    }
+    assert {name: len(found) for name, found in links.items() if len(found) < 5} == {}
+    assert all(len(found) == len(set(found)) for found in links.values())
+    definitions = {
+        re.search(r'id="(term-[^"]+)"', item)[1]
+        for item in re.split(r"</dd>", content(BOOK / "glossary.html"))
+        if "<dt" in item
+    }
+    assert set().union(*links.values()) == definitions, "a term that no chapter uses"
+
+
+def test_front_page_shows_figures_of_the_chapters():
+    front = content(BOOK / "intro.html")
+    figures = re.findall(
+        r'href="(notebooks/\w+\.html)#([\w-]+)"><img alt="([^"]+)" src="([^"]+)"', front
+    )
+    assert len(figures) == 3
+    for page, name, description, picture in figures:
+        figure = re.search(
+            rf'<figure[^>]* id="{name}">.*?</figure>', content(BOOK / page), flags=re.DOTALL
+        )[0]
+        assert f'alt="{description}"' in figure and f'src="../{picture}"' in figure
 
 
 # --- The reference -------------------------------------------------------------------------------
@@ -349,6 +399,7 @@ def build(
     assert settings.count('  url: ""\n') == 1
     settings = settings.replace('  url: ""\n', f'  url: "{repository}"\n')
     (folder / "_config.yml").write_text(settings)
+    shutil.copy(ROOT / "references.bib", folder)
     (folder / "_toc.yml").write_text("format: jb-book\nroot: chapter\n")
     cells = [nbformat.v4.new_markdown_cell(f"# Title\n\n{text}"), nbformat.v4.new_code_cell(code)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

@@ -21,6 +21,7 @@ from jupyter_cache import get_cache
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from pybtex.database import parse_file
 
 from .promises import alt_text, caption, code_cells, promises_view
 
@@ -126,18 +127,29 @@ def test_numbered_title_picture_and_one_title(name):
 
 
 @chapter
+def test_opens_with_a_question_and_ends_with_the_answer_as_a_picture(name):
+    first = read(name).cells[0].source
+    assert re.search(r"^\*\*[^*]+\?\*\*$", first, flags=re.MULTILINE), "a question in bold"
+    _, _, objectives = first.partition("After this chapter you can\n\n")
+    assert 3 <= len(re.findall(r"^- ", objectives, flags=re.MULTILINE)) <= 5
+    figures = {cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+               for cell in code_cells(read(name))}  # fmt: skip
+    assert figures & set(re.findall(r"\{numref\}`([^`]+)`", section(name, "Summary")))
+
+
+@chapter
 def test_sections_come_in_order(name):
     titles = [text for level, text, _ in headings(name) if level == 2]
     assert titles[:3] == ["Overview", "Prerequisites", "Imports"]
-    assert titles[-3:] == ["Exercises", "Summary", "References"]
-    assert len(titles[3:-3]) >= 2, "the body needs sections of its own"
+    assert titles[-4:] == ["Exercises", "Summary", "Quiz", "References"]
+    assert len(titles[3:-4]) >= 2, "the body needs sections of its own"
     assert "### What's next?" in section(name, "Summary")
 
 
 @chapter
 def test_overview_mirrors_the_headings(name):
     items = re.findall(r"^(\d+)\. +(.+?) *$", section(name, "Overview"), flags=re.MULTILINE)
-    titles = [text for level, text, _ in headings(name) if level == 2][3:-2]
+    titles = [text for level, text, _ in headings(name) if level == 2][3:-3]
     assert items == [(str(number), title) for number, title in enumerate(titles, start=1)]
 
 
@@ -184,9 +196,54 @@ def test_every_exercise_has_a_folded_solution(name):
     assert {i for i in closing if cells[i].cell_type == "code"} <= solved
 
 
+ANSWER = re.compile(
+    r'<details class="quiz">\n<summary>(?P<answer>.+)</summary>\n\n'
+    r"\*\*(?P<verdict>Right|Wrong)\.\*\* (?P<reason>.+)\n\n</details>"
+)
+
+
+@chapter
+def test_quiz_has_one_right_answer_and_a_reason_for_each(name):
+    text, *parts = re.split(
+        r"^\*\*Question (\d+)\.\*\* ", section(name, "Quiz"), flags=re.MULTILINE
+    )
+    numbers, questions = parts[::2], parts[1::2]
+    assert numbers == [str(n + 1) for n in range(len(numbers))] and 3 <= len(numbers) <= 5
+    assert "Open an answer" in text
+    right_places = set()
+    for question in questions:
+        answers = list(ANSWER.finditer(question))
+        assert ANSWER.sub("", question).strip().endswith("?"), "text that is no answer"
+        verdicts = [answer["verdict"] for answer in answers]
+        assert len(answers) >= 3 and verdicts.count("Right") == 1, question
+        right_places.add(verdicts.index("Right"))
+        for part in ("answer", "reason"):
+            assert len({answer[part] for answer in answers}) == len(answers), question
+        assert min(len(answer["reason"].split()) for answer in answers) >= 5, question
+    assert len(right_places) > 1, "the right answer always has the same place"
+
+
+def cited(name: str) -> set[str]:
+    """Return the keys of the papers that the prose of a chapter cites."""
+    prose = "\n".join(c.source for c in read(name).cells if c.cell_type == "markdown")
+    roles = re.findall(r"\{cite:\w+\}`([^`]+)`", prose)
+    return {key.strip() for keys in roles for key in keys.split(",")}
+
+
 @chapter
 def test_references_give_sources(name):
-    assert re.search(r"\]\(https?://[^)]+\)", section(name, "References"))
+    text = section(name, "References")
+    assert ("{bibliography}\n:filter: docname in docnames\n" in text) == bool(cited(name))
+    assert cited(name) or re.search(r"\]\(https?://[^)]+\)", text)
+
+
+def test_papers_are_cited_and_can_be_found():
+    papers = parse_file(ROOT / "references.bib", bib_format="bibtex").entries
+    assert set(papers) == set().union(*map(cited, NAMES))
+    assert [key for key, paper in papers.items() if not {"doi", "url"} & set(paper.fields)] == []
+    doi = re.compile(r"10\.\d{4,}/\S+")
+    assert [key for key, paper in papers.items()
+            if not doi.fullmatch(paper.fields.get("doi", "10.0000/none"))] == []  # fmt: skip
 
 
 # --- The execution -------------------------------------------------------------------------------
