@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,16 +52,6 @@ PLATFORMS = {
         },
         tuple(mac_platforms((15, 0), "arm64")),
     ),
-    "macos-intel": Platform(
-        "macOS 15 or newer, Intel",
-        {
-            "os_name": "posix",
-            "platform_machine": "x86_64",
-            "platform_system": "Darwin",
-            "sys_platform": "darwin",
-        },
-        tuple(mac_platforms((15, 0), "x86_64")),
-    ),
     "windows": Platform(
         "Windows, x86-64",
         {
@@ -73,7 +63,10 @@ PLATFORMS = {
         ("win_amd64",),
     ),
 }
-"""The platforms, by the names that `make workshop PLATFORMS=…` takes."""
+"""The platforms, by the names that `make workshop PLATFORMS=…` takes.
+
+Several packages of the lock have no wheels for Macs with an Intel processor.
+"""
 
 
 def resolve(target: Path) -> None:
@@ -97,41 +90,60 @@ def entries(text: str) -> Iterator[tuple[Requirement, str]]:
 
 
 def applies(requirement: Requirement, platform: Platform, python: str) -> bool:
-    """Return whether a requirement of the lock is one for this platform and Python."""
+    """Return whether a requirement of the lock is one for this platform and Python ("3.12.0")."""
     environment = platform.markers | {
         "implementation_name": "cpython",
         "platform_python_implementation": "CPython",
-        "python_full_version": f"{python}.9",
-        "python_version": python,
+        "python_full_version": python,
+        "python_version": python.rpartition(".")[0],
     }
     return requirement.marker is None or requirement.marker.evaluate(environment)
 
 
-def download(
-    requirements: Path, folder: Path, platforms: Iterable[str], pythons: Iterable[str]
-) -> Path:
-    """Download the wheels, build those that nobody publishes, and return what pip installs them by.
+def download(requirements: Path, folder: Path, platform: Platform, python: str) -> None:
+    """Download the wheels for one platform and Python (needs a network).
 
     Parameters
     ----------
     requirements : pathlib.Path
-        What `resolve` has written.
+        What `resolve` has written. Each wheel must have one of its hashes.
     folder : pathlib.Path
         Where the wheels go.
-    platforms : iterable of str
-        Keys of `PLATFORMS`.
-    pythons : iterable of str
-        Versions, such as "3.12".
-
-    Returns
-    -------
-    pathlib.Path
-        A file of requirements in the folder, with the hash of each wheel.
+    platform : Platform
+        One of `PLATFORMS`.
+    python : str
+        A version of Python, such as "3.12".
     """
-    pythons = list(pythons)
-    text = requirements.read_text()
-    for name in platforms:
-        for python in pythons:
-            kept = [e for r, e in entries(text) if applies(r, PLATFORMS[name], python)]
-            _download("\n".join(kept), folder, PLATFORMS[name].tags, python)
-    return folder
+    # Some packages have another version for the first releases of a Python than for the later ones.
+    done: set[str] = set()
+    for release in (f"{python}.0", f"{python}.99"):
+        # pip evaluates markers for the Python that runs it, and so cannot be given the whole file.
+        kept = {
+            entry
+            for requirement, entry in entries(requirements.read_text())
+            if applies(requirement, platform, release)
+        }
+        if new := kept - done:
+            _download(sorted(new), folder, platform, release)
+        done |= kept
+
+
+def _download(chosen: list[str], folder: Path, platform: Platform, release: str) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "requirements.txt"
+        file.write_text("\n".join(chosen) + "\n")
+        run(
+            "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+            "--only-binary", ":all:", "--require-hashes", "--implementation", "cp",
+            "--python-version", release, *(f"--platform={tag}" for tag in platform.tags),
+            "--dest", folder, "--requirement", file,
+        )  # fmt: skip
+
+
+def run(module: str, *arguments: str | Path) -> None:
+    """Run a module of this environment, and end with its message if it fails."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
+        raise SystemExit("\n".join([f"{module} failed:", *errors]))
