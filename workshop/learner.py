@@ -6,9 +6,11 @@ values the learners are to find. The chapters themselves know nothing of it.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import copy
 import re
+import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -27,9 +29,9 @@ WIDTH = 79  # columns of a line
 FOLDED = {"source_hidden": True, "outputs_hidden": True}
 
 INTRODUCTION = """\
-> **A copy for learners.** {count} In the places of their values are three dots. Put your code there,
-> run the cell, and then the check below it, which says whether the value can be right, and if not,
-> what is wrong with it. The complete chapter is `notebooks/{name}.ipynb`.
+> **A copy for learners.** {count} Three dots stand in the place of each. Put your code there, run
+> the cell, and then the check below it, which says whether the value can be right, and if not, what
+> is wrong with it. The complete chapter is `notebooks/{name}.ipynb`.
 >
 > The solutions of the exercises are folded: a click on the bar opens one."""
 
@@ -70,15 +72,14 @@ def learner_copy(name: str, *, solved: bool = False) -> NotebookNode:
     unknown = {blank["cell"] for blank in blanks} - {cell.id for cell in notebook.cells}
     if unknown:
         raise ValueError(f"chapter {name} has no cell {sorted(unknown)}")
-    cells, number = [], 0
+    cells, number = [], 1
     for cell in notebook.cells:
-        here = [blank for blank in blanks if blank["cell"] == cell.id]
-        if here:
+        if here := [blank for blank in blanks if blank["cell"] == cell.id]:
             cells += _with_blanks(cell, here, number, solved)
             number += len(here)
         else:
             cells += _with_folded_solution(cell, cells[-1] if cells else None)
-    cells.insert(1, _introduction(name, number))
+    cells.insert(1, _introduction(name, len(blanks)))
     notebook.cells = cells
     return notebook
 
@@ -89,24 +90,22 @@ def _introduction(name: str, number: int) -> NotebookNode:
 
 
 def _with_blanks(
-    cell: NotebookNode, blanks: list[dict[str, Any]], number: int, solved: bool
+    cell: NotebookNode, blanks: list[dict[str, Any]], first: int, solved: bool
 ) -> list[NotebookNode]:
-    """Cut a cell below each of its blanks, and put the check there."""
+    """Cut a cell below each of its blanks, and put the check there; `first` is their number."""
+    found = [(find_assignment(cell, blank["name"]), blank) for blank in blanks]
+    found.sort(key=lambda pair: pair[0].lineno)
     lines, cells, start = cell.source.splitlines(), [], 0
-    statements = [find_assignment(cell, blank["name"]) for blank in blanks]
-    for number, (blank, statement) in enumerate(
-        sorted(zip(blanks, statements, strict=True), key=lambda pair: pair[1].lineno), number + 1
-    ):
+    for number, (statement, blank) in enumerate(found, first):
         before = lines[start : statement.lineno - 1]
         value = lines[statement.lineno - 1 : statement.end_lineno]
         task = textwrap.wrap(
             f"Blank {number}. {blank['task']}", WIDTH, initial_indent="# ", subsequent_indent="# "
         )
-        value = [*task, *(value if solved else [f"{blank['name']} = ..."])]
-        part = new_code_cell("\n".join([*before, *value]).strip("\n"), id=f"blank-{number}")
-        check = new_code_cell(check_source(blank), id=f"check-{number}")
-        check.metadata = {"tags": ["check"], "jupyter": {"source_hidden": True}}
-        cells += [part, check]
+        part = [*before, *task, *(value if solved else [f"{blank['name']} = ..."])]
+        cells.append(new_code_cell("\n".join(part).strip("\n"), id=f"blank-{number}"))
+        cells.append(new_code_cell(check_source(blank), id=f"check-{number}"))
+        cells[-1].metadata = {"tags": ["check"], "jupyter": {"source_hidden": True}}
         start = statement.end_lineno
     if rest := "\n".join(lines[start:]).strip("\n"):
         cells.append(copy.copy(cell))
@@ -156,8 +155,6 @@ def _with_folded_solution(cell: NotebookNode, above: NotebookNode | None) -> lis
 
 def write_learner_copies(folder: Path) -> list[Path]:
     """Write the copies of all chapters to a folder, with their pictures and the checks."""
-    import shutil
-
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(ROOT / "notebooks" / "images", folder / "images", dirs_exist_ok=True)
     shutil.copy(Path(__file__).parent / "checks.py", folder)
@@ -166,3 +163,15 @@ def write_learner_copies(folder: Path) -> list[Path]:
         written.append(folder / chapter.name)
         nbformat.write(learner_copy(chapter.stem), written[-1])
     return written
+
+
+def main() -> None:
+    """Write the copies to the folder that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    print(f"{len(write_learner_copies(folder))} chapters in {folder}")
+
+
+if __name__ == "__main__":
+    main()
