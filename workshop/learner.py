@@ -103,8 +103,8 @@ def _with_blanks(
             f"Blank {number}. {blank['task']}", WIDTH, initial_indent="# ", subsequent_indent="# "
         )
         part = [*before, *task, *(value if solved else [f"{blank['name']} = ..."])]
-        cells.append(new_code_cell("\n".join(part).strip("\n"), id=f"blank-{number}"))
-        cells.append(new_code_cell(check_source(blank), id=f"check-{number}"))
+        cells.append(new_code_cell("\n".join(part).strip("\n"), id=f"learner-blank-{number}"))
+        cells.append(new_code_cell(check_source(blank), id=f"learner-check-{number}"))
         cells[-1].metadata = {"tags": ["check"], "jupyter": {"source_hidden": True}}
         start = statement.end_lineno
     if rest := "\n".join(lines[start:]).strip("\n"):
@@ -149,7 +149,9 @@ def _with_folded_solution(cell: NotebookNode, above: NotebookNode | None) -> lis
     cell.metadata["jupyter"] = FOLDED
     if above is None or (exercise := re.search(r"\*\*Exercise (\d+)", above.source)) is None:
         return [cell]
-    answer = new_code_cell(f"# Exercise {exercise[1]}: your code\n", id=f"answer-{exercise[1]}")
+    answer = new_code_cell(
+        f"# Exercise {exercise[1]}: your code\n", id=f"learner-answer-{exercise[1]}"
+    )
     return [answer, cell]
 
 

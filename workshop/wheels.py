@@ -83,10 +83,11 @@ def resolve(target: Path) -> None:
 
 
 def entries(text: str) -> Iterator[tuple[Requirement, str]]:
-    """Yield each requirement of a lock, with its text and hashes."""
+    """Yield each requirement of a lock, and its lines without the marker."""
     for entry in re.split(r"\n(?=[A-Za-z0-9])", text.strip()):
         if not entry.startswith("#"):
-            yield Requirement(entry.partition("\\")[0]), entry
+            stated, _, hashes = entry.partition("\\")
+            yield Requirement(stated), f"{stated.partition(';')[0].strip()} \\{hashes}"
 
 
 def applies(requirement: Requirement, platform: Platform, python: str) -> bool:
@@ -117,7 +118,7 @@ def download(requirements: Path, folder: Path, platform: Platform, python: str) 
     # Some packages have another version for the first releases of a Python than for the later ones.
     done: set[str] = set()
     for release in (f"{python}.0", f"{python}.99"):
-        # pip evaluates markers for the Python that runs it, and so cannot be given the whole file.
+        # pip evaluates markers for the Python that runs it: it is given none.
         kept = {
             entry
             for requirement, entry in entries(requirements.read_text())
