@@ -141,6 +141,17 @@ def test_table_that_does_not_fit_the_chapter(monkeypatch, blank, message):
         learner.learner_copy("any")
 
 
+def test_answers_are_never_overwritten(tmp_path):
+    command = [sys.executable, "-m", "workshop.learner", tmp_path / "learner"]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert first.stdout.startswith(f"{len(CHAPTERS)} chapters in ")
+    answered = tmp_path / "learner" / "01_loading.ipynb"
+    answered.write_text("mine")
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 2 and "must hold no notebooks" in again.stderr
+    assert answered.read_text() == "mine"
+
+
 # --- Checks --------------------------------------------------------------------------------------
 
 ARRAY = xr.DataArray(np.array([[0.0, 1.0, np.nan]]), dims=("y", "x"))

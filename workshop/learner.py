@@ -168,10 +168,12 @@ def write_learner_copies(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Write the copies to the folder that the command line names."""
+    """Write the copies to the folder that the command line names, which must hold none yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
+    if any(folder.glob("*.ipynb")):
+        parser.error(f"{folder} must hold no notebooks, got some: name another folder")
     print(f"{len(write_learner_copies(folder))} chapters in {folder}")
 
 
