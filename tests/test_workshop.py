@@ -20,6 +20,7 @@ from benchmarks._result import read
 from cookbook_utils.cli.check import CHECKS
 from workshop import archive, hub, learner, proof, wheels
 from workshop.checks import Check, CheckFailed
+from workshop.slicing import needed_cells
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = [path.stem for path in learner.CHAPTERS]
@@ -193,6 +194,24 @@ def test_right_answer_passes(capsys):
     check.that(lambda: True, "never said")
     check.passed()
     assert capsys.readouterr().out == "x: correct\n"
+
+
+def test_cells_that_others_need():
+    sources = {
+        "magic": "%matplotlib inline",
+        "import": "import numpy as np",
+        "a": "a = np.zeros(3)",
+        "figure": "np.testing.assert_equal(a, 0)\nfig = draw(a)",
+        "item": "a[0] = 1",
+        "loop": "for i in 1, 2:\n    a.append(i)",
+        "old": "b = 3",
+        "function": "def double(x):\n    return 2 * x * factor",
+        "factor": "factor = 2",
+        "b": "b = double(a)",
+    }
+    cells = [new_code_cell(source, id=name) for name, source in sources.items()]
+    kept = [cell.id for cell in needed_cells(cells, cells[-1:])]
+    assert kept == [name for name in sources if name not in ("figure", "old")]
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from workshop.learner import CHAPTERS, check_source, learner_copy, read_blanks, write_learner_copies
+from workshop.slicing import needed_cells
 
 BLANK = "..."
 PROBE = """\
@@ -54,12 +55,6 @@ def with_probes(name: str) -> NotebookNode:
     return notebook
 
 
-def last_check(notebook: NotebookNode) -> int:
-    """Return the number of cells down to the probe of the last check."""
-    probes = [i for i, cell in enumerate(notebook.cells) if "probe" in tags(cell)]
-    return probes[-1] + 1 if probes else 0
-
-
 def tags(cell: NotebookNode) -> list[str]:
     """Return the tags of a cell."""
     return cell.metadata.get("tags", [])
@@ -73,7 +68,7 @@ def prove(name: str, *, whole: bool = True, environment: dict[str, str] | None =
     name : str
         The chapter.
     whole : bool, default True
-        Whether the chapter is executed to its end, or to its last check.
+        Whether all cells are executed, or only those that the checks need.
     environment : dict, optional
         Environment variables of the kernel; those of this process by default.
 
@@ -89,7 +84,8 @@ def prove(name: str, *, whole: bool = True, environment: dict[str, str] | None =
     """
     notebook = with_probes(name)
     if not whole:
-        notebook.cells = notebook.cells[: last_check(notebook)]
+        wanted = [cell for cell in notebook.cells if {"check", "probe"} & set(tags(cell))]
+        notebook.cells = needed_cells(notebook.cells, wanted)
     with tempfile.TemporaryDirectory() as folder:
         write_learner_copies(Path(folder))
         client = NotebookClient(
@@ -127,12 +123,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [path.stem for path in CHAPTERS]
     parser.add_argument("chapters", nargs="*", default=names, metavar="chapter")
-    parser.add_argument("--to-last-check", action="store_true", help="leave out what follows it")
+    parser.add_argument("--checks", action="store_true", help="only the cells that checks need")
     options = parser.parse_args()
     failed = 0
     for name in options.chapters:
         start = time.perf_counter()
-        told = prove(name, whole=not options.to_last_check)
+        told = prove(name, whole=not options.checks)
         print(f"{name}: {len(told)} checks, {time.perf_counter() - start:.0f} s", flush=True)
         for variable, answers in told.items():
             for answer, message in answers.items():
