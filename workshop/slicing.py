@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dis
+import re
 from collections.abc import Iterator
 from types import CodeType
 
@@ -27,24 +28,20 @@ def needed_cells(cells: list[NotebookNode], wanted: list[NotebookNode]) -> list[
         Some of them.
     """
     code = [cell for cell in cells if cell.cell_type == "code"]
-    parsed = [None if cell.source.startswith("%") else ast.parse(cell.source) for cell in code]
+    parsed = [ast.parse(re.sub("^%.*", "", cell.source, flags=re.MULTILINE)) for cell in code]
     # A call such as np.testing.assert_equal(…) does not change a module.
     modules = {
         (alias.asname or alias.name).partition(".")[0]
-        for tree in filter(None, parsed)
+        for tree in parsed
         for node in ast.walk(tree)
         if isinstance(node, ast.Import)
         for alias in node.names
     }
     kept, live = [], set()
     for cell, tree in zip(reversed(code), reversed(parsed), strict=True):
-        if tree is None:
-            kept.append(cell)
-        elif (
-            cell in wanted
-            or live & set().union(*map(assigned, tree.body))
-            or ((live - modules) & set().union(*map(changed, tree.body)))
-        ):
+        gives = set().union(*map(assigned, tree.body))
+        changes = set().union(*map(changed, tree.body)) - modules
+        if cell in wanted or live & (gives | changes) or cell.source.startswith("%"):
             kept.append(cell)
             for statement in reversed(tree.body):
                 if isinstance(statement, ASSIGNING):
