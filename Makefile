@@ -11,12 +11,12 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 PACKAGE := $(shell find cookbook_utils -name '*.py' -o -name '*.cu')
-PAGES := intro.md glossary.md reference.rst colophon.md references.bib $(wildcard notebooks/*.ipynb)
+PAGES := intro.md glossary.md reference.rst colophon.md references.bib $(wildcard notebooks/*.ipynb workshop/*.md)
 LOOKS := _config.yml _toc.yml $(wildcard _ext/*.py _static/* _templates/*.html _templates/*/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book lint check test lab data overview bench links lock clean FORCE
+.PHONY: help env book lint check test lab data overview bench workshop links lock clean FORCE
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -52,6 +52,12 @@ overview: data/simulated/.complete  ## Draw the picture of the README anew from 
 bench: $(VENV)/.project data/simulated/coast_series  ## Measure the package beside its peers (2.6 GB of scenes)
 	for name in $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))); do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# make workshop PYTHONS="3.12 3.13" PLATFORMS="linux windows"
+PYTHONS ?= 3.12
+PLATFORMS ?= linux macos windows
+workshop: $(BOOK)  ## Pack book, chapters, learners' copies, data and wheels in one archive (needs a network)
+	$(BIN)/python -m workshop.archive --pythons $(PYTHONS) --platforms $(PLATFORMS)
 
 links: data/simulated/.complete  ## Check every link to another site (needs a network)
 	$(BIN)/jupyter-book build . --builder linkcheck --path-output .build/links

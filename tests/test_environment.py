@@ -151,6 +151,33 @@ def test_environment_yml_has_the_versions_of_the_lock():
     assert pinned == {name: pins[name] for name in names}
 
 
+def test_binder_has_the_versions_of_environment_yml():
+    """It lies one folder below, from where pip finds the package."""
+    expected = (ROOT / "environment.yml").read_text().replace("- -e .\n", "- -e ..\n")
+    assert (ROOT / ".binder" / "environment.yml").read_text() == expected
+
+
+def test_environment_gpu_adds_the_cupy_of_the_extras():
+    added = yaml.safe_load((ROOT / "environment-gpu.yml").read_text())
+    base = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert (added["name"], added["channels"]) == (base["name"], base["channels"])
+    cupy, cuda = added["dependencies"]
+    extras = {f"cuda{n}": PROJECT["optional-dependencies"][f"cuda{n}"] for n in (12, 13)}
+    asked = {str(Requirement(text).specifier) for extra in extras.values() for text in extra}
+    assert {cupy} == {f"cupy{specifier}" for specifier in asked}
+    assert f"cuda{cuda.removeprefix('cuda-version=')}" in extras
+
+
+def test_colab_gets_the_locked_versions(tmp_path):
+    """The command of the page turns the lock into constraints, which have no hashes."""
+    page = (ROOT / "workshop" / "hub.md").read_text()
+    command = re.search(r"^!(sed .*) > locked\.txt$", page, flags=re.MULTILINE)[1]
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
+    constraints = [Requirement(line) for line in done.stdout.splitlines()]
+    assert len(constraints) == len(re.findall(r"^[A-Za-z0-9]", LOCK, flags=re.MULTILINE))
+    assert all(re.fullmatch("==[^,*]+", str(each.specifier)) for each in constraints)
+
+
 def test_supported_pythons_are_the_same_everywhere():
     classifiers = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())

@@ -1,0 +1,100 @@
+"""Memory and CPU time of each chapter, and the memory of a JupyterLab server beside it."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+from nbclient import NotebookClient
+
+from benchmarks._result import about, write
+from cookbook_utils.datasets import DATA_FOLDER
+from cookbook_utils.datasets.files import is_at_hand, read_registry
+
+CHAPTERS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+# The kernel and the processes that it has waited for.
+CPU_SECONDS = "import os; print(sum(os.times()[:4]))"
+
+
+def memory(root: psutil.Process) -> int:
+    """Return the bytes that a process and its descendants hold, shared ones divided."""
+    total = 0
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            info = process.memory_full_info()
+        except psutil.Error:
+            continue
+        total += getattr(info, "pss", info.uss)
+    return total
+
+
+def measure_chapter(path: Path) -> dict:
+    """Execute a chapter, and return its CPU seconds and peak memory."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(CPU_SECONDS))
+    client = NotebookClient(
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    peak, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.2):
+            pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
+            if pid is not None and psutil.pid_exists(pid):
+                peak = max(peak, memory(psutil.Process(pid)))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    start = time.perf_counter()
+    try:
+        client.execute()
+    finally:
+        done.set()
+        watcher.join()
+    return {
+        "chapter": path.stem,
+        "cpu_seconds": round(float(notebook.cells[-1].outputs[0]["text"]), 1),
+        "wall_seconds": round(time.perf_counter() - start, 1),
+        "peak_memory_mb": round(peak / 1e6),
+    }
+
+
+def measure_server() -> int:
+    """Return the MB that a JupyterLab server holds, ten seconds after its start."""
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--allow-root"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(10)
+        return round(memory(psutil.Process(server.pid)) / 1e6)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("chapters", nargs="*", type=Path, default=CHAPTERS, help="notebooks")
+    options = parser.parse_args()
+    result = about("chapters", ("dask", "numpy", "scikit-learn", "xarray"))
+    real = all(is_at_hand(dataset, file) for dataset, file in read_registry(DATA_FOLDER))
+    result |= {"real_images": real, "rows": []}
+    for path in options.chapters:
+        row = measure_chapter(path)
+        print("{cpu_seconds:7.1f} s of CPU, {peak_memory_mb:5d} MB, {chapter}".format_map(row))
+        result["rows"].append(row)
+    result["server_memory_mb"] = measure_server()
+    write("chapters", result)
+
+
+if __name__ == "__main__":
+    main()
