@@ -1,0 +1,52 @@
+"""Measure the package beside its peers, and write the results, a table and a figure.
+
+    python -m benchmarks                      all scripts, as `make bench` does
+    python -m benchmarks --full               at larger sizes, as `make bench-full` does
+    python -m benchmarks regrid --rounds 5    one of them
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from benchmarks import _report, _runner
+from benchmarks._machine import IDLE, cores_in_use
+
+
+def main() -> int:
+    """Run the command, and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("scripts", nargs="*", metavar="script",
+                        help=f"default all: {', '.join(_runner.NAMES)}")  # fmt: skip
+    parser.add_argument("--full", action="store_true", help="take the sizes of bench-full")
+    parser.add_argument("--sizes", type=int, nargs="+", help="take these sizes instead")
+    parser.add_argument("--rounds", type=int, help="how often each call is made at most")
+    parser.add_argument("--busy", action="store_true", help="measure on a busy machine, too")
+    options = parser.parse_args()
+    if unknown := set(options.scripts) - set(_runner.NAMES):
+        parser.error(f"no script {', '.join(sorted(unknown))}: there are {', '.join(_runner.NAMES)}")
+    if not options.busy and (used := cores_in_use()) > IDLE:
+        print(f"Others use {used} cores of this machine. Wait until it is idle, or add --busy, "
+              "which marks the results.", file=sys.stderr)  # fmt: skip
+        return 1
+    for name in options.scripts or _runner.NAMES:
+        if reason := _runner.why_not(name):
+            print(f"{name} is not measured: {reason}")
+            continue
+        start = time.perf_counter()
+        result = _runner.measure(
+            name, full=options.full, sizes=options.sizes, rounds=options.rounds
+        )
+        if result["rows"]:
+            path = _report.write(name, result)
+            print(f"{path}: {time.perf_counter() - start:.0f} s", flush=True)
+    _report.write_report()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
