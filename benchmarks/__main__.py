@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 
 from benchmarks import _report, _runner
 from benchmarks._machine import IDLE, cores_in_use
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__.splitlines()[0]
@@ -26,7 +27,7 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", help="take these sizes instead")
     parser.add_argument("--rounds", type=int, help="how often each call is made at most")
     parser.add_argument("--busy", action="store_true", help="measure on a busy machine, too")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if unknown := set(options.scripts) - set(_runner.NAMES):
         parser.error(f"no script {', '.join(sorted(unknown))}: there are {', '.join(_runner.NAMES)}")
     if not options.busy and (used := cores_in_use()) > IDLE:

@@ -22,6 +22,11 @@ def make_pixels(n: int, bands: int = BANDS, classes: int = CLASSES) -> np.ndarra
     return pixels
 
 
+def draw_centers(k: int, bands: int = BANDS) -> np.ndarray:
+    """Return the centers (k, bands) that all calls start from: pixels drawn at random."""
+    return make_pixels(k, bands).T.astype(np.float64)
+
+
 def as_scene(pixels: Any) -> xr.DataArray:
     """Return pixels (bands, n) as a scene of one row."""
     return xr.DataArray(pixels.reshape(len(pixels), 1, -1), dims=("band", "y", "x"))
