@@ -50,6 +50,11 @@ class Comparison:
     write: Callable[[int, Path], None] | None = None
     """Write the input files of a size to a folder, once for all calls."""
 
+    def sizes_of(self, mode: str) -> Sequence[int]:
+        """Return the sizes of a mode: "bench", "full" or "trial"."""
+        trial = (self.warm_up, 2 * self.warm_up, 4 * self.warm_up)
+        return {"bench": self.sizes, "full": self.full_sizes, "trial": trial}[mode]
+
     def calls(self) -> dict[str, Call]:
         """Return all calls by name, ours first."""
         calls = {**self.ours, **self.peers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 RESULTS = Path(__file__).parent / "results"
 HEAD = {
     "command": str, "commit": str, "date": str, "device": str, "memory_gb": float, "python": str,
-    "versions": dict, "full": bool, "cores_used_by_others": float, "idle": bool, "rows": list,
+    "versions": dict, "mode": str, "cores_used_by_others": float, "idle": bool, "rows": list,
 }  # fmt: skip
 """What each result file holds, with its type; those of a GPU name it, too."""
 ROW = {"comparison": str, "call": str, "ours": bool, "size": int, "unit": str, "timed": str}
@@ -24,15 +25,15 @@ MEASURED = {
 """The seconds of each round, the least and the largest over the least, and peak memory."""
 
 
-def path_of(name: str, full: bool) -> Path:
-    """Return the result file of a script, that of ``make bench`` or of ``make bench-full``."""
+def path_of(name: str, *, full: bool) -> Path:
+    """Return the result file of a script, that of ``make bench-full`` or of ``make bench``."""
     return RESULTS / f"{name}{'_full' if full else ''}.json"
 
 
 def write(name: str, result: dict[str, Any]) -> Path:
-    """Replace a result file, the table and the figure."""
+    """Replace a result file."""
     RESULTS.mkdir(exist_ok=True)
-    path = path_of(name, result["full"])
+    path = path_of(name, full=result["mode"] == "full")
     unfinished = path.with_suffix(".partial")
     unfinished.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     unfinished.replace(path)
@@ -41,7 +42,7 @@ def write(name: str, result: dict[str, Any]) -> Path:
 
 def read(name: str) -> dict[str, Any]:
     """Return the result of ``make bench-full``, or that of ``make bench`` where there is none."""
-    full, short = path_of(name, True), path_of(name, False)
+    full, short = (path_of(name, full=full) for full in (True, False))
     return json.loads((full if full.exists() else short).read_text())
 
 
@@ -53,7 +54,7 @@ def measured() -> list[str]:
 def runs() -> pd.DataFrame:
     """Return when, where and how each script was measured, a row for each."""
     heads = {name: read(name) for name in measured()}
-    columns = [c for c in HEAD if c not in ("rows", "versions", "full")]
+    columns = [c for c in HEAD if c not in ("rows", "versions")]
     return pd.DataFrame({name: [head[c] for c in columns] for name, head in heads.items()},
                         index=columns).T.rename_axis("script")  # fmt: skip
 
@@ -64,7 +65,9 @@ def table() -> pd.DataFrame:
     ``time_growth`` is the exponent b of time ~ size**b, and ``bytes_per_unit`` what each further
     unit of the size adds to the peak memory.
     """
-    rows = pd.DataFrame([{"script": name} | row for name in measured() for row in read(name)["rows"]])
+    rows = pd.DataFrame(
+        [{"script": name} | row for name in measured() for row in read(name)["rows"]]
+    )
     columns = ["script", *ROW, *MEASURED, "not_run"]
     rows = rows.reindex(columns=columns).drop(columns="seconds")
     growth = [_growth(one) for _, one in rows.groupby(["script", "comparison", "call"], sort=False)]
@@ -82,6 +85,37 @@ def _growth(rows: pd.DataFrame) -> pd.DataFrame:
         more = (last["peak_memory_mb"] - first["peak_memory_mb"]) * 1e6
         found["bytes_per_unit"] = round(more / (last["size"] - first["size"]), 1)
     return found
+
+
+def what(name: str) -> str:
+    """Return what a script compares, the first line of its docstring."""
+    text = ast.get_docstring(ast.parse((RESULTS.parent / f"{name}.py").read_text()))
+    return text.splitlines()[0]
+
+
+def summary(name: str) -> pd.DataFrame:
+    """Return a row for each call of a script, with what it took at all sizes."""
+    rows = table().query("script == @name")
+    found = {}
+    for (comparison, call), one in rows.groupby(["comparison", "call"], sort=False):
+        done = one.dropna(subset=["best"])
+        last = (one if done.empty else done).iloc[-1]
+        found[comparison, call] = {
+            last["unit"]: _each(done["size"], ",.0f"),
+            f"seconds of {last['timed']}": _each(done["best"], ".3g"),
+            "over ours": _each(done["times_as_long_as_ours"], ".3g"),
+            "MB": _each(done["peak_memory_mb"], ".0f"),
+            "growth": last["time_growth"],
+            "bytes": last["bytes_per_unit"],
+            "spread": last["spread"],
+        }
+    columns = {column: None for row in found.values() for column in row}
+    summary = pd.DataFrame(list(found.values()), pd.MultiIndex.from_tuples(found), list(columns))
+    return summary.rename_axis(["comparison", "call"]).rename_axis(columns="measure").fillna("")
+
+
+def _each(values: pd.Series, form: str) -> str:
+    return " / ".join(format(value, form) for value in values)
 
 
 def ratios() -> pd.DataFrame:

@@ -7,7 +7,7 @@ import multiprocessing
 import pkgutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,24 +21,18 @@ from benchmarks._machine import IDLE, Others, about, memory
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)])
                if not m.name.startswith("_"))  # fmt: skip
-"""The scripts of this folder. Each defines ``COMPARISONS`` and ``PACKAGES``."""
+"""The scripts of this folder.
 
-
-def script(name: str) -> ModuleType:
-    """Import a script of this folder."""
-    return importlib.import_module(f"benchmarks.{name}")
-
-
-def why_not(name: str) -> str | None:
-    """Return what a script needs that this machine lacks, or None."""
-    return getattr(script(name), "why_not", lambda: None)()
+A script defines ``COMPARISONS`` and the ``PACKAGES`` whose versions matter. It may define
+``why_not()``, which returns what it needs and this machine lacks, and ``device()``, which returns
+more about the machine.
+"""
 
 
 def measure(
-    name: str,
+    module: ModuleType,
     *,
-    full: bool = False,
-    sizes: Sequence[int] | None = None,
+    mode: str = "bench",
     rounds: int | None = None,
     tell: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -46,24 +40,21 @@ def measure(
 
     Parameters
     ----------
-    name : str
-        One of `NAMES`.
-    full : bool, default False
-        Whether to take the sizes of ``make bench-full``.
-    sizes : sequence of int, optional
-        Sizes of all comparisons, instead of those of the script.
+    module : module
+        A script.
+    mode : {"bench", "full", "trial"}, default "bench"
+        Sizes to take: those of ``make bench``, of ``make bench-full`` or tiny ones.
     rounds : int, optional
         How often each call is made at most.
     tell : callable, default print
         Takes a line for each row.
     """
-    module = script(name)
-    head = about(module.PACKAGES) | getattr(module, "device", dict)() | {"full": full}
+    head = about(module.PACKAGES) | getattr(module, "device", dict)() | {"mode": mode}
     others, rows = Others(), []
     for number, comparison in enumerate(module.COMPARISONS):
-        for size in sizes or (comparison.full_sizes if full else comparison.sizes):
+        for size in comparison.sizes_of(mode):
             check = not rows or rows[-1]["comparison"] != comparison.title
-            for row in measure_size(name, number, size, rounds, check):
+            for row in measure_size(module, number, size, rounds, check):
                 rows.append(row)
                 tell(line(row))
     used = others.cores()
@@ -71,10 +62,11 @@ def measure(
 
 
 def measure_size(
-    name: str, number: int, size: int, rounds: int | None, check: bool
+    module: ModuleType, number: int, size: int, rounds: int | None, check: bool
 ) -> list[dict[str, Any]]:
     """Measure one comparison at one size; with `check`, compare the results, too."""
-    comparison: Comparison = script(name).COMPARISONS[number]
+    comparison: Comparison = module.COMPARISONS[number]
+    name = module.__name__
     rounds = rounds or comparison.rounds
     runs: dict[str, list[dict]] = {}
     reasons: dict[str, str] = {}
@@ -128,13 +120,17 @@ def _rows(
         if (result := results.get(name)) is not None and name != first:
             away = np.nanmax(np.abs(result - results[first]))
             row["largest_difference_from_ours"] = float(f"{away:.3g}")
-        yield row | best | {
-            "seconds": [float(f"{s:.4g}") for s in seconds],
-            "best": float(f"{min(seconds):.4g}"),
-            "spread": round(max(seconds) / min(seconds), 2),
-            "times_as_long_as_ours": float(f"{min(seconds) / own:.3g}"),
-            "peak_memory_mb": max(run["peak_memory_mb"] for run in runs[name]),
-        }
+        yield (
+            row
+            | best
+            | {
+                "seconds": [float(f"{s:.4g}") for s in seconds],
+                "best": float(f"{min(seconds):.4g}"),
+                "spread": round(max(seconds) / min(seconds), 2),
+                "times_as_long_as_ours": float(f"{min(seconds) / own:.3g}"),
+                "peak_memory_mb": max(run["peak_memory_mb"] for run in runs[name]),
+            }
+        )
 
 
 def line(row: Mapping[str, Any]) -> str:
@@ -161,13 +157,13 @@ _call: Callable[[], Mapping[str, Any] | None]
 
 
 def _write(name: str, number: int, size: int, folder: str) -> None:
-    script(name).COMPARISONS[number].write(size, Path(folder))
+    importlib.import_module(name).COMPARISONS[number].write(size, Path(folder))
 
 
 def _prepare(name: str, number: int, call_name: str, size: int, folder: str) -> None:
     """Make the call once on little data, then make its input."""
     global _call
-    comparison = script(name).COMPARISONS[number]
+    comparison = importlib.import_module(name).COMPARISONS[number]
     prepare = comparison.calls()[call_name].prepare
     with tempfile.TemporaryDirectory() as small:
         if comparison.write:

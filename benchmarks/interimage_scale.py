@@ -63,9 +63,7 @@ def write_overlapping(n: int, folder: Path) -> None:
     np.save(folder / "overlapping.npy", make_pixels(n))
 
 
-def fit(
-    file: str, engine: str = "numba", *, threads: int | None = None, tol: float = TOL
-) -> Any:
+def fit(file: str, engine: str = "numba", *, threads: int | None = None, tol: float = TOL) -> Any:
     """Return how to prepare a fit to convergence."""
 
     def prepare(n: int, folder: Path) -> Any:

@@ -44,7 +44,9 @@ def make_array(n: int) -> np.ndarray:
 def write_shards(n: int, folder: Path) -> None:
     from cookbook_utils.shards import ShardWriter
 
-    with ShardWriter(folder / "shards", {"dynamic": [f"f{i}" for i in range(N_FEATURES)]}) as writer:
+    with ShardWriter(
+        folder / "shards", {"dynamic": [f"f{i}" for i in range(N_FEATURES)]}
+    ) as writer:
         for start, features in make_features(n):
             at = np.arange(start, start + len(features))
             writer.append(at, at * 0.0, at * 0.0, dynamic=features)

@@ -40,7 +40,9 @@ def read_band(path: str) -> np.ndarray:
 
     with rasterio.open(path) as file:
         values = file.read(1)
-    return np.where(values == 0, np.float32(np.nan), values * np.float32(SCALE) + np.float32(OFFSET))
+    return np.where(
+        values == 0, np.float32(np.nan), values * np.float32(SCALE) + np.float32(OFFSET)
+    )
 
 
 def one_thread(n: int, folder: Path) -> Any:
