@@ -79,7 +79,9 @@ def fit(file: str, engine: str = "numba", *, threads: int | None = None, tol: fl
 
         def call() -> dict:
             model.fit(scene)
-            return {"iterations": model.n_iter_, "tol": tol, "result": model.cluster_centers_}
+            used = numba.config.NUMBA_NUM_THREADS
+            return {"iterations": model.n_iter_, "tol": tol, "threads": used,
+                    "result": model.cluster_centers_}  # fmt: skip
 
         return call
 

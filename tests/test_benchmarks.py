@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import _machine, _report, _runner, interimage_gpu
 from benchmarks import __main__ as command
+from benchmarks import _machine, _report, _runner, interimage_gpu
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
@@ -291,7 +291,7 @@ def test_the_page_shows_every_result(capsys, monkeypatch):
     cells = re.findall(
         r"^```\{code-cell\} ipython3\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL
     )
-    code = [re.sub(r"\A(---.*?^---|(:\w+:.*\n)+)", "", cell, flags=re.MULTILINE | re.DOTALL)
+    code = [re.sub(r"\A(?:---\n(?:.*\n)*?---\n|(?::\w+:.*\n)+)", "", cell)
             for cell in cells]  # fmt: skip
     shown: list = []
     monkeypatch.setattr("IPython.display.display", shown.append)
