@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mode.add_argument("--full", dest="mode", action="store_const", const="full", default="bench",
                       help="take the sizes of bench-full")  # fmt: skip
     mode.add_argument("--trial", dest="mode", action="store_const", const="trial",
-                      help="take tiny sizes, which show that it runs")  # fmt: skip
+                      help="take a tiny size, which shows that it runs")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="how often each call is made at most")
     parser.add_argument("--busy", action="store_true", help="measure on a busy machine, too")
     options = parser.parse_args(arguments)

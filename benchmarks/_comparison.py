@@ -52,8 +52,7 @@ class Comparison:
 
     def sizes_of(self, mode: str) -> Sequence[int]:
         """Return the sizes of a mode: "bench", "full" or "trial"."""
-        trial = (self.warm_up, 2 * self.warm_up, 4 * self.warm_up)
-        return {"bench": self.sizes, "full": self.full_sizes, "trial": trial}[mode]
+        return {"bench": self.sizes, "full": self.full_sizes, "trial": (self.warm_up,)}[mode]
 
     def calls(self) -> dict[str, Call]:
         """Return all calls by name, ours first."""

@@ -43,7 +43,7 @@ def measure(
     module : module
         A script.
     mode : {"bench", "full", "trial"}, default "bench"
-        Sizes to take: those of ``make bench``, of ``make bench-full`` or tiny ones.
+        Sizes to take: those of ``make bench``, of ``make bench-full`` or a tiny one.
     rounds : int, optional
         How often each call is made at most.
     tell : callable, default print

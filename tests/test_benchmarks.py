@@ -92,7 +92,7 @@ def test_a_script_declares_comparisons_of_ours_with_peers_at_three_sizes(name):
     for comparison in module.COMPARISONS:
         assert comparison.ours and comparison.peers
         assert not set(comparison.ours) & set(comparison.peers)
-        for mode in ("bench", "full", "trial"):
+        for mode in ("bench", "full"):
             sizes = comparison.sizes_of(mode)
             assert len(sizes) >= 3 and list(sizes) == sorted(set(sizes))
         for call in comparison.calls().values():
