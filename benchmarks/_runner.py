@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import multiprocessing
 import pkgutil
@@ -9,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,10 @@ A script defines ``COMPARISONS`` and the ``PACKAGES`` whose versions matter. It 
 ``why_not()``, which returns what it needs and this machine lacks, and ``device()``, which returns
 more about the machine.
 """
+
+
+LARGEST_RESULT = 4_000_000
+"""Numbers in a result; larger ones are not compared."""
 
 
 def measure(
@@ -52,74 +57,105 @@ def measure(
     head = about(module.PACKAGES) | getattr(module, "device", dict)() | {"mode": mode}
     others, rows = Others(), []
     for number, comparison in enumerate(module.COMPARISONS):
-        for size in comparison.sizes_of(mode):
-            check = not rows or rows[-1]["comparison"] != comparison.title
-            for row in measure_size(module, number, size, rounds, check):
-                rows.append(row)
-                tell(line(row))
+        with Processes(module, number) as processes:
+            processes.warm_up()
+            for size in comparison.sizes_of(mode):
+                for row in processes.measure(size, rounds or comparison.rounds):
+                    rows.append(row)
+                    tell(line(row))
     used = others.cores()
     return head | {"cores_used_by_others": used, "idle": used <= IDLE, "rows": rows}
 
 
-def measure_size(
-    module: ModuleType, number: int, size: int, rounds: int | None, check: bool
-) -> list[dict[str, Any]]:
-    """Measure one comparison at one size; with `check`, compare the results, too."""
-    comparison: Comparison = module.COMPARISONS[number]
-    name = module.__name__
-    rounds = rounds or comparison.rounds
-    runs: dict[str, list[dict]] = {}
-    reasons: dict[str, str] = {}
-    results: dict[str, Any] = {}
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        if comparison.write:
-            with fresh_process() as process:
-                process(_write, name, number, size, folder)
-        processes = {}
-        for call_name, call in comparison.calls().items():
-            if call.largest is not None and size > call.largest:
-                reasons[call_name] = call.why
-                continue
-            process = stack.enter_context(fresh_process())
+class Processes:
+    """A process for each call of a comparison."""
+
+    def __init__(self, module: ModuleType, number: int) -> None:
+        self.module, self.number = module.__name__, number
+        self.comparison: Comparison = module.COMPARISONS[number]
+        self.calls = self.comparison.calls()
+        self.reasons: dict[str, str] = {}
+        """Why calls are not made, by name."""
+        # An executor raises if its process is killed for lack of memory; a pool would wait.
+        context = multiprocessing.get_context("spawn")
+        self.executors = {name: ProcessPoolExecutor(1, mp_context=context) for name in self.calls}
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in list(self.executors):
+            self._end(name)
+
+    def warm_up(self) -> None:
+        """Make each call once on little data."""
+        size = self.comparison.warm_up
+        with self._input(size) as folder:
+            self._all(lambda name: (_warm_up, self.module, self.number, name, size, folder))
+
+    def measure(self, size: int, rounds: int) -> list[dict[str, Any]]:
+        """Make all calls in turn, and return their rows. Sizes come in ascending order."""
+        for name, call in self.calls.items():
+            if name in self.executors and call.largest is not None and size > call.largest:
+                self._end(name, call.why)
+        runs: dict[str, list[dict]] = {name: [] for name in self.calls}
+        with self._input(size) as folder:
+            self._all(lambda name: (_prepare, size, folder))
+            for turn in range(rounds):
+                for name in list(self.executors):
+                    if turn < (self.calls[name].rounds or rounds):
+                        self._all(lambda name: (_run,), [name], runs)
+        return list(_rows(self.comparison, size, runs, self.reasons))
+
+    @contextmanager
+    def _input(self, size: int) -> Iterator[str]:
+        with tempfile.TemporaryDirectory() as folder:
+            if self.comparison.write:
+                self.comparison.write(size, Path(folder))
+            yield folder
+
+    def _all(
+        self,
+        task: Callable[[str], tuple],
+        names: list[str] | None = None,
+        runs: dict[str, list[dict]] | None = None,
+    ) -> None:
+        """Give a task to some processes at once, by default all, and wait for their answers."""
+        names = list(self.executors) if names is None else names
+        futures = {name: self.executors[name].submit(*task(name)) for name in names}
+        for name, future in futures.items():
             try:
-                process(_prepare, name, number, call_name, size, folder)
+                answer = future.result()
             except Exception as error:  # that a peer fails is a result, too
-                if call_name in comparison.ours:
+                if name in self.comparison.ours:
                     raise
-                reasons[call_name] = f"{type(error).__name__}: {str(error)[:200]}"
+                self._end(name, f"{type(error).__name__}: {str(error)[:200]}")
                 continue
-            processes[call_name] = process
-            runs[call_name] = []
-        for turn in range(rounds):
-            for call_name, process in processes.items():
-                if turn < (comparison.calls()[call_name].rounds or rounds):
-                    run = process(_run, check)
-                    results[call_name] = run.pop("result", None)
-                    runs[call_name].append(run)
-    return list(_rows(comparison, size, runs, reasons, results))
+            if runs is not None:
+                runs[name].append(answer)
+
+    def _end(self, name: str, reason: str = "") -> None:
+        self.executors.pop(name).shutdown()
+        self.reasons[name] = reason
 
 
 def _rows(
-    comparison: Comparison,
-    size: int,
-    runs: Mapping[str, list[dict]],
-    reasons: Mapping[str, str],
-    results: Mapping[str, Any],
+    comparison: Comparison, size: int, runs: Mapping[str, list[dict]], reasons: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
     first = next(iter(comparison.ours))
-    own = min(run["seconds"] for run in runs[first])
-    for name in comparison.calls():
+    own, expected = min(run["seconds"] for run in runs[first]), runs[first][-1].get("result")
+    for name, found in runs.items():
         row = {"comparison": comparison.title, "call": name, "ours": name in comparison.ours,
                "size": size, "unit": comparison.unit, "timed": comparison.timed}  # fmt: skip
         if name in reasons:
             yield row | {"not_run": reasons[name]}
             continue
-        seconds = [run["seconds"] for run in runs[name]]
-        best = min(runs[name], key=lambda run: run["seconds"])
-        if (result := results.get(name)) is not None and name != first:
-            away = np.nanmax(np.abs(result - results[first]))
+        results = [run.pop("result", None) for run in found]
+        if name != first and expected is not None and results[-1] is not None:
+            away = float(np.nanmax(np.abs(results[-1] - expected)))
             row["largest_difference_from_ours"] = float(f"{away:.3g}")
+        seconds = [run["seconds"] for run in found]
+        best = min(found, key=lambda run: run["seconds"])
         yield (
             row
             | best
@@ -128,7 +164,7 @@ def _rows(
                 "best": float(f"{min(seconds):.4g}"),
                 "spread": round(max(seconds) / min(seconds), 2),
                 "times_as_long_as_ours": float(f"{min(seconds) / own:.3g}"),
-                "peak_memory_mb": max(run["peak_memory_mb"] for run in runs[name]),
+                "peak_memory_mb": max(run["peak_memory_mb"] for run in found),
             }
         )
 
@@ -142,41 +178,32 @@ def line(row: Mapping[str, Any]) -> str:
             f"{row['peak_memory_mb']:10,} MB  {what}")  # fmt: skip
 
 
-@contextmanager
-def fresh_process() -> Iterator[Callable[..., Any]]:
-    """Yield a function that makes calls in a new interpreter, which ends after the block."""
-    # An executor raises if the process is killed for lack of memory; Pool.apply would never return.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as executor:
-        yield lambda function, *args: executor.submit(function, *args).result()
-
-
 # -- within the process of a call ----------------------------------------------------------------
 
-_call: Callable[[], Mapping[str, Any] | None]
+_make: Callable[[int, Path], Callable[[], Mapping[str, Any] | None]]
+_call: Callable[[], Mapping[str, Any] | None] | None
 
 
-def _write(name: str, number: int, size: int, folder: str) -> None:
-    importlib.import_module(name).COMPARISONS[number].write(size, Path(folder))
+def _warm_up(module: str, number: int, name: str, size: int, folder: str) -> None:
+    """Make a call once, so that imports and compilation are not measured."""
+    global _make
+    _make = importlib.import_module(module).COMPARISONS[number].calls()[name].prepare
+    _make(size, Path(folder))()
 
 
-def _prepare(name: str, number: int, call_name: str, size: int, folder: str) -> None:
-    """Make the call once on little data, then make its input."""
+def _prepare(size: int, folder: str) -> None:
+    """Make the input of the call."""
     global _call
-    comparison = importlib.import_module(name).COMPARISONS[number]
-    prepare = comparison.calls()[call_name].prepare
-    with tempfile.TemporaryDirectory() as small:
-        if comparison.write:
-            comparison.write(comparison.warm_up, Path(small))
-        prepare(comparison.warm_up, Path(small))()
-    _call = prepare(size, Path(folder))
+    _call = None  # frees the input of the size before
+    gc.collect()
+    _call = _make(size, Path(folder))
 
 
-def _run(with_result: bool) -> dict[str, Any]:
+def _run() -> dict[str, Any]:
     with memory() as used:
         start = time.perf_counter()
         found = dict(_call() or {})
         seconds = time.perf_counter() - start
-    if not with_result:
-        found.pop("result", None)
+    if np.size(found.get("result")) > LARGEST_RESULT:
+        del found["result"]
     return {"seconds": seconds} | found | used

@@ -15,6 +15,7 @@ that the engine reads them.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -33,9 +34,11 @@ PIXELS_PER_CHUNK, SMALL_CHUNK, SIDE = 1_000_000, 10_000, 1024
 
 
 def start_client() -> Any:
-    """Return a client with a worker process for each core, closed when this process ends."""
-    from distributed import Client
+    """Return a client with a worker process for each core, one in each process of the runner."""
+    from distributed import Client, default_client
 
+    with contextlib.suppress(ValueError):  # there is none yet
+        return default_client()
     client = Client(n_workers=os.cpu_count(), threads_per_worker=1, dashboard_address=":0")
     atexit.register(client.shutdown)
     return client
