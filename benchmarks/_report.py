@@ -138,8 +138,11 @@ def figure() -> Any:
     for (script, comparison, call), row in times.iterrows():
         if (script, comparison) != before:
             y += 0.6
-            ax.annotate(f"{script}: {comparison}", (0, y), (-3, 0), ("axes fraction", "data"),
-                        "offset points", weight="bold", ha="right", va="center")  # fmt: skip
+            title = ax.annotate(
+                f"{script}: {comparison}", (0.01, y), xycoords=("figure fraction", "data"),
+                weight="bold", va="center", annotation_clip=False,
+            )  # fmt: skip
+            title.set_in_layout(False)  # it may reach into the axes, where its row has no mark
             y, before = y + 1, (script, comparison)
         found = row.dropna()
         ax.plot(found, [y] * len(found), color="0.7", zorder=1)

@@ -7,9 +7,10 @@ import importlib
 import multiprocessing
 import pkgutil
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -48,7 +49,8 @@ def measure(
     module : module
         A script.
     mode : {"bench", "full", "trial"}, default "bench"
-        Sizes to take: those of ``make bench``, of ``make bench-full`` or a tiny one.
+        Sizes to take: those of ``make bench``, of ``make bench-full`` or a tiny one. A trial runs
+        in one process, where neither times nor memory mean anything.
     rounds : int, optional
         How often each call is made at most.
     tell : callable, default print
@@ -57,30 +59,30 @@ def measure(
     head = about(module.PACKAGES) | getattr(module, "device", dict)() | {"mode": mode}
     others, rows = Others(), []
     for number, comparison in enumerate(module.COMPARISONS):
-        with Processes(module, number) as processes:
-            processes.warm_up()
+        with Workers(module, number, apart=mode != "trial") as workers:
+            workers.warm_up()
             for size in comparison.sizes_of(mode):
-                for row in processes.measure(size, rounds or comparison.rounds):
+                for row in workers.measure(size, rounds or comparison.rounds):
                     rows.append(row)
                     tell(line(row))
     used = others.cores()
     return head | {"cores_used_by_others": used, "idle": used <= IDLE, "rows": rows}
 
 
-class Processes:
-    """A process for each call of a comparison."""
+class Workers:
+    """A process, or a thread, for each call of a comparison."""
 
-    def __init__(self, module: ModuleType, number: int) -> None:
+    def __init__(self, module: ModuleType, number: int, *, apart: bool) -> None:
         self.module, self.number = module.__name__, number
         self.comparison: Comparison = module.COMPARISONS[number]
         self.calls = self.comparison.calls()
         self.reasons: dict[str, str] = {}
         """Why calls are not made, by name."""
-        # An executor raises if its process is killed for lack of memory; a pool would wait.
-        context = multiprocessing.get_context("spawn")
-        self.executors = {name: ProcessPoolExecutor(1, mp_context=context) for name in self.calls}
+        self.executors = {
+            name: process() if apart else ThreadPoolExecutor(1) for name in self.calls
+        }
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,7 +93,8 @@ class Processes:
         """Make each call once on little data."""
         size = self.comparison.warm_up
         with self._input(size) as folder:
-            self._all(lambda name: (_warm_up, self.module, self.number, name, size, folder))
+            what = self.module, self.number
+            self._ask(self.executors, lambda name: (_warm_up, *what, name, size, folder))
 
     def measure(self, size: int, rounds: int) -> list[dict[str, Any]]:
         """Make all calls in turn, and return their rows. Sizes come in ascending order."""
@@ -100,11 +103,11 @@ class Processes:
                 self._end(name, call.why)
         runs: dict[str, list[dict]] = {name: [] for name in self.calls}
         with self._input(size) as folder:
-            self._all(lambda name: (_prepare, size, folder))
+            self._ask(self.executors, lambda _: (_prepare, size, folder))
             for turn in range(rounds):
                 for name in list(self.executors):
                     if turn < (self.calls[name].rounds or rounds):
-                        self._all(lambda name: (_run,), [name], runs)
+                        runs[name] += self._ask([name], lambda _: (_run,)).values()
         return list(_rows(self.comparison, size, runs, self.reasons))
 
     @contextmanager
@@ -114,25 +117,18 @@ class Processes:
                 self.comparison.write(size, Path(folder))
             yield folder
 
-    def _all(
-        self,
-        task: Callable[[str], tuple],
-        names: list[str] | None = None,
-        runs: dict[str, list[dict]] | None = None,
-    ) -> None:
-        """Give a task to some processes at once, by default all, and wait for their answers."""
-        names = list(self.executors) if names is None else names
+    def _ask(self, names: Iterable[str], task: Callable[[str], tuple]) -> dict[str, Any]:
+        """Give a task to workers, all at once, and return the answers of those that succeed."""
         futures = {name: self.executors[name].submit(*task(name)) for name in names}
+        answers = {}
         for name, future in futures.items():
             try:
-                answer = future.result()
+                answers[name] = future.result()
             except Exception as error:  # that a peer fails is a result, too
                 if name in self.comparison.ours:
                     raise
                 self._end(name, f"{type(error).__name__}: {str(error)[:200]}")
-                continue
-            if runs is not None:
-                runs[name].append(answer)
+        return answers
 
     def _end(self, name: str, reason: str = "") -> None:
         self.executors.pop(name).shutdown()
@@ -178,31 +174,35 @@ def line(row: Mapping[str, Any]) -> str:
             f"{row['peak_memory_mb']:10,} MB  {what}")  # fmt: skip
 
 
-# -- within the process of a call ----------------------------------------------------------------
+def process() -> ProcessPoolExecutor:
+    """Return an executor with one process, a new interpreter."""
+    # An executor raises if its process is killed for lack of memory; a pool would wait.
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
-_make: Callable[[int, Path], Callable[[], Mapping[str, Any] | None]]
-_call: Callable[[], Mapping[str, Any] | None] | None
+
+# -- within the worker of a call -----------------------------------------------------------------
+
+_worker = threading.local()
+"""How to prepare the call, and the call itself once it is prepared."""
 
 
 def _warm_up(module: str, number: int, name: str, size: int, folder: str) -> None:
     """Make a call once, so that imports and compilation are not measured."""
-    global _make
-    _make = importlib.import_module(module).COMPARISONS[number].calls()[name].prepare
-    _make(size, Path(folder))()
+    _worker.prepare = importlib.import_module(module).COMPARISONS[number].calls()[name].prepare
+    _worker.prepare(size, Path(folder))()
 
 
 def _prepare(size: int, folder: str) -> None:
     """Make the input of the call."""
-    global _call
-    _call = None  # frees the input of the size before
+    _worker.call = None  # frees the input of the size before
     gc.collect()
-    _call = _make(size, Path(folder))
+    _worker.call = _worker.prepare(size, Path(folder))
 
 
 def _run() -> dict[str, Any]:
     with memory() as used:
         start = time.perf_counter()
-        found = dict(_call() or {})
+        found = dict(_worker.call() or {})
         seconds = time.perf_counter() - start
     if np.size(found.get("result")) > LARGEST_RESULT:
         del found["result"]
