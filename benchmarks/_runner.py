@@ -7,10 +7,9 @@ import importlib
 import multiprocessing
 import pkgutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -70,7 +69,7 @@ def measure(
 
 
 class Workers:
-    """A process, or a thread, for each call of a comparison."""
+    """Executors of the calls of a comparison, each with a process of its own if they are apart."""
 
     def __init__(self, module: ModuleType, number: int, *, apart: bool) -> None:
         self.module, self.number = module.__name__, number
@@ -78,9 +77,7 @@ class Workers:
         self.calls = self.comparison.calls()
         self.reasons: dict[str, str] = {}
         """Why calls are not made, by name."""
-        self.executors = {
-            name: process() if apart else ThreadPoolExecutor(1) for name in self.calls
-        }
+        self.executors = {name: process() if apart else Here() for name in self.calls}
 
     def __enter__(self) -> Workers:
         return self
@@ -103,11 +100,11 @@ class Workers:
                 self._end(name, call.why)
         runs: dict[str, list[dict]] = {name: [] for name in self.calls}
         with self._input(size) as folder:
-            self._ask(self.executors, lambda _: (_prepare, size, folder))
+            self._ask(self.executors, lambda name: (_prepare, name, size, folder))
             for turn in range(rounds):
                 for name in list(self.executors):
                     if turn < (self.calls[name].rounds or rounds):
-                        runs[name] += self._ask([name], lambda _: (_run,)).values()
+                        runs[name] += self._ask([name], lambda name: (_run, name)).values()
         return list(_rows(self.comparison, size, runs, self.reasons))
 
     @contextmanager
@@ -174,6 +171,19 @@ def line(row: Mapping[str, Any]) -> str:
             f"{row['peak_memory_mb']:10,} MB  {what}")  # fmt: skip
 
 
+class Here(Executor):
+    """An executor that makes its calls at once, in this process."""
+
+    def submit(self, function: Callable, /, *args: Any) -> Future:
+        """Call a function, and return its result as one that has arrived."""
+        future: Future = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 def process() -> ProcessPoolExecutor:
     """Return an executor with one process, a new interpreter."""
     # An executor raises if its process is killed for lack of memory; a pool would wait.
@@ -182,27 +192,27 @@ def process() -> ProcessPoolExecutor:
 
 # -- within the worker of a call -----------------------------------------------------------------
 
-_worker = threading.local()
-"""How to prepare the call, and the call itself once it is prepared."""
+_prepare_of: dict[str, Callable[[int, Path], Callable[[], Mapping[str, Any] | None]]] = {}
+_call_of: dict[str, Callable[[], Mapping[str, Any] | None]] = {}
 
 
 def _warm_up(module: str, number: int, name: str, size: int, folder: str) -> None:
     """Make a call once, so that imports and compilation are not measured."""
-    _worker.prepare = importlib.import_module(module).COMPARISONS[number].calls()[name].prepare
-    _worker.prepare(size, Path(folder))()
+    _prepare_of[name] = importlib.import_module(module).COMPARISONS[number].calls()[name].prepare
+    _prepare_of[name](size, Path(folder))()
 
 
-def _prepare(size: int, folder: str) -> None:
+def _prepare(name: str, size: int, folder: str) -> None:
     """Make the input of the call."""
-    _worker.call = None  # frees the input of the size before
+    _call_of.pop(name, None)  # frees the input of the size before
     gc.collect()
-    _worker.call = _worker.prepare(size, Path(folder))
+    _call_of[name] = _prepare_of[name](size, Path(folder))
 
 
-def _run() -> dict[str, Any]:
+def _run(name: str) -> dict[str, Any]:
     with memory() as used:
         start = time.perf_counter()
-        found = dict(_worker.call() or {})
+        found = dict(_call_of[name]() or {})
         seconds = time.perf_counter() - start
     if np.size(found.get("result")) > LARGEST_RESULT:
         del found["result"]
