@@ -19,7 +19,7 @@ import xarray as xr
 
 from benchmarks._comparison import Call, Comparison
 from benchmarks._pixels import CLASSES, SEED, as_scene, draw_centers, make_pixels
-from benchmarks.interimage import Broadcast, as_table
+from benchmarks.interimage import Broadcast, as_table, whole_fit
 
 PACKAGES = ("dask", "numba", "numpy", "rasterio", "scikit-learn")
 K, TOL, LOOSE, SAMPLE = 8, 1e-4, 0.01, 0.2
@@ -135,21 +135,11 @@ def peers_of(file: str) -> dict[str, Any]:
         return call
 
     def scikit_learn(n: int, folder: Path) -> Any:
-        import warnings
-
         from sklearn.cluster import KMeans
 
         table, start, iterations = ready(folder)
         options = {"n_init": 1, "algorithm": "lloyd", "tol": 0, "max_iter": iterations}
-        model = KMeans(K, init=start.astype(np.float32), **options)
-
-        def call() -> dict:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that it did not converge
-                model.fit(table)
-            return {"iterations": int(model.n_iter_), "result": model.cluster_centers_}
-
-        return call
+        return whole_fit(KMeans(K, init=start.astype(np.float32), **options), table)
 
     return {
         "NumPy, pixel × center × band, float32": Call(vectorized, rounds=1),
