@@ -1,41 +1,74 @@
-"""Compare the speed of `ReservoirEmbedding` and `embed_shards` with reservoir-computing.
+"""Compare `ReservoirEmbedding` with the model of the reservoir-computing package.
 
-The peer is `RC_model` of reservoir-computing with the same reservoir, the same number of principal
-components and the same readout, on the same series. All use one thread for linear algebra. Run it
-from the root of the repository:
-
-    python -m benchmarks.reservoir
+The peer is `RC_model` with the same reservoir, the same number of principal components and the same
+readout, on the same series. All use one thread for linear algebra. The package has nothing like our
+default, the motion.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import tempfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks._result import about, write
-from benchmarks._timing import in_turn, timed
-from cookbook_utils.insar import fill_gaps
-from cookbook_utils.reservoir import (
-    INPUT_SCALING,
-    RIDGE,
-    SPECTRAL_RADIUS,
-    ReservoirEmbedding,
-    embed_shards,
-)
-from cookbook_utils.reservoir.estimator import CONNECTIVITY, N_UNITS
-from cookbook_utils.simulate import simulate_site, write_site
+from benchmarks._comparison import Comparison
 
-SITE = "insar_lyngen"
+PACKAGES = ("numpy", "reservoir-computing", "scikit-learn", "scipy")
+SITE, N_FEATURES = "insar_lyngen", 32
 
 
-def fit_peer(representation: str, n_features: int, series: np.ndarray, scale: float):
+def make_series(n: int) -> np.ndarray:
+    """Return displacement series (point, date) without gaps."""
+    from cookbook_utils.insar import fill_gaps
+    from cookbook_utils.simulate import simulate_site
+
+    return fill_gaps(simulate_site(SITE, n_points=n)).displacement.values.astype(float)
+
+
+def fitted(representation: str, series: np.ndarray) -> Any:
+    from cookbook_utils.reservoir import ReservoirEmbedding
+
+    return ReservoirEmbedding(N_FEATURES, representation=representation).fit(series[:512])
+
+
+def ours(representation: str) -> Any:
+    def prepare(n: int, folder: Path) -> Any:
+        series = make_series(n)
+        embedding = fitted(representation, series)
+
+        def call() -> None:
+            with threadpool_limits(1):
+                embedding.transform(series)
+
+        return call
+
+    return prepare
+
+
+def peer(representation: str) -> Any:
+    def prepare(n: int, folder: Path) -> Any:
+        series = make_series(n)
+        centered = series - series.mean(axis=1, keepdims=True)
+        samples = centered[..., np.newaxis] / fitted(representation, series).scale_
+
+        def call() -> None:
+            with threadpool_limits(1):
+                make_model(representation).fit(samples, verbose=False)
+
+        return call
+
+    return prepare
+
+
+def make_model(representation: str) -> Any:
+    """Return the model of the package that computes the representation."""
     from reservoir_computing.modules import RC_model
     from reservoir_computing.reservoir import Reservoir
+
+    from cookbook_utils.reservoir import INPUT_SCALING, RIDGE, SPECTRAL_RADIUS
+    from cookbook_utils.reservoir.estimator import CONNECTIVITY, N_UNITS
 
     np.random.seed(0)  # noqa: NPY002  the package draws from the global generator
     reservoir = Reservoir(
@@ -45,68 +78,25 @@ def fit_peer(representation: str, n_features: int, series: np.ndarray, scale: fl
         input_scaling=INPUT_SCALING,
     )
     readout = representation == "readout"
-    model = RC_model(
+    return RC_model(
         reservoir=reservoir,
         dimred_method="pca",
-        n_dim=n_features - 1 if readout else n_features,
+        n_dim=N_FEATURES - 1 if readout else N_FEATURES,
         mts_rep="output" if readout else "last",
         w_ridge_embedding=RIDGE,
         readout_type=None,
     )
-    centered = series - series.mean(axis=1, keepdims=True)
-    with threadpool_limits(1):
-        model.fit(centered[..., np.newaxis] / scale, verbose=False)
-    return model.input_repr
 
 
-def measure(n: int, repeats: int) -> dict:
-    header = about("reservoir", ("numpy", "reservoir-computing", "scikit-learn", "scipy"))
-    header["device"] += ", one thread used"
-    filled = fill_gaps(simulate_site(SITE, n_points=n)).displacement.values.astype(float)
-    rows = []
-    for representation in ("motion", "readout", "last"):
-        for n_features in (32, 64):
-            embedding = ReservoirEmbedding(n_features, representation=representation)
-            embedding.fit(filled[:512])
-            calls = {"ReservoirEmbedding.transform": lambda e=embedding: e.transform(filled)}
-            if representation != "motion":  # the package has nothing like it
-                calls["reservoir-computing, RC_model.fit"] = lambda e=embedding: fit_peer(
-                    e.representation, e.n_features, filled, e.scale_
-                )
-            seconds, _ = in_turn(calls, repeats)
-            rows += [
-                row(name, n, found, representation=representation, n_features=n_features)
-                for name, found in seconds.items()
-            ]
-    with tempfile.TemporaryDirectory() as folder:
-        raw = write_site(folder, SITE, n_points=n)
-        for representation in ("motion", "readout"):
-            seconds, _ = timed(
-                lambda r=representation: embed_shards(raw, f"{folder}/{r}", representation=r)
-            )
-            name = "embed_shards, from fit to disk"
-            rows.append(row(name, n, [seconds], representation=representation))
-    return header | {
-        "samples": f"{n} series of {filled.shape[1]} dates of {SITE}, {N_UNITS} units",
-        "calls": rows,
-    }
-
-
-def row(name: str, n: int, seconds: list[float], **more) -> dict:
-    median = statistics.median(seconds)
-    spent = {"seconds": [round(s, 2) for s in seconds], "series_per_second": round(n / median)}
-    return {"call": name} | more | spent
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3, help="rounds of all calls (default 3)")
-    parser.add_argument("--points", type=int, default=3000, help="default 3000")
-    options = parser.parse_args()
-    result = measure(options.points, options.repeats)
-    print(json.dumps(result["calls"], indent=2))
-    write("reservoir", result)
-
-
-if __name__ == "__main__":
-    main()
+COMPARISONS = [
+    Comparison(
+        f"{representation} of series, {N_FEATURES} features",
+        unit="series",
+        sizes=(600, 1500, 3000),
+        full_sizes=(1000, 3000, 10_000),
+        ours={f"ReservoirEmbedding.transform, {name}": ours(name) for name in names},
+        peers={"reservoir-computing, RC_model.fit": peer(representation)},
+        warm_up=600,
+    )
+    for representation, names in {"readout": ("readout", "motion"), "last": ("last",)}.items()
+]

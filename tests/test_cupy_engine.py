@@ -1,6 +1,7 @@
 """The CuPy engine: scenes in host and device memory, streaming, Dask chunks, and errors."""
 
 import builtins
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -573,27 +574,21 @@ def test_many_features_of_a_table(cupy):
 
 
 @pytest.mark.slow
-def test_the_benchmark_measures_the_same_clusters(cupy):
+@pytest.mark.parametrize("number", [0, 1], ids=["k = 8", "k = 160"])
+def test_the_calls_of_the_benchmark_find_the_same_centers(cupy, monkeypatch, number, tmp_path):
     from benchmarks import interimage_gpu
 
-    result = interimage_gpu.measure(20_000, rounds=1, iterations=4)
-    rows = {row["call"]: row for row in result["per_iteration"]}
-    assert result["gpu"]
-    assert len(rows) == 11
-    assert all("median" in row for name, row in rows.items() if name != "flash-kmeans")
-    apart = [
-        row["centers_differ_by_at_most"]
-        for name, row in rows.items()
-        if name.startswith(("published", "whole", "InterImage")) and "streamed" not in name
-    ]
-    assert len(apart) == 6
-    assert max(apart) < 0.5
-
-
-def test_the_benchmark_measures_nothing_without_a_gpu(monkeypatch, capsys):
-    from benchmarks import interimage_gpu
-
-    monkeypatch.setattr(cupy_kernels, "why_unavailable", lambda: "CuPy finds no GPU")
-    monkeypatch.setattr(sys, "argv", ["interimage_gpu"])
-    interimage_gpu.main()
-    assert capsys.readouterr().out.startswith("Nothing is measured")
+    assert interimage_gpu.device()["gpu"]
+    monkeypatch.setattr(interimage_gpu, "ITERATIONS", 4)
+    calls = interimage_gpu.COMPARISONS[number].calls()
+    if importlib.util.find_spec("flash_kmeans") is None:
+        with pytest.raises(ImportError):
+            calls.pop("flash-kmeans").prepare(20_000, tmp_path)
+    rows = {name: call.prepare(20_000, tmp_path)() for name, call in calls.items()}
+    assert len(rows) >= 10
+    assert all(row["seconds"] > 0 for row in rows.values())
+    centers = {name: row["result"] for name, row in rows.items() if "result" in row}
+    assert len(centers) >= 8
+    ours = next(iter(centers.values()))
+    for found in centers.values():
+        assert np.abs(found - ours).max() < 0.5
