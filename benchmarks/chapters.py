@@ -11,9 +11,9 @@ from pathlib import Path
 
 import nbformat
 import psutil
+from benchmarks._result import about, write
 from nbclient import NotebookClient
 
-from benchmarks._result import about, write
 from cookbook_utils.datasets import DATA_FOLDER
 from cookbook_utils.datasets.files import is_at_hand, read_registry
 

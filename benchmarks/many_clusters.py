@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-
 from benchmarks._result import about, write
 from benchmarks._timing import in_turn
+
 from cookbook_utils.interimage import InterImageKMeans, numba_kernels
 
 CLASSES, SEED = 12, 0

@@ -15,9 +15,9 @@ import itertools
 from unittest import mock
 
 import numpy as np
+from benchmarks._result import about, write
 from sklearn.metrics import adjusted_rand_score
 
-from benchmarks._result import about, write
 from cookbook_utils import _nystroem
 from cookbook_utils.datasets import open_catalog
 from cookbook_utils.scaling import standardize, to_reflectance

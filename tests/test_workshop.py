@@ -14,9 +14,9 @@ import nbformat
 import numpy as np
 import pytest
 import xarray as xr
+from benchmarks._result import read
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from benchmarks._result import read
 from cookbook_utils.cli.check import CHECKS
 from workshop import archive, hub, learner, proof, wheels
 from workshop.checks import Check, CheckFailed
