@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cookbook_utils import __version__
-from cookbook_utils._checks import LARGEST, as_real_array, require_real
+from cookbook_utils._checks import require_real
 from cookbook_utils.interimage import checkpoints, models
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Scene, array_module
@@ -23,7 +23,7 @@ from cookbook_utils.interimage.passes import Extent
 from cookbook_utils.interimage.sampling import Sampling
 from cookbook_utils.interimage.scenes import as_maps, compute_unless_lazy, is_scenes, read_scenes
 from cookbook_utils.interimage.selection import make_engine
-from cookbook_utils.interimage.starts import best_of_several, midpoint_centers
+from cookbook_utils.interimage.starts import best_of_several, given_centers, midpoint_centers
 from cookbook_utils.interimage.tables import read_table
 from cookbook_utils.interimage.traits import Traits
 
@@ -356,24 +356,10 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             pixels = engine.valid_pixels(drawn)
             fixed_point.require_resolved(pixels)
         if not isinstance(self.init, str):
-            return self._given_centers(len(extent.low))
+            return given_centers(self.init, k, len(extent.low))
         if self.init == "midpoint":
             return midpoint_centers(extent.low, extent.high, k)
         return best_of_several(pixels, k, self.n_init, random)
-
-    def _given_centers(self, n_bands: int) -> np.ndarray:
-        centers = np.array(as_real_array(self.init, "init"), np.float64)
-        if centers.shape != (self.n_clusters, n_bands) or not np.isfinite(centers).all():
-            raise ValueError(
-                f"init must be {self.n_clusters} centers of {n_bands} finite numbers each, got an "
-                f"array of shape {centers.shape}"
-            )
-        largest = np.abs(centers).max()
-        if largest > LARGEST:
-            raise ValueError(
-                f"init must hold numbers of at most {LARGEST:g} in size, got {largest:g}"
-            )
-        return centers
 
     def _draws_start(self) -> bool:
         return isinstance(self.init, str) and self.init == "k-means++"

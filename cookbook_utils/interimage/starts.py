@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from cookbook_utils._checks import LARGEST, as_real_array
 from cookbook_utils.interimage import numba_kernels, numpy_kernels
 from cookbook_utils.interimage.arithmetic import FixedPoint
 from cookbook_utils.interimage.blocks import Scene
@@ -89,3 +92,25 @@ def _refined(pixels: np.ndarray, centers: np.ndarray) -> tuple[int, np.ndarray]:
         if step.n_changed <= n_pixels / 1000 or number == MOST_REFINING_STEPS:
             break
     return engine.sum_squared_distances(fixed_point, step.centers).total, step.centers
+
+
+def given_centers(init: Any, n_clusters: int, n_bands: int) -> np.ndarray:
+    """Return centers that the user gives, float64 (n_clusters, n_bands).
+
+    Raises
+    ------
+    TypeError
+        If they are not real numbers.
+    ValueError
+        If their shape is another, or if one is not finite or too large.
+    """
+    centers = np.array(as_real_array(init, "init"), np.float64)
+    if centers.shape != (n_clusters, n_bands) or not np.isfinite(centers).all():
+        raise ValueError(
+            f"init must be {n_clusters} centers of {n_bands} finite numbers each, got an array of "
+            f"shape {centers.shape}"
+        )
+    largest = np.abs(centers).max()
+    if largest > LARGEST:
+        raise ValueError(f"init must hold numbers of at most {LARGEST:g} in size, got {largest:g}")
+    return centers
