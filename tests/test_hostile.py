@@ -843,7 +843,7 @@ TABLE = {
         {"n_clusters": "integer", "init": "init", "n_init": "integer", "tol": "number",
          "criterion": "choice", "max_iter": "integer", "engine": "choice",
          "sample": "optional number", "sampling": "choice", "empty": "choice",
-         "checkpoint": "optional path", "random_state": "random_state"}),
+         "checkpoint": "optional path", "persist": "choice", "random_state": "random_state"}),
     "interimage.InterImageKMeans.fit": (
         {"self": Later(lambda _: InterImageKMeans(2, random_state=0)), "X": SCENE},
         {"X": "pixels"}),

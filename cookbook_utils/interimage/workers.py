@@ -26,6 +26,7 @@ class Tasks(DaskMethodsMixin):
     """Some tasks of a graph, as a Dask collection."""
 
     __dask_scheduler__ = staticmethod(dask.threaded.get)
+    __dask_optimize__ = None  # each task is needed as it is
 
     def __init__(self, graph: dict[Any, Any], keys: list):
         self.graph, self.keys = graph, keys
