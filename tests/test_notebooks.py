@@ -37,6 +37,7 @@ CHAPTERS = [
     "07_graph_smoothing",
     "08_interimage_kmeans",
     "09_your_own_scenes",
+    "10_from_laptop_to_cluster",
 ]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 REAL_IMAGES = re.compile(r"\b(betsiboka|pucallpa|ustica|walker_lake)\b")
