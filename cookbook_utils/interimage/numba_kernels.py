@@ -25,7 +25,12 @@ from cookbook_utils.interimage.arithmetic import (
 )
 from cookbook_utils.interimage.bounds import PixelBounds
 from cookbook_utils.interimage.numba_bounds import reassign
-from cookbook_utils.interimage.numba_scores import CENTERS_AT_A_TIME, intrinsics, score_kernels
+from cookbook_utils.interimage.numba_scores import (
+    CENTERS_AT_A_TIME,
+    FEW_CENTERS,
+    intrinsics,
+    score_kernels,
+)
 from cookbook_utils.interimage.passes import Changes, Distances
 
 # A tile of 6 bands has 256 pixels of integers or 512 pixels of floats. With the scratch arrays it
@@ -65,7 +70,7 @@ def assign(
     work = np.float64 if values.dtype == np.float64 else np.float32
     k, bands = scores.centers.shape
     sums, counts = np.zeros((k, bands), np.int64), np.zeros(k, np.int64)
-    kernel = assign_kernel(bands, values.dtype.kind in "ui")
+    kernel = assign_kernel(bands, values.dtype.kind in "ui", k <= FEW_CENTERS)
     # Centers with the score NEVER fill the last group of CENTERS_AT_A_TIME.
     filled = -(-k // CENTERS_AT_A_TIME) * CENTERS_AT_A_TIME
     coefficients, errors = np.zeros((2, filled, bands + 1), np.float32)
@@ -97,7 +102,7 @@ def sum_squared_distances(
 
 
 @functools.cache
-def assign_kernel(bands: int, integer_pixels: bool):
+def assign_kernel(bands: int, integer_pixels: bool, few_centers: bool):
     """Compile the pass that labels pixels.
 
     The number of bands is a constant, so that the compiler unrolls loops over them. Integer pixels
@@ -109,7 +114,7 @@ def assign_kernel(bands: int, integer_pixels: bool):
     tile = max(values_per_tile // bands // 64 * 64, 64)  # pixels
     stride = tile + 16  # rows a power of two apart would compete for the same cache sets
     convert = _convert_kernel(bands, tile)
-    lower_scores, score, smallest_gap = score_kernels(bands)
+    lower_scores, score, smallest_gap = score_kernels(bands, few_centers)
     decide_in_float64 = _float64_kernel(bands)
     relabel, list_changed, add_changed = _sum_kernels(bands, integer_pixels)
 

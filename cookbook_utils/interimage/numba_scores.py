@@ -13,10 +13,11 @@ FEW_CENTERS = 8
 CENTERS_AT_A_TIME = 4  # centers scored with each vector of pixels that is loaded
 
 
-def score_kernels(bands: int):
+def score_kernels(bands: int, few_centers: bool = False):
     """Compile functions that lower the scores by their error, score a tile, and find its least gap.
 
-    The gap of a pixel is the difference of its two least scores.
+    The gap of a pixel is the difference of its two least scores. For at most `FEW_CENTERS` centers,
+    the loop that the compiler vectorizes is faster than vectors by hand.
     """
     import numba
 
@@ -37,8 +38,7 @@ def score_kernels(bands: int):
             widest = max(widest, error_widths[i])
         return widest
 
-    # For few centers, the loop that the compiler vectorizes is 7 % faster than vectors by hand. The
-    # last bits of a score hold the index of its center, as those of `_score_intrinsic` do.
+    # The last bits of a score hold the index of its center, as those of `_score_intrinsic` do.
     @numba.njit(fastmath={"contract"})
     def score_few(x, size, coefficients, lowered, index_mask, least, second):
         least[:size] = np.float32(3e38)
@@ -58,9 +58,6 @@ def score_kernels(bands: int):
 
     @numba.njit
     def score(x, size, coefficients, lowered, index_mask, least, second):
-        if len(coefficients) <= FEW_CENTERS and size > 4 * LANES:
-            score_few(x, size, coefficients, lowered, index_mask, least, second)
-            return
         for p in range(0, size, LANES):
             score_vector(
                 x[:, p:].ctypes.data, x.strides[0], coefficients.ctypes.data, lowered.ctypes.data,
@@ -75,7 +72,7 @@ def score_kernels(bands: int):
             smallest = bits if bits < smallest else smallest
         return with_tag(np.float32(0), np.int32(0), smallest)
 
-    return lower_scores, score, smallest_gap
+    return lower_scores, score_few if few_centers else score, smallest_gap
 
 
 @functools.cache
