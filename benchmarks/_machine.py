@@ -30,7 +30,8 @@ def about(packages: Iterable[str]) -> dict[str, Any]:
         Distributions whose versions matter; those that are not installed are left out.
     """
     program = Path(sys.argv[0])
-    module = program.parent.name if program.stem == "__main__" else f"benchmarks.{program.stem}"
+    package = program.parent.name
+    module = package if program.stem == "__main__" else f"{package}.{program.stem}"
     return {
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "commit": commit(),

@@ -2,8 +2,8 @@
 
 Every time is that of an iteration: the difference between a long and a short fit from the same
 centers, divided by the iterations between. The client has one worker process with one thread for
-each core. Chunks of pixels are persisted on the workers, or read from GeoTIFFs in each iteration
-that the engine reads them.
+each core. Pixels stay in the memory of the workers (`persist=True`), or are read from GeoTIFFs
+again in each iteration (`persist=False`).
 
 - *Small chunks* show the overhead: the size counts chunks, of 10 000 pixels each. The same number
   of tasks that do nothing is the least that the client can take.
@@ -44,14 +44,17 @@ def start_client() -> Any:
     return client
 
 
-def iterations(scene: Any, engine: str, start: np.ndarray | None = None) -> Callable[[], dict]:
+def iterations(
+    scene: Any, engine: str, start: np.ndarray | None = None, *, persist: bool = True
+) -> Callable[[], dict]:
     """Return a call that measures the seconds of an iteration of a fit from given centers."""
     from cookbook_utils.interimage import InterImageKMeans
 
     init = draw_centers(K) if start is None else start
 
     def fit(n: int) -> float:
-        model = InterImageKMeans(K, init=init, max_iter=n, tol=0, engine=engine)
+        options = {"max_iter": n, "tol": 0, "engine": engine, "persist": persist}
+        model = InterImageKMeans(K, init=init, **options)
         before = time.perf_counter()
         model.fit(scene)
         seconds = time.perf_counter() - before
@@ -108,7 +111,8 @@ def open_lazily(folder: Path) -> Any:
 
 def from_files(n: int, folder: Path) -> Any:
     start_client()
-    return iterations(open_lazily(folder), "dask", draw_centers(K) * SCALE + OFFSET)
+    start = draw_centers(K) * SCALE + OFFSET
+    return iterations(open_lazily(folder), "dask", start, persist=False)
 
 
 def files_in_memory(n: int, folder: Path) -> Any:

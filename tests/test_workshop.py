@@ -14,11 +14,10 @@ import nbformat
 import numpy as np
 import pytest
 import xarray as xr
-from benchmarks._result import read
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from cookbook_utils.cli.check import CHECKS
-from workshop import archive, hub, learner, proof, wheels
+from workshop import archive, chapters, hub, learner, proof, wheels
 from workshop.checks import Check, CheckFailed
 from workshop.slicing import needed_cells
 
@@ -352,7 +351,7 @@ def test_setup_page_shows_the_lines_of_the_self_test():
 
 
 MEASURED = {
-    "command": "python -m benchmarks.chapters",
+    "command": "python -m workshop.chapters",
     "date": "2026-11-26",
     "device": "a processor, 2 cores",
     "python": "3.12.1",
@@ -373,8 +372,8 @@ def test_hub_page_is_filled_with_what_was_measured():
 
 
 def test_hub_page_has_the_measured_numbers():
-    """After `python -m benchmarks.chapters`, run `python -m workshop.hub`."""
-    if result := read("chapters"):
+    """After `python -m workshop.chapters`, run `python -m workshop.hub`."""
+    if result := chapters.read():
         assert hub.filled(page("hub"), result) == page("hub")
     else:
         assert f"{hub.START}\n{hub.END}\n" in page("hub")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks._result import read
+from workshop.chapters import read
 
 PAGE = Path(__file__).parent / "hub.md"
 START, END = "% measured", "% end of what is measured"
@@ -20,7 +20,7 @@ that it starts was read five times a second:
 {rows}
 
 Measured on {date} with Python {python} by `{command}` on {device}; the file is
-`benchmarks/results/chapters.json`. The CPU time includes the start of Python and the compilation of
+`workshop/chapters.json`. The CPU time includes the start of Python and the compilation of
 functions. The JupyterLab server of a learner holds another {server:.2f} GB.
 
 Forty learners in the largest chapter at once hold {memory:.0f} GB. Forty who run the most expensive
@@ -29,7 +29,7 @@ minutes for everybody, on 16 cores {on_16:.1f}."""
 
 
 def filled(page: str, result: dict[str, Any]) -> str:
-    """Return the page with the numbers of a result of ``benchmarks.chapters``."""
+    """Return the page with the numbers of a result of ``workshop.chapters``."""
     rows = [
         (int(row["chapter"][:2]), row["cpu_seconds"], row["peak_memory_mb"] / 1e3)
         for row in result["rows"]
@@ -53,7 +53,9 @@ def filled(page: str, result: dict[str, Any]) -> str:
 
 def main() -> None:
     """Fill the page."""
-    PAGE.write_text(filled(PAGE.read_text(), read("chapters")))
+    if (result := read()) is None:
+        raise SystemExit("Nothing is measured: run `python -m workshop.chapters` before.")
+    PAGE.write_text(filled(PAGE.read_text(), result))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,29 @@
-"""Memory and CPU time of each chapter, and the memory of a JupyterLab server beside it."""
+"""Measure memory and CPU time of each chapter, and the memory of a JupyterLab server beside it.
+
+What it writes, `chapters.json`, goes into the page about servers by ``python -m workshop.hub``.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import psutil
-from benchmarks._result import about, write
 from nbclient import NotebookClient
 
+from benchmarks._machine import about
+from cookbook_utils._files import replacing
 from cookbook_utils.datasets import DATA_FOLDER
 from cookbook_utils.datasets.files import is_at_hand, read_registry
 
+RESULT = Path(__file__).parent / "chapters.json"
 CHAPTERS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 # The kernel and the processes that it has waited for.
 CPU_SECONDS = "import os; print(sum(os.times()[:4]))"
@@ -81,11 +88,17 @@ def measure_server() -> int:
         server.wait(30)
 
 
+def read() -> dict[str, Any] | None:
+    """Return what was measured last, or None if nothing was."""
+    return json.loads(RESULT.read_text()) if RESULT.exists() else None
+
+
 def main() -> None:
+    """Measure the chapters, and store the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", type=Path, default=CHAPTERS, help="notebooks")
     options = parser.parse_args()
-    result = about("chapters", ("dask", "numpy", "scikit-learn", "xarray"))
+    result = about(("dask", "numpy", "scikit-learn", "xarray"))
     real = all(is_at_hand(dataset, file) for dataset, file in read_registry(DATA_FOLDER))
     result |= {"real_images": real, "rows": []}
     for path in options.chapters:
@@ -93,7 +106,8 @@ def main() -> None:
         print("{cpu_seconds:7.1f} s of CPU, {peak_memory_mb:5d} MB, {chapter}".format_map(row))
         result["rows"].append(row)
     result["server_memory_mb"] = measure_server()
-    write("chapters", result)
+    with replacing(RESULT) as unfinished:
+        unfinished.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
