@@ -23,6 +23,8 @@ MEASURED = {
     "peak_memory_mb": int, "memory_before_mb": int,
 }  # fmt: skip
 """The seconds of each round, the least and the largest over the least, and peak memory."""
+SCORES = ["ari_with_truth", "ari_between_states", "rarest_f1"]
+"""What a row of a clustering may hold, too: means, where there are several fits."""
 
 
 def path_of(name: str, *, full: bool) -> Path:
@@ -68,7 +70,7 @@ def table() -> pd.DataFrame:
     rows = pd.DataFrame(
         [{"script": name} | row for name in measured() for row in read(name)["rows"]]
     )
-    columns = ["script", *ROW, *MEASURED, "not_run"]
+    columns = ["script", *ROW, *MEASURED, *SCORES, "not_run"]
     rows = rows.reindex(columns=columns).drop(columns="seconds")
     growth = [_growth(one) for _, one in rows.groupby(["script", "comparison", "call"], sort=False)]
     return rows.join(pd.concat(growth)) if growth else rows
@@ -109,6 +111,8 @@ def summary(name: str) -> pd.DataFrame:
             "bytes": last["bytes_per_unit"],
             "spread": last["spread"],
         }
+        for score in done[SCORES].dropna(axis="columns", how="all"):
+            found[comparison, call][score.replace("_", " ")] = _each(done[score], ".3f")
     columns = {column: None for row in found.values() for column in row}
     summary = pd.DataFrame(list(found.values()), pd.MultiIndex.from_tuples(found), list(columns))
     return summary.rename_axis(["comparison", "call"]).rename_axis(columns="measure").fillna("")
