@@ -37,6 +37,13 @@ def needed_cells(cells: list[NotebookNode], wanted: list[NotebookNode]) -> list[
         if isinstance(node, ast.Import)
         for alias in node.names
     }
+    # A function reads variables when it is called, perhaps from cells after its own.
+    functions = {
+        statement.name: names(statement, "LOAD_GLOBAL")
+        for tree in parsed
+        for statement in tree.body
+        if isinstance(statement, ast.FunctionDef)
+    }
     kept, live = [], set()
     for cell, tree in zip(reversed(code), reversed(parsed), strict=True):
         gives = set().union(*map(assigned, tree.body))
@@ -46,7 +53,8 @@ def needed_cells(cells: list[NotebookNode], wanted: list[NotebookNode]) -> list[
             for statement in reversed(tree.body):
                 if isinstance(statement, ASSIGNING):
                     live -= assigned(statement)
-                live |= names(statement, "LOAD_NAME", "LOAD_GLOBAL")
+                read = names(statement, "LOAD_NAME", "LOAD_GLOBAL")
+                live |= read.union(*(functions.get(name, ()) for name in read))
     return kept[::-1]
 
 
