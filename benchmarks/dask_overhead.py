@@ -164,11 +164,12 @@ COMPARISONS = [
         },
         warm_up=10,
         timed="an iteration",
+        rounds=2,
     ),
     Comparison(
         "persisted chunks",
         unit="pixels",
-        sizes=(2_000_000, 6_000_000, 20_000_000),
+        sizes=(1_000_000, 3_000_000, 10_000_000),
         full_sizes=(6_000_000, 20_000_000, 60_000_000),
         ours={
             "dask, worker processes, persisted": on_dask(PIXELS_PER_CHUNK, client=True),
@@ -177,6 +178,7 @@ COMPARISONS = [
         peers={"numba, in memory": in_memory()},
         warm_up=100_000,
         timed="an iteration",
+        rounds=2,
     ),
     Comparison(
         "GeoTIFFs",
@@ -190,6 +192,7 @@ COMPARISONS = [
         },
         warm_up=100_000,
         timed="an iteration",
+        rounds=2,
         write=write_geotiff,
     ),
 ]

@@ -187,7 +187,7 @@ def copy(n: int, folder: Path) -> Any:
     )
 
 
-SIZES, FULL_SIZES = (500_000, 2_000_000, 8_000_000), (2_000_000, 8_000_000, 40_000_000)
+SIZES, FULL_SIZES = (250_000, 1_000_000, 4_000_000), (2_000_000, 8_000_000, 40_000_000)
 CASE = f"k = {K}, {BANDS} bands"
 COMPARISONS = [
     Comparison(

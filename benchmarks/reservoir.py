@@ -97,6 +97,7 @@ COMPARISONS = [
         ours={f"ReservoirEmbedding.transform, {name}": ours(name) for name in names},
         peers={"reservoir-computing, RC_model.fit": peer(representation)},
         warm_up=600,
+        rounds=2,
     )
     for representation, names in {"readout": ("readout", "motion"), "last": ("last",)}.items()
 ]
