@@ -93,12 +93,17 @@ def prove(name: str, *, whole: bool = True, environment: dict[str, str] | None =
         )
         client.execute(**({} if environment is None else {"env": environment}))
     probes = [cell for cell in notebook.cells if "probe" in tags(cell)]
-    # A wrong answer that passes prints a line of its own before.
-    told = [json.loads(cell.outputs[-1]["text"].splitlines()[-1]) for cell in probes]
+    # A wrong answer that passes prints a line of its own before. Others may warn of divisions by 0.
+    told = [json.loads(printed(cell).splitlines()[-1]) for cell in probes]
     return {
         f"{number}. {blank['name']}": answers
         for number, (blank, answers) in enumerate(zip(in_order(name), told, strict=True), start=1)
     }
+
+
+def printed(cell: NotebookNode) -> str:
+    """Return what a cell printed, without warnings."""
+    return "".join(each["text"] for each in cell.outputs if each.get("name") == "stdout")
 
 
 def in_order(name: str) -> list[dict[str, Any]]:
