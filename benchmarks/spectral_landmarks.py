@@ -32,7 +32,7 @@ CASES = {
 }
 
 
-def uniform(sample: np.ndarray, n_components: int, random_state: Any) -> tuple:
+def uniform(sample: np.ndarray, n_components: int, gamma: float, random_state: Any) -> tuple:
     """Draw as `_nystroem.draw` does, but every pixel with the same probability."""
     random = np.random.default_rng(random_state)
     rows = random.choice(len(sample), n_components, replace=False)

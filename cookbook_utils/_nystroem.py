@@ -31,27 +31,34 @@ def affinity(some: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarray:
     return np.exp(np.multiply(squared, -gamma, out=squared), out=squared)
 
 
-def draw(sample: np.ndarray, n_components: int, random_state: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    sample: np.ndarray, n_components: int, gamma: float, random_state: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return pixels that cover the sample (l, b), and the share of it that each stands for (l,).
 
-    They are drawn from up to `MOST_DRAWN_FROM` pixels as k-means++ draws its centers: with a
-    probability that grows with the squared distance to those drawn before, so that small groups get
-    one, too. A pixel stands for those that are nearest to it.
+    They are drawn from up to `MOST_DRAWN_FROM` pixels as k-means++ draws its centers, with a
+    probability in proportion to the squared distance to those drawn before, so that small groups
+    get one, too. It is the distance in the space of the kernel, 1 - affinity, which is at most 1:
+    by distances of the bands, the few pixels that are far from all others would be drawn first, and
+    each of them would become a cluster. A pixel stands for those that are nearest to it.
     """
     from scipy.spatial.distance import cdist
-    from sklearn.cluster import kmeans_plusplus
 
+    random = np.random.default_rng(random_state)
     most = max(MOST_DRAWN_FROM, 20 * n_components)
     if len(sample) > most:
-        random = np.random.default_rng(random_state)
-        rows = random.choice(len(sample), most, replace=False, shuffle=False)
-        sample = sample[np.sort(rows)]
-    with one_blas_thread():
-        drawn, _ = kmeans_plusplus(
-            sample, n_components, random_state=random_state, n_local_trials=1
-        )
-    nearest = cdist(sample, drawn, "sqeuclidean").argmin(axis=1)
-    return drawn, np.bincount(nearest, minlength=n_components) / len(sample)
+        sample = sample[np.sort(random.choice(len(sample), most, replace=False, shuffle=False))]
+    rows, owner = [], np.zeros(len(sample), np.int64)
+    nearest = np.full(len(sample), np.inf)  # squared distance to the nearest of those drawn
+    for number in range(n_components):
+        weights = -np.expm1(-gamma * nearest)
+        total = weights.sum()  # 0 if each pixel equals one that is drawn
+        row = random.choice(len(sample), p=weights / total if total > 0 else None)
+        squared = cdist(sample, sample[row : row + 1], "sqeuclidean")[:, 0]
+        owner[squared < nearest] = number
+        nearest = np.minimum(nearest, squared)
+        rows.append(row)
+    return sample[rows], np.bincount(owner, minlength=n_components) / len(sample)
 
 
 def eigenvectors(

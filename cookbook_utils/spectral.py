@@ -97,12 +97,13 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     therefore read once in each pass, unless there are at most 500 000; persist them if they fit in
     the memory of the workers.
 
-    The `n_components` pixels are drawn from 10 000 of that sample as k-means++ draws its centers: a
-    pixel is the more likely, the farther it is from those drawn before. Each stands for the share
-    of the 10 000 to which it is the nearest. Pixels that are drawn uniformly and stand for equal
-    shares give the embedding of :class:`dask_ml.cluster.SpectralClustering`, which misses small
-    groups more often, and depends more on `random_state`; ``benchmarks/spectral_landmarks.py``
-    compares both.
+    The `n_components` pixels are drawn from 10 000 of that sample as k-means++ draws its centers,
+    with ``1 - affinity`` as squared distance: a pixel is the more likely, the less it resembles
+    those drawn before. Each stands for the share of the 10 000 to which it is the nearest. Pixels
+    that are drawn uniformly and stand for equal shares give the embedding of
+    :class:`dask_ml.cluster.SpectralClustering`. ``benchmarks/spectral_landmarks.py`` compares both:
+    labels depend less on `random_state` with pixels drawn for coverage; classes that are large and
+    compact can be matched a little better with a uniform sample.
 
     Samples on Dask are computed on the workers of a ``distributed`` client, if there is one, and
     appear on its dashboard (``client.dashboard_link``). All others are computed in local threads,
@@ -182,7 +183,7 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
             _check_affinity(sample[:: -(-len(sample) // 1000)], gamma)
 
             self.gamma_ = gamma
-            drawn = _nystroem.draw(sample, self.n_components, self.random_state)
+            drawn = _nystroem.draw(sample, self.n_components, gamma, self.random_state)
             self.components_, shares = drawn
             self.eigenvalues_, self._projection = _nystroem.eigenvectors(
                 pixels, self.components_, shares, gamma, self.n_clusters

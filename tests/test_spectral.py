@@ -35,7 +35,7 @@ def cluster(samples, n_clusters, **options):
     return np.asarray(NystroemSpectralClustering(n_clusters, **options).fit_predict(samples))
 
 
-def draw_as_dask_ml(sample, n_components, random_state):
+def draw_as_dask_ml(sample, n_components, gamma, random_state):
     """Return the pixels that dask-ml draws for the same random state, which stand for the same."""
     random = np.random.RandomState(random_state)  # noqa: NPY002  the generator of dask-ml
     random.randint(np.iinfo("i4").max)  # the seed of its k-means comes first
@@ -256,7 +256,7 @@ def test_a_small_group_is_part_of_the_sample(seed):
     pixels, _ = make_classes(20_000, 4, 3, spread=0.1)
     pixels[::667] += 6
     rare = np.arange(20_000) % 667 == 0
-    drawn, shares = _nystroem.draw(pixels, 100, seed)
+    drawn, shares = _nystroem.draw(pixels, 100, 1 / 3, seed)
     assert shares.sum() == pytest.approx(1)
     (inside,) = np.nonzero((drawn > 3).all(axis=1))
     assert inside.size and (pixels[:, np.newaxis] == drawn[inside]).all(axis=2).any(axis=0).all()
@@ -268,8 +268,24 @@ def test_a_small_group_is_part_of_the_sample(seed):
 def test_pixels_stand_for_those_that_are_nearest():
     pixels = np.repeat([[0.0, 0], [5, 0], [0, 9]], [700, 200, 100], axis=0)
     pixels = pixels + np.random.default_rng(0).normal(0, 0.01, pixels.shape)
-    drawn, shares = _nystroem.draw(pixels, 3, 0)
+    drawn, shares = _nystroem.draw(pixels, 3, 0.5, 0)
     assert sorted(shares) == [0.1, 0.2, 0.7]
+
+
+def test_more_components_than_distinct_pixels():
+    drawn, shares = _nystroem.draw(np.repeat([[0.0, 1], [2, 3]], 50, axis=0), 4, 0.5, 0)
+    assert len(drawn) == 4 and sorted(shares) == [0, 0, 0.5, 0.5]
+
+
+def test_pixels_far_from_all_others_are_drawn_no_more_often_the_farther_they_are():
+    """With distances of the bands, they would take most of the sample of some real scenes."""
+    pixels, _ = make_classes(20_000, 4, 3, spread=0.3)
+    samples = []
+    for distance in (30, 3000):
+        pixels[::500] = distance * np.random.default_rng(0).normal(0, 1, (40, 4))
+        drawn, _ = _nystroem.draw(pixels, 100, 1 / 4, 0)
+        samples.append(np.abs(drawn).max(axis=1) > 12)
+    assert_array_equal(*samples)
 
 
 @pytest.mark.slow
