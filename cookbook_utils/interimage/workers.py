@@ -9,7 +9,7 @@ from typing import Any
 
 import dask
 import dask.threaded
-from dask.base import DaskMethodsMixin
+from dask.base import DaskMethodsMixin, get_scheduler
 
 from cookbook_utils.interimage.chunks import Chunk
 
@@ -104,8 +104,9 @@ class Workers:
 
     def persist(self, tasks: Tasks) -> Tasks:
         """Start tasks whose results stay where they are computed."""
-        with self._scheduler():
+        if self._client is not None:
             return tasks.persist()
+        return Tasks(dict(zip(tasks.keys, _compute_here(tasks), strict=True)), tasks.keys)
 
     def compute(self, graph: dict, key: Any, place_of: Callable[[Any], str | None]) -> Any:
         """Return the result of one task.
@@ -127,8 +128,7 @@ class Workers:
             If several workers died one after the other while they did the same task.
         """
         if self._client is None:
-            with self._scheduler():
-                return Tasks(graph, [key]).compute()[0]
+            return _compute_here(Tasks(graph, [key]))[0]
         from distributed import KilledWorker, futures_of, wait
 
         (future,) = futures_of(Tasks(graph, [key]).persist())
@@ -166,10 +166,15 @@ class Workers:
                 "`checkpoint` goes on where it ended"
             ) from None
 
-    def _scheduler(self) -> Any:
-        """Return a context in which Dask does not use a client that cannot wait for results."""
-        use_threads = self._client is None and not _is_chosen()
-        return dask.config.set({"scheduler": "threads"} if use_threads else {})
+
+def _compute_here(tasks: Tasks) -> list:
+    """Return the results of tasks from Dask's scheduler for this machine.
+
+    It is called directly: `dask.compute` would hash all pixels in the graph, in each pass.
+    """
+    with dask.config.set({} if _is_chosen() else {"scheduler": "threads"}):
+        schedule = get_scheduler(collections=[tasks])
+    return list(schedule(tasks.graph, tasks.keys))
 
 
 def _is_chosen() -> bool:
