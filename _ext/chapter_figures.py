@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -28,21 +29,28 @@ class ChapterFigure(SphinxDirective):
         return [node]
 
 
-def show(app: Sphinx, document: nodes.document, name: str) -> None:
+class ShowChapterFigures(SphinxPostTransform):
     """Replace the places of figures on a page by the figures."""
-    for place in list(document.findall(chapter_figure)):
+
+    default_priority = 100  # before the pictures are converted
+
+    def run(self, **kwargs: object) -> None:
+        for place in list(self.document.findall(chapter_figure)):
+            self._show(place)
+
+    def _show(self, place: chapter_figure) -> None:
         chapter, wanted = place["chapter"], place["figure"]
         found = [
             figure
-            for figure in app.env.get_doctree(chapter).findall(nodes.figure)
+            for figure in self.env.get_doctree(chapter).findall(nodes.figure)
             if wanted in figure["ids"]
         ]
         if not found:
             logger.warning("%s has no figure %s", chapter, wanted, location=place)
             place.parent.remove(place)
-            continue
-        address = f"{app.builder.get_relative_uri(name, chapter)}#{wanted}"
-        link = nodes.reference("", "", refuri=address, internal=True)
+            return
+        address = self.app.builder.get_relative_uri(self.env.docname, chapter)
+        link = nodes.reference("", "", refuri=f"{address}#{wanted}", internal=True)
         link += next(found[0].findall(nodes.image)).deepcopy()
         place.replace_self(nodes.paragraph("", "", link))
 
@@ -50,5 +58,5 @@ def show(app: Sphinx, document: nodes.document, name: str) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(chapter_figure)
     app.add_directive("chapter-figure", ChapterFigure)
-    app.connect("doctree-resolved", show)
+    app.add_post_transform(ShowChapterFigures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
