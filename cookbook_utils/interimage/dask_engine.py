@@ -93,7 +93,7 @@ class DaskEngine:
         room = 0.0
         for chunk in chunks:
             size = chunk.n_pixels * self._bytes_per_pixel
-            if size > room or (chunk.persisted and size >= BYTES_WORTH_SENDING):
+            if size > room or self._is_in_place(chunk):
                 groups.append([])
                 room = most
             groups[-1].append(chunk)
@@ -120,11 +120,11 @@ class DaskEngine:
         """Return whether a piece keeps its pixels."""
         if self._sampling is not None or self._in_memory:
             return True
-        is_in_place = self._workers.are_remote and all(
-            chunk.persisted and chunk.n_pixels * self._bytes_per_pixel >= BYTES_WORTH_SENDING
-            for chunk in piece.chunks
-        )
-        return self._pixels_stay and not is_in_place
+        return self._pixels_stay and not all(map(self._is_in_place, piece.chunks))
+
+    def _is_in_place(self, chunk: Chunk) -> bool:
+        """Return whether a chunk is used where a worker holds it."""
+        return chunk.persisted and chunk.n_pixels * self._bytes_per_pixel >= BYTES_WORTH_SENDING
 
     @cached_property
     def _pixels_stay(self) -> bool:
@@ -174,7 +174,7 @@ class DaskEngine:
             for key, piece in zip(keys, self._pieces, strict=True)
             for at in range(len(piece.chunks))
         ]
-        wanted = list(self._label_keys(name))
+        wanted = [key for keys in self._label_keys(name) for key in keys]
         for chunk_key, (key, at) in zip(wanted, chunks, strict=True):
             graph[chunk_key] = Task(chunk_key, operator.getitem, TaskRef(key), at)
         return self._as_arrays(name, self._workers.persist(Tasks(graph, wanted)).graph, {})
@@ -183,7 +183,8 @@ class DaskEngine:
         from dask._task_spec import DataNode, List, Task, TaskRef
 
         name, graph = _unique("label"), {}
-        for key, chunk in zip(self._label_keys(name), self._chunks.chunks, strict=True):
+        wanted = [key for keys in self._label_keys(name) for key in keys]
+        for key, chunk in zip(wanted, self._chunks.chunks, strict=True):
             piece = Piece([chunk], self.dtype)
             inputs = List(*map(TaskRef, piece.inputs))
             graph[key] = Task(key, pieces.label_chunk, piece, inputs, TaskRef(name))
@@ -225,23 +226,21 @@ class DaskEngine:
 
     # -- labels --------------------------------------------------------------------------------
 
-    def _label_keys(self, name: str) -> Iterator[tuple]:
-        """Yield the keys of the labels of all chunks."""
+    def _label_keys(self, name: str) -> Iterator[list[tuple]]:
+        """Yield the keys of the labels of the chunks of each scene."""
         for scene, grid in enumerate(self._chunks.grids):
-            for at in np.ndindex(*map(len, grid)):
-                yield (f"{name}-{scene}", *at)
+            yield [(f"{name}-{scene}", *at) for at in np.ndindex(*map(len, grid))]
 
     def _as_arrays(self, name: str, labels: dict, inputs: dict) -> list:
         """Return the labels of each scene as a Dask array, from nodes of a graph."""
         import dask.array as da
 
         maps = []
-        for scene, (grid, meta) in enumerate(
-            zip(self._chunks.grids, self._chunks.metas, strict=True)
+        for keys, grid, meta in zip(
+            self._label_keys(name), self._chunks.grids, self._chunks.metas, strict=True
         ):
-            layer = f"{name}-{scene}"
-            own = {key: node for key, node in labels.items() if key[0] == layer}
-            maps.append(da.Array(own | inputs, layer, grid, meta=meta.astype(np.uint8)))
+            graph = {key: labels[key] for key in keys} | inputs
+            maps.append(da.Array(graph, keys[0][0], grid, meta=meta.astype(np.uint8)))
         return maps
 
 

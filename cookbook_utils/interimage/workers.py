@@ -55,11 +55,6 @@ class Workers:
             self._infos = list(self._running().values())
 
     @property
-    def are_remote(self) -> bool:
-        """Whether they have memory of their own, so that data must be sent to them."""
-        return self._client is not None
-
-    @property
     def n_threads(self) -> int:
         """Number of threads that compute."""
         import dask.system
