@@ -9,19 +9,19 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
-import psutil
 import pytest
 from jupyter_cache import get_cache
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from pybtex.database import parse_file
+
+from workshop.chapters import MemoryWatch
 
 from .promises import alt_text, caption, code_cells, promises_view
 
@@ -255,34 +255,6 @@ class Execution(NamedTuple):
     seconds: float
     peak_memory: int  # bytes, of the kernel and of every process it started
     leftovers: list[str]  # names of what it left in the temporary folder
-
-
-class MemoryWatch(threading.Thread):
-    """Follow the memory of one process and its children until told to stop."""
-
-    def __init__(self, client: NotebookClient) -> None:
-        super().__init__(daemon=True)
-        self.client, self.peak, self.stopped = client, 0, threading.Event()
-
-    def run(self) -> None:
-        while not self.stopped.wait(0.2):
-            if (pid := getattr(getattr(self.client.km, "provisioner", None), "pid", None)) is None:
-                continue
-            try:
-                kernel = psutil.Process(pid)
-                family = [kernel, *kernel.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                continue
-            self.peak = max(self.peak, sum(map(memory, family)))
-
-
-def memory(process: psutil.Process) -> int:
-    """Return the bytes one process holds, what it shares with others divided among them."""
-    try:
-        info = process.memory_full_info()
-    except psutil.Error:
-        return 0
-    return getattr(info, "pss", info.uss)
 
 
 def execute(notebook: NotebookNode, folder: Path, **environment: str) -> Execution:

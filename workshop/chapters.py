@@ -22,9 +22,9 @@ from benchmarks._machine import about
 from cookbook_utils._files import replacing
 from cookbook_utils.datasets import DATA_FOLDER
 from cookbook_utils.datasets.files import is_at_hand, read_registry
+from workshop.learner import CHAPTERS
 
 RESULT = Path(__file__).parent / "chapters.json"
-CHAPTERS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 # The kernel and the processes that it has waited for.
 CPU_SECONDS = "import os; print(sum(os.times()[:4]))"
 
@@ -41,6 +41,23 @@ def memory(root: psutil.Process) -> int:
     return total
 
 
+class MemoryWatch(threading.Thread):
+    """Follow the memory of a kernel and of every process that it starts, until told to stop."""
+
+    def __init__(self, client: NotebookClient) -> None:
+        super().__init__(daemon=True)
+        self.client, self.peak, self.stopped = client, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.stopped.wait(0.2):
+            if (pid := getattr(getattr(self.client.km, "provisioner", None), "pid", None)) is None:
+                continue
+            try:
+                self.peak = max(self.peak, memory(psutil.Process(pid)))
+            except psutil.NoSuchProcess:
+                continue
+
+
 def measure_chapter(path: Path) -> dict:
     """Execute a chapter, and return its CPU seconds and peak memory."""
     notebook = nbformat.read(path, as_version=4)
@@ -51,28 +68,19 @@ def measure_chapter(path: Path) -> dict:
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
     )
-    peak, done = 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.2):
-            pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
-            if pid is not None and psutil.pid_exists(pid):
-                peak = max(peak, memory(psutil.Process(pid)))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    watch = MemoryWatch(client)
+    watch.start()
     start = time.perf_counter()
     try:
         client.execute()
     finally:
-        done.set()
-        watcher.join()
+        watch.stopped.set()
+        watch.join()
     return {
         "chapter": path.stem,
         "cpu_seconds": round(float(notebook.cells[-1].outputs[0]["text"]), 1),
         "wall_seconds": round(time.perf_counter() - start, 1),
-        "peak_memory_mb": round(peak / 1e6),
+        "peak_memory_mb": round(watch.peak / 1e6),
     }
 
 
