@@ -30,12 +30,8 @@ def make_cluster(**options):
 @pytest.fixture(scope="module")
 def client():
     """Return a client of two workers, which are started again when they die."""
-    settings = {
-        "distributed.scheduler.allowed-failures": 1,
-        "distributed.nanny.pre-spawn-environ": {},
-    }
     with (
-        dask.config.set(settings),
+        dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),
         make_cluster(n_workers=2, memory_limit="1GB") as cluster,
         Client(cluster) as client,
     ):
@@ -47,6 +43,19 @@ def workers(request):
     """Wait until a test has all workers of the cluster."""
     if "client" in request.fixturenames:
         request.getfixturevalue("client").wait_for_workers(2, timeout=60)
+
+
+@pytest.fixture
+def one_failure_allowed(client):
+    """Let the second worker that dies in a task end it, to save the time of two more."""
+
+    def allow(n_failures, dask_scheduler):
+        before, dask_scheduler.allowed_failures = dask_scheduler.allowed_failures, n_failures
+        return before
+
+    before = client.run_on_scheduler(allow, 1)
+    yield
+    client.run_on_scheduler(allow, before)
 
 
 SHAPE, CHUNK = (3, 120, 160), 40
@@ -149,6 +158,7 @@ def test_workers_die_in_the_middle_of_a_task(client, reference, tmp_path):
     assert not lives.exists()
 
 
+@pytest.mark.usefixtures("one_failure_allowed")
 def test_chunks_that_kill_workers_are_named(client):
     def read(block):
         if block.size and block[0, 0, 0] == 7:
@@ -162,6 +172,7 @@ def test_chunks_that_kill_workers_are_named(client):
         kmeans(persist=False).fit(lazy_scene(values, read))
 
 
+@pytest.mark.usefixtures("one_failure_allowed")
 def test_worker_beyond_its_memory_ends_in_an_error(client):
     def read(block):
         if block.size and block[0, 0, 0] == 7:
