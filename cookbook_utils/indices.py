@@ -71,7 +71,8 @@ def ndvi(scene: xr.DataArray) -> xr.DataArray:
 def mndwi(scene: xr.DataArray) -> xr.DataArray:
     """Compute the modified normalized difference water index, (green − SWIR1) / (green + SWIR1).
 
-    Use it to detect open water, which absorbs shortwave infrared: the index is positive there.
+    Use it to detect open water, which absorbs shortwave infrared, so that the index is positive
+    over most water. It is positive over snow and some clouds and salt, too.
 
     Parameters
     ----------

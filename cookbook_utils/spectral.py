@@ -30,19 +30,20 @@ from cookbook_utils._threads import one_blas_thread
 PIXELS_PER_CHUNK = 2**15  # constant, so that the chunks of the input cannot change a result
 
 MOST_FITTED = 500_000
-"""Number of pixels of which k-means is fitted; of more pixels it is a random sample."""
+"""Largest number of pixels on which k-means is fitted; of more pixels, it is a random sample."""
 
 
 class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     r"""Cluster pixels by the eigenvectors of their affinities, approximated by Nyström's method.
 
-    Use it where clusters are long, bent or of different size, so that the straight borders of
-    k-means do not suit them. The affinity of two pixels is ``exp(-gamma * d**2)``, with d the
-    Euclidean distance of their spectra. K-means finds the clusters in the spectral embedding: the
-    leading eigenvectors of the normalized affinity matrix. The matrix of all pairs of pixels is
-    never formed; a sample of `n_components` pixels approximates it [1]_ [2]_. It is drawn for
-    coverage, so that small groups of pixels are part of it [3]_. Scenes of any size are clustered
-    chunk by chunk in bounded memory.
+    Use it where clusters are long or bent, with gaps between them that no straight border of
+    k-means follows. Without such gaps k-means finds similar clusters at less cost. The affinity of
+    two pixels is ``exp(-gamma * d**2)``, with d the Euclidean distance of their spectra. K-means
+    finds the clusters in the spectral embedding: the leading eigenvectors of the normalized
+    affinity matrix. The matrix of all pairs of pixels is never formed; a sample of `n_components`
+    pixels approximates it [1]_ [2]_. It is drawn for coverage, so that small groups of pixels are
+    more likely to be part of it [3]_. Scenes of any size are clustered chunk by chunk in bounded
+    memory.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ def neighbor_graph(
     Use it before `smooth_features`, or wherever the neighborhood of points matters. Distances are
     Euclidean distances between positions on the WGS84 ellipsoid, at height 0. They are valid in all
     directions and at all latitudes, also across the antimeridian and at the poles. They are shorter
-    than the geodesic by less than 0.001 % up to 100 km and by less than 0.1 % up to 900 km.
+    than the geodesic by about 0.001 % over 100 km and 0.1 % over 1000 km.
 
     Parameters
     ----------

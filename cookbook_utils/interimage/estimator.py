@@ -34,9 +34,10 @@ LEAST_RANGE = 1e-153  # of the widest band, if not 0; squares of smaller differe
 class InterImageKMeans(ClusterMixin, BaseEstimator):
     """Cluster all pixels of many scenes with centers that all scenes share.
 
-    A label then means the same in every scene. Use it for a series of scenes that are compared with
-    each other, of any number and size. Each iteration assigns every valid pixel to its nearest
-    center and moves each center to the mean of its pixels (Lloyd's algorithm).
+    A label then stands for the same values in every scene, and for the same ground if a value means
+    the same on every date. Use it for a series of scenes that are compared with each other, of any
+    number and size. Each iteration assigns every valid pixel to its nearest center and moves each
+    center to the mean of its pixels (Lloyd's algorithm).
 
     Parameters
     ----------
