@@ -25,6 +25,12 @@ MEASURED = {
 """The seconds of each round, the least and the largest over the least, and peak memory."""
 SCORES = ["ari_with_truth", "ari_between_states", "rarest_f1"]
 """What a row of a clustering may hold, too: means, where there are several fits."""
+SHOWN = {
+    "best": ("seconds", ".3g"), "times_as_long_as_ours": ("over ours", ".3g"),
+    "peak_memory_mb": ("MB", ".0f"), "time_growth": ("growth", ".2f"),
+    "bytes_per_unit": ("bytes", ",.0f"), "spread": ("spread", ".1f"),
+} | {score: (score.replace("_", " "), ".2f") for score in SCORES}  # fmt: skip
+"""The columns of a summary: their titles and the format of their numbers."""
 
 
 def path_of(name: str, *, full: bool) -> Path:
@@ -96,30 +102,23 @@ def what(name: str) -> str:
 
 
 def summary(name: str) -> pd.DataFrame:
-    """Return a row for each call of a script, with what it took at all sizes."""
+    """Return a row for each size of each call of a script; growth stands in the last one."""
     rows = table().query("script == @name")
-    found = {}
-    for (comparison, call), one in rows.groupby(["comparison", "call"], sort=False):
-        done = one.dropna(subset=["best"])
-        last = (one if done.empty else done).iloc[-1]
-        found[comparison, call] = {
-            last["unit"]: _each(done["size"], ",.0f"),
-            f"seconds of {last['timed']}": _each(done["best"], ".3g"),
-            "over ours": _each(done["times_as_long_as_ours"], ".3g"),
-            "MB": _each(done["peak_memory_mb"], ".0f"),
-            "growth": last["time_growth"],
-            "bytes": last["bytes_per_unit"],
-            "spread": last["spread"],
-        }
-        for score in done[SCORES].dropna(axis="columns", how="all"):
-            found[comparison, call][score.replace("_", " ")] = _each(done[score], ".3f")
-    columns = {column: None for row in found.values() for column in row}
-    summary = pd.DataFrame(list(found.values()), pd.MultiIndex.from_tuples(found), list(columns))
-    return summary.rename_axis(["comparison", "call"]).rename_axis(columns="measure").fillna("")
+    calls = ["comparison", "call"]
+    rows = pd.concat([one.sort_values("size") for _, one in rows.groupby(calls, sort=False)])
+    of_calls = ["time_growth", "bytes_per_unit"]
+    rows[of_calls] = rows[of_calls].where(~rows.duplicated(calls, keep="last"))
+    titles = rows["comparison"] + ": " + rows["unit"] + ", seconds of " + rows["timed"]
+    sizes = rows["size"].map("{:,}".format)
+    summary = pd.DataFrame({title: [_shown(value, form) for value in rows[column]]
+                            for column, (title, form) in SHOWN.items()},
+                           pd.MultiIndex.from_arrays([titles, rows["call"], sizes]))  # fmt: skip
+    summary = summary.loc[:, (summary != "").any()]
+    return summary.rename_axis([*calls, "size"]).rename_axis(columns="measure")
 
 
-def _each(values: pd.Series, form: str) -> str:
-    return " / ".join(format(value, form) for value in values)
+def _shown(value: float, form: str) -> str:
+    return "" if pd.isna(value) else format(value, form)
 
 
 def ratios() -> pd.DataFrame:
