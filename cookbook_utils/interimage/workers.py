@@ -76,9 +76,9 @@ class Workers:
         if found > most:
             smaller = _smaller(largest.place.shape, most / 2 / bytes_per_pixel)
             raise ValueError(
-                f"chunks of X must hold at most {most / 1e6:.0f} MB of pixels, because each "
-                f"thread of a worker (threads: {n_threads}, memory: {limit / 1e6:.0f} MB) holds up "
-                f"to {CHUNKS_PER_THREAD} of them, got {found / 1e6:.0f} MB in {largest.place}: open "
+                f"chunks of X must hold at most {most / 1e6:.0f} MB of pixels, because each thread "
+                f"of a worker (threads: {n_threads}, memory: {limit / 1e6:.0f} MB) holds up to "
+                f"{CHUNKS_PER_THREAD} of them, got {found / 1e6:.0f} MB in {largest.place}: open "
                 f"the scenes with {smaller}, or give the workers more memory or fewer threads"
             )
 
