@@ -37,7 +37,7 @@ SPECTRAL_RADIUS = 0.99
 
 For "readout" and "last", this value, `INPUT_SCALING` and `RIDGE` were chosen by how well k-means on
 the readout, with and without static features, finds the known regimes of the three simulated sites.
-"motion" takes this value too, and nothing of it was chosen by the regimes.
+"motion" takes this value, too; nothing else of it was chosen by the regimes.
 """
 INPUT_SCALING = 0.05
 """Magnitude of the weights from a standardized series to the units of the reservoir."""
