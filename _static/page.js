@@ -3,11 +3,6 @@
 "use strict";
 
 (() => {
-  // es-module-shims repeats this event for scripts that come late; other scripts would start twice.
-  document.addEventListener("DOMContentLoaded", event => {
-    if (!event.isTrusted) event.stopImmediatePropagation();
-  }, true);
-
   // --- The theme ---------------------------------------------------------------------------------
 
   // A name contains the text that is shown, and a fold of the sidebar has one.
@@ -168,9 +163,10 @@
     keepFocus();
     watch();
   });
-  window.addEventListener("load", () => {
+  window.addEventListener("load", async () => {
     nameControls();
     keepTextLegible();
+    await window.MathJax?.startup?.promise;
     focusScrollers();
   });
 })();
