@@ -33,7 +33,7 @@ def named_icons(folder: Path) -> set[str]:
 
 
 def keep_glyphs(font: Path, glyphs: set[int]) -> None:
-    """Replace the files of a font by one with these glyphs, without the libraries that WOFF2 needs."""
+    """Replace the files of a font by one of these glyphs: WOFF, which needs no further library."""
     with TTFont(font) as reduced:
         subsetter = Subsetter(Options(drop_tables=["FFTM"]))
         subsetter.populate(unicodes=glyphs)

@@ -1,9 +1,9 @@
 """Leave out of interactive figures what no reader sees: scripts that they do not use, and digits.
 
-HoloViews asks for every script of Bokeh. Figures are drawn without WebGL, on a canvas; no page loads
-modules of JavaScript into Panel; and in the place of Bokeh's tables stands what Panel needs of them
-to start. Images of floating-point numbers are rounded to steps, of which there are `STEPS` or more
-between the lowest and the highest value: the cursor shows three digits, and a color one of 256.
+HoloViews asks for every script of Bokeh. Figures are drawn without WebGL, on a canvas; no page
+loads modules of JavaScript into Panel; and in the place of Bokeh's tables stands what Panel needs
+of them to start. Images of floating-point numbers are rounded to steps, of which there are `STEPS`
+or more between the lowest and the highest value: a screen shows 256.
 """
 
 from __future__ import annotations

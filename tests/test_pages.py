@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from fontTools.ttLib import TTFont
 
 from .browser import BOOK, DEEP, PAGES, ROOT, Visit, roots_in
 
@@ -19,7 +21,7 @@ AXE = ROOT / "tests" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = ROOT / ".build" / "screenshots"
 JPEG = {"type": "jpeg", "quality": 60}
 WIDTHS = [390, 1280]
-PAGE_WEIGHT = 6_000_000  # bytes of a page and of its pictures
+PAGE_WEIGHT = 6_000_000  # bytes of all files that a browser reads for a page
 PICTURES = 5_000_000  # bytes of all pictures together
 
 # The layout is the same in both modes: in the dark, only colors can break a rule.
@@ -55,6 +57,11 @@ TEXT_SIZES = """() => [...document.querySelectorAll('.bd-article img')]
   .filter(image => image.closest('.cell_output') || image.src.endsWith('.svg'))
   .map(image => (image.src.endsWith('.svg') ? 15 : 9 * 150 / 72)
     * image.getBoundingClientRect().width / image.naturalWidth)"""
+
+# The glyph of each icon on the page.
+ICONS = """() => [...document.querySelectorAll('i[class*="fa-"]')]
+  .map(icon => getComputedStyle(icon, '::before').content.replaceAll('"', ''))"""
+FONT = BOOK / "_static" / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.woff"
 
 pytestmark = pytest.mark.slow
 
@@ -128,6 +135,26 @@ def test_mode_follows_the_system_without_violations(shown, axe):
         page.screenshot(path=SCREENSHOTS / file, full_page=True, animations="disabled", **JPEG)
         found[mode] = page.evaluate(AXE_RUN, mode == "dark")
     assert found == {"light": [], "dark": []}
+
+
+def test_page_is_light(shown):
+    """All that the browser has read, each file once, without the index of the search."""
+    files = {urlsplit(url).path for _, url in shown[2].requests if url.startswith("file:")}
+    weights = {
+        path.name: path.stat().st_size
+        for path in map(Path, map(unquote, files))
+        if path.name != "searchindex.js"
+    }
+    assert len(weights) > 20
+    heaviest = sorted(weights.items(), key=lambda item: -item[1])[:8]
+    assert sum(weights.values()) < PAGE_WEIGHT, heaviest
+
+
+def test_icons_are_in_the_font(shown):
+    """The fonts hold the glyphs of the icons that pages show, and hardly any other."""
+    glyphs = set(TTFont(FONT).getBestCmap())
+    assert {ord(glyph) for glyph in shown[2].page.evaluate(ICONS)} <= glyphs
+    assert FONT.stat().st_size < 20_000
 
 
 def test_page_logs_no_error(shown):
@@ -242,15 +269,6 @@ def test_pictures_are_light():
     pictures = list((BOOK / "_images").iterdir())
     assert sum(path.stat().st_size for path in pictures) <= PICTURES
     assert not [path.name for path in pictures if path.suffix == ".png"]
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_light(name):
-    """With its pictures, but without the files in `_static`, which all pages share."""
-    page = BOOK / name
-    pictures = set(re.findall(r'src="([^"]*_images/[^"]+)"', page.read_text()))
-    files = [page, *(page.parent / unquote(picture) for picture in pictures)]
-    assert sum(path.stat().st_size for path in files) < PAGE_WEIGHT
 
 
 # --- Versions and source -------------------------------------------------------------------------
