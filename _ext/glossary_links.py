@@ -1,7 +1,7 @@
 """Link the first use of each term of the glossary in a chapter to its definition.
 
 A term is found in prose, in any case and in the plural, not in headings, code, formulas, links,
-tables, exercises and summaries. Terms that share a definition count as one.
+tables, exercises, summaries and references. Terms that share a definition count as one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ SKIPPED_NODES = (
     nodes.title, nodes.literal, nodes.literal_block, nodes.reference, nodes.math, nodes.math_block,
     nodes.table, nodes.caption, nodes.image, nodes.raw, nodes.citation,
 )  # fmt: skip
-SKIPPED_SECTIONS = {"overview", "prerequisites", "imports", "exercises", "summary", "quiz"}
+SKIPPED_SECTIONS = {
+    "overview", "prerequisites", "imports", "exercises", "summary", "quiz", "references",
+}  # fmt: skip
 
 
 def forms(term: str) -> str:
