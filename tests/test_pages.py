@@ -59,7 +59,7 @@ TEXT_SIZES = """() => [...document.querySelectorAll('.bd-article img')]
     * image.getBoundingClientRect().width / image.naturalWidth)"""
 
 # The glyph of each icon on the page.
-ICONS = """() => [...document.querySelectorAll('i[class*="fa-"]')]
+ICONS = """() => [...document.querySelectorAll('.fas, .fa-solid')]
   .map(icon => getComputedStyle(icon, '::before').content.replaceAll('"', ''))"""
 FONT = BOOK / "_static" / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.woff"
 
