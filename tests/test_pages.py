@@ -5,6 +5,9 @@ Screenshots of all pages are kept in `.build/screenshots`.
 
 from __future__ import annotations
 
+import base64
+import gzip
+import importlib
 import os
 import re
 import shutil
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
 
@@ -269,6 +273,41 @@ def test_pictures_are_light():
     pictures = list((BOOK / "_images").iterdir())
     assert sum(path.stat().st_size for path in pictures) <= PICTURES
     assert not [path.name for path in pictures if path.suffix == ".png"]
+
+
+@pytest.fixture
+def light_plots(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "_ext")
+    return importlib.import_module("light_plots")
+
+
+def as_stored(values: np.ndarray, quote: str) -> str:
+    """Return an array as Bokeh writes it into a page."""
+    data = base64.b64encode(gzip.compress(values.tobytes())).decode()
+    shape = str(list(values.shape)).replace(" ", "")
+    text = f'{{"data":"{data}"}},"shape":{shape},"dtype":"{values.dtype}"}}'
+    return text.replace('"', quote)
+
+
+@pytest.mark.parametrize("quote", ['"', '\\"'])
+def test_images_keep_the_digits_that_are_seen(light_plots, quote):
+    values = np.random.default_rng(0).uniform(-0.3, 0.9, (150, 150)).astype("float32")
+    values[0, :3] = np.nan
+    stored = as_stored(values, quote)
+    lighter = light_plots.IMAGE.sub(light_plots.round_image, stored)
+    assert len(lighter) < 0.65 * len(stored)
+    data = gzip.decompress(base64.b64decode(light_plots.IMAGE.search(lighter)["data"]))
+    rounded = np.frombuffer(data, "float32").reshape(values.shape)
+    np.testing.assert_allclose(rounded, values, rtol=0, atol=1.2 / light_plots.STEPS / 2)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.full((2, 2), 0.1), np.array([[0, np.inf]]), np.arange(4).reshape(2, 2), np.linspace(0, 1)],
+)
+def test_other_arrays_stay_as_they_are(light_plots, values):
+    stored = as_stored(values, '"')
+    assert light_plots.IMAGE.sub(light_plots.round_image, stored) == stored
 
 
 # --- Versions and source -------------------------------------------------------------------------
