@@ -43,7 +43,8 @@
 
   // What is wider than the page scrolls within its box, with the keyboard, too.
   function focusScrollers() {
-    const boxes = "div.cell_output .output, pre, div.math, figure, p, .pst-scrollable-table-container";
+    const boxes = "div.cell_output .output, pre, mjx-container[display], figure, p,"
+      + " .pst-scrollable-table-container";
     for (const box of document.querySelectorAll(boxes))
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   }
