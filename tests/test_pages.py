@@ -145,7 +145,7 @@ def test_page_is_light(shown):
     """All that the browser has read, each file once, without the index of the search."""
     files = {urlsplit(url).path for _, url in shown[2].requests if url.startswith("file:")}
     weights = {
-        path.name: path.stat().st_size
+        path: path.stat().st_size
         for path in map(Path, map(unquote, files))
         if path.name != "searchindex.js"
     }
