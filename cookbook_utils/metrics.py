@@ -15,8 +15,8 @@ from cookbook_utils._checks import (
     require_random_state,
 )
 from cookbook_utils._conventions.labels import (
-    NODATA_LABEL,
     labels_of,
+    nodata_label,
     paired_labels,
     require_binary,
 )
@@ -282,7 +282,9 @@ def _centers(centers: Any, samples: xr.DataArray) -> tuple[np.ndarray, np.ndarra
                 f"centers must have the bands of the samples, {list(two)}, got {list(one)}"
             )
         if "cluster" in centers.coords:
-            numbers = labels_of(as_real_array(centers["cluster"], "clusters"), "clusters")
+            numbers = labels_of(
+                as_real_array(centers["cluster"], "clusters"), "clusters", dtype=np.uint16
+            )
             if len(np.unique(numbers)) < len(numbers):
                 raise ValueError(f"clusters must have one center each, got {numbers.tolist()}")
     centers = np.asarray(as_real_array(centers, "centers"), np.float64)
@@ -349,7 +351,8 @@ def sampled_silhouette(
     require_integer(n_samples, "n_samples", least=4)
     rng = np.random.default_rng(require_random_state(random_state))
     labels = valid_labels(samples, labels)
-    numbers, sizes = np.unique(labels[labels != NODATA_LABEL], return_counts=True)
+    valid = labels != nodata_label(labels.dtype)
+    numbers, sizes = np.unique(labels[valid], return_counts=True)
     if len(numbers) < 2 or sizes.max() < 2:
         raise ValueError(
             "labels must have at least 2 clusters, one of them of 2 pixels or more, got "

@@ -26,6 +26,12 @@ MOST_CLASSES = 2**16 - 1
 """Largest number of classes of a label map, and the nodata value of maps of more than 255 classes
 (uint16)."""
 
+HINT = (
+    f": labels up to {MOST_CLASSES - 1} need a DataArray with the nodata value {MOST_CLASSES}, "
+    f"such as labels.assign_attrs(_FillValue={MOST_CLASSES})"
+)
+"""End of the message about labels that are too large for uint8."""
+
 WATER_CLASSES = ("land", "water")
 """Classes of a water mask, by their numbers."""
 
@@ -109,7 +115,7 @@ def as_labels(
     if labels.dtype == dtype == narrower and set(nodata) <= {nodata_label(dtype)}:
         return labels
     result = xr.apply_ufunc(
-        lambda values: converted(labels_of(values, what, nodata, narrower), dtype),
+        lambda values: converted(labels_of(values, what, nodata, narrower, HINT), dtype),
         labels, dask="parallelized", output_dtypes=[dtype],
     )  # fmt: skip
     result.attrs = without_nodata(labels.attrs) | label_attrs(dtype)
@@ -137,11 +143,12 @@ def labels_of(
     what: str,
     nodata: Sequence[float] = (),
     dtype: type | np.dtype = np.uint8,
+    hint: str = "",
 ) -> np.ndarray:
     """Return labels as uint8 with `NODATA_LABEL` where `values` are NaN, 255 or `nodata`.
 
     With uint16 as the `dtype`, 65535 stands for nodata instead of 255. An array that is so already
-    is returned itself.
+    is returned itself. A label above 254 is an error to which `hint` is added.
 
     Raises
     ------
@@ -161,16 +168,10 @@ def labels_of(
     present = values[~missing]
     whole = present.dtype.kind != "f" or (present == np.floor(present)).all()
     if present.size and not (0 <= present.min() and present.max() < largest and whole):
-        wrong = present[(present < 0) | (present >= largest) | (present != np.floor(present))].flat[0]
-        hint = ""
-        if largest < wrong < MOST_CLASSES:
-            hint = (
-                f"; labels up to {MOST_CLASSES - 1} need a DataArray that declares the nodata value "
-                f"{MOST_CLASSES}, such as labels.assign_attrs(_FillValue={MOST_CLASSES})"
-            )
+        wrong = present[(present < 0) | (present >= largest) | (present != np.floor(present))][0]
         raise ValueError(
             f"{what} must be whole numbers from 0 to {largest - 1}, and {largest} "
-            f"for nodata, got {wrong}{hint}"
+            f"for nodata, got {wrong}{hint if largest < wrong < MOST_CLASSES else ''}"
         )
     result = np.full(values.shape, largest, dtype)
     result[~missing] = present
@@ -402,7 +403,7 @@ def paired_labels(one: Any, two: Any, names: tuple[str, str]) -> tuple[np.ndarra
         if values.ndim == 0:
             raise ValueError(f"{name} must be an array of labels, got the single number {values}")
         nodata = nodata_values(array) if isinstance(array, xr.DataArray) else ()
-        labels.append(labels_of(values, name, nodata, map_dtype(array)))
+        labels.append(labels_of(values, name, nodata, map_dtype(array), HINT))
     if labels[0].shape != labels[1].shape:
         raise ValueError(
             f"{names[1]} must have the shape of {names[0]}, {labels[0].shape}, "

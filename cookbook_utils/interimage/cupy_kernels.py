@@ -80,9 +80,7 @@ class DeviceChanges:
 
     def add(self, values: Any, labels: Any) -> None:
         """Label pixels (bands, n) in the current stream, without waiting for the GPU."""
-        kernel = _compiled(
-            "assign", values.dtype, labels.dtype, len(values), bool(self._copies)
-        )
+        kernel = _compiled("assign", values.dtype, labels.dtype, len(values), bool(self._copies))
         grid = _blocks_per_grid(labels.size, pixels_per_thread(values.dtype, len(values)))
         kernel(
             (grid,), (THREADS_PER_BLOCK,),

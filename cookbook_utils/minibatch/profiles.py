@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_rising_time
-from cookbook_utils._conventions.labels import NODATA_LABEL, align_labels
+from cookbook_utils._conventions.labels import align_labels, nodata_label
 from cookbook_utils._conventions.points import displacement_of
 from cookbook_utils._samples import profiles_by_label
 
@@ -54,7 +54,10 @@ def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
     labels = align_labels(labels, displacement.isel(time=0, drop=True)).values
     samples = displacement.rename(point="pixel", time="band")
     profiles = profiles_by_label(samples, labels, "the displacement of labeled points")
-    labeled, counted = np.count_nonzero(labels != NODATA_LABEL), int(profiles["count"].sum())
+    labeled, counted = (
+        np.count_nonzero(labels != nodata_label(labels.dtype)),
+        int(profiles["count"].sum()),
+    )
     if counted < labeled:
         raise ValueError(
             "displacement of labeled points must have no gaps, got "
