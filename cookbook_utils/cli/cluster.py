@@ -170,7 +170,8 @@ def _cluster_spectral(
             model.fit((pixels - mean) / spread)
         data = blocks.map_blocks(
             _label_block, model, mean, spread,
-            drop_axis=scene.get_axis_num("band"), meta=np.empty((0, 0), label_dtype(options.n_clusters)),
+            drop_axis=scene.get_axis_num("band"),
+            meta=np.empty((0, 0), label_dtype(options.n_clusters)),
         )  # fmt: skip
         grid = scene.isel(band=0, drop=True)
         return grid.copy(data=data).rename("label").assign_attrs(label_attrs(data.dtype))
