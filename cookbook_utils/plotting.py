@@ -315,7 +315,7 @@ def plot_points(
         If an argument has the wrong type or the values are not real numbers.
     ValueError
         If the values do not match the points, a coordinate is NaN, no value is valid, or a label is
-        not from 0 to 254.
+        out of range.
 
     References
     ----------
@@ -395,7 +395,7 @@ def plot_profiles(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If a variable or dimension is absent, clusters are not distinct numbers from 0 to 254, or a
+        If a variable or dimension is absent, clusters are not distinct labels or more than 255, or a
         wavelength is not finite.
 
     Examples
@@ -461,7 +461,7 @@ def plot_series(
         If an argument has the wrong type or ``time`` is not datetime64.
     ValueError
         If a variable or dimension is absent, a date is NaT or duplicated, counts are not whole
-        numbers, or clusters are not distinct numbers from 0 to 254.
+        numbers, or clusters are not distinct labels or more than 255.
 
     Examples
     --------
