@@ -186,8 +186,16 @@ def stretch(picture: xr.DataArray) -> np.ndarray:
 
 
 def classes_of(labels: xr.DataArray, names: Mapping[int, str] | None) -> dict[int, tuple[str, str]]:
-    """Return the name and color of each number that occurs in `labels`, nodata last."""
+    """Return the name and color of each number that occurs in `labels`, nodata last.
+
+    Raises
+    ------
+    ValueError
+        If a number in `names` cannot be a label.
+    """
     numbers, nodata = sorted(pd.unique(labels.values.ravel()).tolist()), nodata_label(labels.dtype)
+    for number in names or ():
+        require_integer(number, "each number in names", least=0, most=nodata - 1)
     classes = name_and_color([n for n in numbers if n != nodata], meanings_of(labels), names)
     if nodata in numbers:
         classes[nodata] = ("nodata", NODATA_COLOR)

@@ -117,8 +117,8 @@ SPECTRAL = ["--method", "spectral"]
 SEARCH = ["--search", "earth_search", "--period", "2024-06", "--bbox", *"0011"]
 REFUSED = {
     "cluster": [
-        (["-k", "0"], "n_clusters must be an integer from 1 to 255, got 0"),
-        (["-k", "256"], "n_clusters must be an integer from 1 to 255, got 256"),
+        (["-k", "0"], "n_clusters must be an integer from 1 to 65535, got 0"),
+        (["-k", "65536"], "n_clusters must be an integer from 1 to 65535, got 65536"),
         (["--random-state", "-1"], "random_state must be .* got -1"),
         (["--max-iter", "0"], "max_iter must be .* got 0"),
         (["--sample", "0"], "sample must be .* got 0"),
