@@ -395,8 +395,8 @@ def plot_profiles(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If a variable or dimension is absent, clusters are not distinct labels or more than 255, or a
-        wavelength is not finite.
+        If a variable or dimension is absent, clusters are not distinct labels or more than 255, or
+        a wavelength is not finite.
 
     Examples
     --------

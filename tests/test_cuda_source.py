@@ -7,7 +7,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cookbook_utils.interimage import cupy_kernels
@@ -53,7 +52,7 @@ def compile_cuda(nvrtc, source, options):
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 
 
-def options(dtype, bands, in_shared=True, architecture=60, label_dtype=np.dtype("uint8")):
+def options(dtype, bands, in_shared=True, architecture=60, label_dtype=DTYPES[0]):
     """Return the options that CuPy passes to NVRTC for the architecture of a GPU."""
     given = cupy_kernels.definitions(dtype, label_dtype, bands, in_shared)
     return [*given, f"-arch=sm_{architecture}", "-std=c++17", "--ptxas-options=-v"]

@@ -112,15 +112,15 @@ def test_nodata_of_a_narrow_map_stays_nodata_beside_a_wide_one(wide):
 # -- clustering --------------------------------------------------------------------------------
 
 
-def make_pixels(n_bands=3, seed=0):
-    values = np.random.default_rng(seed).integers(1, 4000, (n_bands, 45, 60)).astype(np.uint16)
+def make_pixels(seed=0):
+    values = np.random.default_rng(seed).integers(1, 4000, (3, 45, 60)).astype(np.uint16)
     values[0, :2] = 0
     return xr.DataArray(values, dims=("band", "y", "x"), attrs={"_FillValue": 0})
 
 
-def fit(k, scene, **options):
-    init = np.random.default_rng(k).uniform(1, 4000, (k, scene.sizes["band"]))
-    return InterImageKMeans(k, **{"init": init, "max_iter": 4, "tol": 0} | options).fit(scene)
+def fit(k, scenes, **options):
+    init = np.random.default_rng(k).uniform(1, 4000, (k, 3))
+    return InterImageKMeans(k, **{"init": init, "max_iter": 4, "tol": 0} | options).fit(scenes)
 
 
 def assert_same(one, two):
