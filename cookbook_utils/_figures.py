@@ -12,7 +12,7 @@ import xarray as xr
 
 from cookbook_utils._checks import require_dims
 from cookbook_utils._conventions.bands import units_of
-from cookbook_utils._conventions.labels import MOST_CLASSES, NODATA_LABEL, labels_of, meanings_of
+from cookbook_utils._conventions.labels import MOST_CLASSES, labels_of, meanings_of
 from cookbook_utils._maps import (
     LEGEND_ENTRIES,
     LEGEND_ROWS,
@@ -265,10 +265,10 @@ def clusters_of(
         raise ValueError(
             f"{what} must be numbers from 0 to {MOST_CLASSES - 1}, each once, got {numbers}"
         )
-    if len(numbers) > NODATA_LABEL:
+    if len(numbers) > LEGEND_ENTRIES:
         raise ValueError(
-            f"profiles must have at most {NODATA_LABEL} clusters to be drawn, got {len(numbers)}: "
-            "select some with profiles.sel(cluster=[...])"
+            f"profiles must have at most {LEGEND_ENTRIES} clusters to be drawn, got "
+            f"{len(numbers)}: select some with profiles.sel(cluster=[...])"
         )
     return profiles, name_and_color(numbers, meanings_of(clusters), names)
 

@@ -30,7 +30,8 @@ LEGEND_ROWS = 20
 """Number of entries in one column of a legend beside a map."""
 
 LEGEND_ENTRIES = 256
-"""Largest number of entries of a legend; maps of more classes have none."""
+"""Largest number of entries of a legend, and of profiles in a figure; maps of more classes have no
+legend."""
 
 
 def check_text(title: Any, names: Any = None) -> None:

@@ -395,7 +395,7 @@ def plot_profiles(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If a variable or dimension is absent, clusters are not distinct labels or more than 255, or
+        If a variable or dimension is absent, clusters are not distinct labels or more than 256, or
         a wavelength is not finite.
 
     Examples
@@ -461,7 +461,7 @@ def plot_series(
         If an argument has the wrong type or ``time`` is not datetime64.
     ValueError
         If a variable or dimension is absent, a date is NaT or duplicated, counts are not whole
-        numbers, or clusters are not distinct labels or more than 255.
+        numbers, or clusters are not distinct labels or more than 256.
 
     Examples
     --------

@@ -293,6 +293,19 @@ def test_overwrite_keeps_files_of_others(scenes, tmp_path):
     assert len(np.unique(read_label_map(out / "labels" / "landsat_5_small.tif"))) == 3
 
 
+@pytest.mark.slow
+def test_more_clusters_than_a_byte_holds(scenes, tmp_path):
+    out = tmp_path / "out"
+    command = ["cluster", scenes[0], "--date", "1988-10-22", "--out", str(out)]
+    assert run_command([*command, "-k", "300", "--max-iter", "3"]) == 0
+    labels = read_label_map(out / "labels" / "landsat_5_small.tif")
+    assert labels.dtype == np.uint16
+    assert labels.attrs["_FillValue"] == 65535
+    areas = pd.read_csv(out / "areas.csv", index_col=0)
+    np.testing.assert_array_equal(areas.index, np.setdiff1d(labels, 65535))
+    assert "would hide each other" in (out / "report.html").read_text()
+
+
 def test_clouds_of_a_delivery_are_nodata(tmp_path):
     folder, out = tmp_path / LANDSAT_8, tmp_path / "out"
     write_landsat(folder)

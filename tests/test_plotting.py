@@ -464,8 +464,8 @@ def test_profile_errors(profiles):
         plot_profiles(profiles.drop_vars("std"))
     with pytest.raises(ValueError, match="whole numbers from 0 to 65534, .*got 70000"):
         plot_profiles(profiles.assign_coords(cluster=[0, 1, 70000]))
-    with pytest.raises(ValueError, match="at most 255 clusters to be drawn, got 256"):
-        plot_profiles(profiles.isel(cluster=[0] * 256).assign_coords(cluster=range(256)))
+    with pytest.raises(ValueError, match="at most 256 clusters to be drawn, got 257"):
+        plot_profiles(profiles.isel(cluster=[0] * 257).assign_coords(cluster=range(257)))
     with pytest.raises(ValueError, match=r"each once, got \[0, 1, 1\]"):
         plot_profiles(profiles.assign_coords(cluster=[0, 1, 1]))
     with pytest.raises(TypeError, match="xarray.Dataset.*got DataArray"):
