@@ -93,8 +93,9 @@ def label_change(before: Any, after: Any) -> float:
     ----------
     before, after : xarray.DataArray or array_like
         Label maps on one grid or arrays of one shape: whole numbers from 0 to 254, and nodata (255,
-        NaN or the declared nodata value). Two DataArrays are aligned by their coordinates, in the
-        case of samples by ``pixel``; arrays are compared by position.
+        NaN or the declared nodata value). A DataArray that declares the nodata value 65535 has
+        labels from 0 to 65534. Two DataArrays are aligned by their coordinates, in the case of
+        samples by ``pixel``; arrays are compared by position.
 
     Returns
     -------
@@ -164,8 +165,9 @@ def cluster_profiles(samples: xr.DataArray, labels: Any) -> xr.Dataset:
         block by block, in two passes: one for the means, one for the deviations from them.
     labels : xarray.DataArray or array_like
         Shape (pixel,) or the label map of the scene: whole numbers from 0 to 254, and nodata (255,
-        NaN or the declared nodata value). A DataArray is aligned by its coordinates. Pixels
-        that are nodata in `labels` or in a band are excluded.
+        NaN or the declared nodata value). A DataArray that declares the nodata value 65535 has
+        labels from 0 to 65534. A DataArray is aligned by its coordinates. Pixels that are nodata in
+        `labels` or in a band are excluded.
 
     Returns
     -------

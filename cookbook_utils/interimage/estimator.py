@@ -42,7 +42,8 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     Parameters
     ----------
     n_clusters : int, default 8
-        Number of clusters, 1 to 65 535.
+        Number of clusters, 1 to 65 535. The time to draw a "k-means++" start grows with its square:
+        for thousands, set `n_init` to 1, or give `init`.
     init : {"k-means++", "midpoint"} or array of float (n_clusters, bands), default "k-means++"
         Centers to start from. With "k-means++" they are drawn far apart on a sample of about 33 000
         pixels of all scenes; each of `n_init` draws is refined on the sample, and the iterations
@@ -306,7 +307,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         TypeError
             If `path` is not a path.
         ValueError
-            If a name of a band is neither text nor a number.
+            If a name of a band is neither text nor a number, or arrays have more than 0.5 GB.
         OSError
             If the file cannot be written.
         """
