@@ -16,8 +16,8 @@ import xarray as xr
 
 from cookbook_utils._checks import require_choice
 from cookbook_utils._conventions.grids import crs_of, transformer
-from cookbook_utils._conventions.labels import NODATA_LABEL
-from cookbook_utils._maps import LEGEND_ROWS, MapAxes, bounds_of
+from cookbook_utils._conventions.labels import nodata_label
+from cookbook_utils._maps import LEGEND_ENTRIES, LEGEND_ROWS, MapAxes, bounds_of
 from cookbook_utils._palette import NODATA_COLOR
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def hover_options(rows: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     return {"tools": ["hover"], "hover_tooltips": tooltips}
 
 
-def class_options(classes: Mapping[int, tuple[str, str]]) -> dict[str, Any]:
-    """Return the options that color label numbers."""
-    # Bokeh draws numbers above the last color, which is only 255, as "max".
-    top = max((n for n in classes if n != NODATA_LABEL), default=0)
+def class_options(classes: Mapping[int, tuple[str, str]], dtype: np.dtype) -> dict[str, Any]:
+    """Return the options that color label numbers of a dtype."""
+    # Bokeh draws numbers above the last color, which is only nodata, as "max".
+    top = max((n for n in classes if n != nodata_label(dtype)), default=0)
     return {
         "cmap": [classes[n][1] if n in classes else NODATA_COLOR for n in range(top + 1)],
         "clim": (-0.5, top + 0.5),
@@ -150,11 +150,15 @@ def axis_hook(axes: MapAxes) -> Callable:
 
 
 def legend_hook(classes: Mapping[int, tuple[str, str]]) -> Callable:
-    """Return the hook that adds a legend of the classes below a view, or a long one beside it."""
+    """Return the hook that adds a legend of the classes below a view, or a long one beside it.
+
+    It adds none for more than `LEGEND_ENTRIES` classes.
+    """
     entries = list(dict.fromkeys(classes.values()))
 
     def hook(plot, element):
-        if entries and not plot.state.legend:  # each step of a slider redraws the same figure
+        few = 0 < len(entries) <= LEGEND_ENTRIES
+        if few and not plot.state.legend:  # each step of a slider redraws the same figure
             _add_legend(plot, entries)
 
     return hook
@@ -241,7 +245,7 @@ def require_tile_latitudes(south: float, north: float, what: str) -> None:
 
 
 def web_mercator_image(labels: xr.DataArray) -> hv.Image:
-    """Return `labels` reprojected to Web Mercator by nearest neighbor, 255 outside."""
+    """Return `labels` reprojected to Web Mercator by nearest neighbor, nodata outside."""
     import geoviews as gv
     from cartopy.crs import GOOGLE_MERCATOR
     from rasterio.enums import Resampling
@@ -265,7 +269,7 @@ def web_mercator_image(labels: xr.DataArray) -> hv.Image:
     ny, nx = (min(2 * labels.sizes[dim], VIEW_PIXELS) for dim in ("y", "x"))
     labels = labels.rio.reproject(
         "EPSG:3857", shape=(ny, nx), transform=from_bounds(*bounds, nx, ny),
-        resampling=Resampling.nearest, nodata=NODATA_LABEL,
+        resampling=Resampling.nearest, nodata=nodata_label(labels.dtype),
     )  # fmt: skip
     return gv.Image(labels.values, bounds=bounds, vdims="label", crs=GOOGLE_MERCATOR)
 

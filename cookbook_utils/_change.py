@@ -8,11 +8,10 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._conventions.labels import (
-    N_LABELS,
-    NODATA_LABEL,
     WATER_CLASSES,
     class_text,
     meanings_of,
+    nodata_label,
 )
 
 WATER_CHANGES = {
@@ -88,18 +87,23 @@ def compare(
     dtype: np.dtype,
 ) -> np.ndarray:
     """Return the number of the change of each pixel, and the largest of `dtype` for nodata."""
+    places = []  # of each label among the names of its map; after them nodata
     for labels, what, known in zip((before, after), ("before", "after"), names, strict=True):
-        other = np.setdiff1d(labels, (*known, NODATA_LABEL))
+        nodata = nodata_label(labels.dtype)
+        other = np.setdiff1d(labels, (*known, nodata))
         if other.size:
             listed = ", ".join(f"{number} ({name})" for number, name in known.items())
             raise ValueError(
-                f"{what} must hold only {listed} and {NODATA_LABEL} (nodata), got "
+                f"{what} must hold only {listed} and {nodata} (nodata), got "
                 f"{other[:5].tolist()}: name the clusters with "
                 "cookbook_utils.labels.name_clusters"
             )
-    table = np.full((N_LABELS, N_LABELS), np.iinfo(dtype).max, dtype)
+        place = np.full(nodata + 1, len(known))
+        place[list(known)] = np.arange(len(known))
+        places.append(place[labels])
     numbers = {pair: number for number, pair in enumerate(changes)}
-    for row, one in names[0].items():
-        for column, two in names[1].items():
+    table = np.full([len(known) + 1 for known in names], nodata_label(dtype), dtype)
+    for row, one in enumerate(names[0].values()):
+        for column, two in enumerate(names[1].values()):
             table[row, column] = numbers[one, two]
-    return table[before, after]
+    return table[tuple(places)]

@@ -12,8 +12,9 @@ import xarray as xr
 
 from cookbook_utils._checks import require_dims
 from cookbook_utils._conventions.bands import units_of
-from cookbook_utils._conventions.labels import N_LABELS, NODATA_LABEL, as_labels, meanings_of
+from cookbook_utils._conventions.labels import MOST_CLASSES, labels_of, meanings_of
 from cookbook_utils._maps import (
+    LEGEND_ENTRIES,
     LEGEND_ROWS,
     MapAxes,
     axes_of,
@@ -58,7 +59,7 @@ def new_axes(entries: int = 0) -> Axes:
     """Return the Axes of a new figure, wide enough for a legend with that many entries."""
     import matplotlib.pyplot as plt
 
-    columns, is_crowded = _legend_columns(entries)
+    columns, is_crowded = _legend_columns(entries if entries <= LEGEND_ENTRIES else 0)
     width = WIDTH + (columns - 1) * (0.9 if is_crowded else 1.4)
     return plt.subplots(figsize=(width, 5), layout="constrained")[1]
 
@@ -95,10 +96,15 @@ def add_legend(ax: Axes, handles: Sequence[Any]) -> None:
 
 
 def add_class_legend(ax: Axes, classes: Mapping[int, tuple[str, str]]) -> None:
-    """Add a legend with one patch per class; numbers with the same name and color share one."""
+    """Add a legend with one patch per class; numbers with the same name and color share one.
+
+    There is none for more than `LEGEND_ENTRIES` classes.
+    """
     from matplotlib.patches import Patch
 
     entries = dict.fromkeys(classes.values())
+    if len(entries) > LEGEND_ENTRIES:
+        return
     add_legend(ax, [Patch(fc=color, ec="0.4", lw=0.5, label=name) for name, color in entries])
 
 
@@ -142,10 +148,10 @@ def draw_labels(
 
 
 def color_table(classes: Mapping[int, tuple[str, str]]) -> np.ndarray:
-    """Return the color of each label number, shape (`N_LABELS`, RGBA), from 0 to 1."""
+    """Return the color of each label number up to the largest, (labels, RGBA), from 0 to 1."""
     from matplotlib.colors import to_rgba_array
 
-    table = np.zeros((N_LABELS, 4))
+    table = np.zeros((max(classes) + 1, 4))
     table[list(classes)] = to_rgba_array([color for _, color in classes.values()])
     return table
 
@@ -252,12 +258,17 @@ def clusters_of(
     profiles["mean"] = profiles["mean"].where(np.isfinite(profiles["mean"]))
     if profiles["mean"].isnull().all():
         raise ValueError("mean of the profiles must hold a finite value, got none")
-    clusters = as_labels(profiles["cluster"], "cluster of the profiles", ["cluster"])
-    numbers = clusters.values.tolist()
-    if NODATA_LABEL in numbers or len(set(numbers)) < len(numbers):
+    what, clusters = "cluster of the profiles", profiles["cluster"]
+    require_dims(clusters, ["cluster"], what)
+    numbers = labels_of(clusters.values, what, dtype=np.uint16).tolist()
+    if MOST_CLASSES in numbers or len(set(numbers)) < len(numbers):
         raise ValueError(
-            f"cluster of the profiles must be numbers from 0 to {NODATA_LABEL - 1}, each once, "
-            f"got {numbers}"
+            f"{what} must be numbers from 0 to {MOST_CLASSES - 1}, each once, got {numbers}"
+        )
+    if len(numbers) > LEGEND_ENTRIES:
+        raise ValueError(
+            f"profiles must have at most {LEGEND_ENTRIES} clusters to be drawn, got "
+            f"{len(numbers)}: select some with profiles.sel(cluster=[...])"
         )
     return profiles, name_and_color(numbers, meanings_of(clusters), names)
 

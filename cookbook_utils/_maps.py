@@ -18,7 +18,7 @@ from cookbook_utils._checks import (
 )
 from cookbook_utils._conventions.bands import positions_of
 from cookbook_utils._conventions.grids import crs_of
-from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, meanings_of
+from cookbook_utils._conventions.labels import MOST_CLASSES, as_labels, meanings_of, nodata_label
 from cookbook_utils._conventions.nodata import mask_and_float, valid_pixels
 from cookbook_utils._conventions.points import require_coordinates
 from cookbook_utils._palette import NODATA_COLOR, class_color, colors_of
@@ -28,6 +28,10 @@ MAX_UNEVEN = 0.1
 
 LEGEND_ROWS = 20
 """Number of entries in one column of a legend beside a map."""
+
+LEGEND_ENTRIES = 256
+"""Largest number of entries of a legend, and of profiles in a figure; maps of more classes have no
+legend."""
 
 
 def check_text(title: Any, names: Any = None) -> None:
@@ -39,7 +43,7 @@ def check_text(title: Any, names: Any = None) -> None:
     if not isinstance(names, Mapping):
         raise TypeError(f"names must map label numbers to text, got {type(names).__name__}")
     for number, name in names.items():
-        require_integer(number, "each number in names", least=0, most=NODATA_LABEL - 1)
+        require_integer(number, "each number in names", least=0, most=MOST_CLASSES - 1)
         if not isinstance(name, str):
             raise TypeError(f"names must map label numbers to text, got {shown(name)} for {number}")
         if not name.strip():
@@ -183,18 +187,26 @@ def stretch(picture: xr.DataArray) -> np.ndarray:
 
 
 def classes_of(labels: xr.DataArray, names: Mapping[int, str] | None) -> dict[int, tuple[str, str]]:
-    """Return the name and color of each number that occurs in `labels`, nodata last."""
-    numbers = sorted(pd.unique(labels.values.ravel()).tolist())
-    classes = name_and_color([n for n in numbers if n != NODATA_LABEL], meanings_of(labels), names)
-    if NODATA_LABEL in numbers:
-        classes[NODATA_LABEL] = ("nodata", NODATA_COLOR)
+    """Return the name and color of each number that occurs in `labels`, nodata last.
+
+    Raises
+    ------
+    ValueError
+        If a number in `names` cannot be a label.
+    """
+    numbers, nodata = sorted(pd.unique(labels.values.ravel()).tolist()), nodata_label(labels.dtype)
+    for number in names or ():
+        require_integer(number, "each number in names", least=0, most=nodata - 1)
+    classes = name_and_color([n for n in numbers if n != nodata], meanings_of(labels), names)
+    if nodata in numbers:
+        classes[nodata] = ("nodata", NODATA_COLOR)
     return classes
 
 
 def name_and_color(
     numbers: Sequence[int], meanings: Mapping[int, str], names: Mapping[int, str] | None
 ) -> dict[int, tuple[str, str]]:
-    """Return the name and color of each of `numbers`, from 0 to 254.
+    """Return the name and color of each of `numbers`.
 
     A class that `names` renames keeps its color, unless the new name is that of a known class.
     """

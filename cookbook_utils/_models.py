@@ -14,7 +14,8 @@ from cookbook_utils._files import as_path
 FORMAT = 1
 """Version of the files; a change that older versions of the package cannot read increases it."""
 
-LARGEST_FILE = 2**28  # bytes; 255 centers of 100 000 features take 0.2 GB
+LARGEST_MODEL = 2**29  # bytes of arrays: 65 535 centers of 1000 features
+LARGEST_FILE = LARGEST_MODEL + 2**20  # bytes, with the facts
 _HEADER = "model"
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -37,10 +38,17 @@ def save_model(path: Any, kind: str, facts: dict[str, Any], arrays: dict[str, np
     ------
     TypeError
         If `path` is not a path.
+    ValueError
+        If the model is larger than a file that `load_model` reads.
     OSError
         If the file cannot be written.
     """
     path = as_path(path, "path")
+    n_bytes = sum(array.nbytes for array in arrays.values())
+    if n_bytes > LARGEST_MODEL:
+        raise ValueError(
+            f"a model must have at most {LARGEST_MODEL} bytes of arrays to be saved, got {n_bytes}"
+        )
     header = {"kind": kind, "format": FORMAT, "version": __version__, "facts": facts}
     text = np.asarray(json.dumps(header, allow_nan=False, sort_keys=True))
     _npz.save_arrays(path, {_HEADER: text, **arrays})

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import shown
-from cookbook_utils._conventions.labels import N_LABELS, NODATA_LABEL, class_text
+from cookbook_utils._conventions.labels import class_text, label_dtype, nodata_label
 from cookbook_utils._samples import sums_by_label
 
 Rules = Mapping[str, Callable[[xr.DataArray], Any]]
@@ -25,15 +25,15 @@ def require_class_name(name: Any, what: str) -> str:
     return class_text(name)
 
 
-def require_names(names: Any) -> dict[int, str]:
-    """Return class names by cluster, without the clusters whose name is missing.
+def require_names(names: Any, nodata: int) -> dict[int, str]:
+    """Return class names by cluster, below `nodata`, without the clusters whose name is missing.
 
     Raises
     ------
     TypeError
         If `names` is not a mapping or Series of whole numbers to text.
     ValueError
-        If a number is not from 0 to 254, or a name is blank.
+        If a number is not from 0 to the one before `nodata`, or a name is blank.
     """
     if not isinstance(names, Mapping | pd.Series):
         raise TypeError(
@@ -49,9 +49,9 @@ def require_names(names: Any) -> dict[int, str]:
     for number, name in names.items():
         if isinstance(number, bool | np.bool_) or not isinstance(number, int | np.integer):
             raise TypeError(f"names must map whole numbers to class names, got {shown(number)}")
-        if not 0 <= number < NODATA_LABEL:
+        if not 0 <= number < nodata:
             raise ValueError(
-                f"names must be of clusters from 0 to {NODATA_LABEL - 1}, got {shown(number)}"
+                f"names must be of clusters from 0 to {nodata - 1}, got {shown(number)}"
             )
         if name is None or name is pd.NA or (isinstance(name, float) and np.isnan(name)):
             continue
@@ -59,24 +59,30 @@ def require_names(names: Any) -> dict[int, str]:
     return found
 
 
-def lookup_table(names: dict[int, str], classes: list[str], default: str | None) -> np.ndarray:
-    """Return the number of the class of each cluster; -1 for one without a name."""
-    table = np.full(N_LABELS, -1 if default is None else classes.index(default))
-    table[NODATA_LABEL] = NODATA_LABEL
+def lookup_table(
+    names: dict[int, str], classes: list[str], default: str | None, nodata: int
+) -> np.ndarray:
+    """Return the number of the class of each cluster; -1 for one without a name.
+
+    The table ends with `nodata`, which has the number of `nodata_label` for so many classes.
+    """
+    number_of = {name: number for number, name in enumerate(classes)}
+    table = np.full(nodata + 1, -1 if default is None else number_of[default])
+    table[nodata] = nodata_label(label_dtype(len(classes)))
     for number, name in names.items():
-        table[number] = classes.index(name)
+        table[number] = number_of[name]
     return table
 
 
-def look_up(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Return the classes of clusters, or raise ValueError if one has no name."""
+def look_up(labels: np.ndarray, table: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return the classes of clusters in a dtype, or raise ValueError if one has no name."""
     classes = table[labels]
     if (classes < 0).any():
         raise ValueError(
             "names must have a class for each cluster of labels, got none for "
             f"{np.unique(labels[classes < 0]).tolist()}: name them, or pass a default"
         )
-    return classes.astype(np.uint8)
+    return classes.astype(dtype)
 
 
 def require_rules(rules: Any, default: Any) -> dict[str, Callable[[xr.DataArray], Any]]:
@@ -115,7 +121,7 @@ def rule_sums(rules: Rules, spectra_of: Callable[[np.ndarray], xr.DataArray]) ->
 
     def sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
         if not labels.size:
-            return np.zeros((NODATA_LABEL, 1 + values.shape[1] + len(rules) + 1))
+            return np.zeros((nodata_label(labels.dtype), 1 + values.shape[1] + len(rules) + 1))
         pieces = np.array_split(values, len(values) // 500_000 + 1)  # bounds memory for the rules
         found = np.concatenate([first_that_holds(rules, spectra_of(piece)) for piece in pieces])
         votes = (found == number for number in range(len(rules) + 1))

@@ -16,9 +16,9 @@ LABEL_COLORS = (
 """Color of each label number from 0 to 11: 0 to 7 from Okabe & Ito, 8 to 11 from Tol.
 
 Consecutive numbers contrast, and all colors differ under the three kinds of dichromacy. Each number
-from 12 to 254 has the color that differs most from those of all smaller numbers (Glasbey et al.
-2007). The eye cannot tell so many colors apart reliably: read the number under the cursor of an
-interactive view, or use fewer clusters.
+from 12 to 1023 has the color that differs most from those of all smaller numbers (Glasbey et al.
+2007), and larger numbers have the same colors again. The eye cannot tell so many colors apart
+reliably: read the number under the cursor of an interactive view, or use fewer clusters.
 
 References
 ----------
@@ -49,6 +49,9 @@ The classes of one map differ under the three kinds of dichromacy. The sources a
 NODATA_COLOR = "#D9D9D9"
 """Color of pixels and points without data."""
 
+MOST_COLORS = 1024
+"""Number of colors of labels; those of larger numbers repeat."""
+
 LEAST_CONTRAST = 3
 """Least contrast of a line and its ground (WCAG 2.2, success criterion 1.4.11)."""
 
@@ -78,8 +81,12 @@ def contrast_on_white(color: str) -> float:
 
 
 def label_color(number: int) -> str:
-    """Return the color of a label number, 0 to 254, as hexadecimal text."""
-    return LABEL_COLORS[number] if number < len(LABEL_COLORS) else _further_colors()[number]
+    """Return the color of a label number as hexadecimal text."""
+    if number < len(LABEL_COLORS):
+        return LABEL_COLORS[number]
+    # Fewer colors take less time, and are the first of the others.
+    n_colors = NODATA_LABEL if number < NODATA_LABEL else MOST_COLORS
+    return _distinct_colors(n_colors)[number % n_colors]
 
 
 def class_color(name: str) -> str | None:
@@ -108,8 +115,8 @@ def colors_of(numbers: Iterable[int], names: Mapping[int, str]) -> dict[int, str
 
 
 @cache
-def _further_colors() -> tuple[str, ...]:
-    """Return 255 colors: `LABEL_COLORS`, then each time the one that differs most from all before.
+def _distinct_colors(n_colors: int) -> tuple[str, ...]:
+    """Return colors: `LABEL_COLORS`, then each time the one that differs most from all before.
 
     Candidates form a lattice of 16 steps per channel. The difference of two colors is the smallest
     CIELAB distance over the kinds of vision. White and `NODATA_COLOR` count as taken.
@@ -124,7 +131,7 @@ def _further_colors() -> tuple[str, ...]:
     for color in fixed.swapaxes(0, 1):
         nearest = np.minimum(nearest, _difference(seen, color))
     colors = list(LABEL_COLORS)
-    while len(colors) < NODATA_LABEL:
+    while len(colors) < n_colors:
         chosen = nearest.argmax()
         colors.append("#{:02X}{:02X}{:02X}".format(*lattice[chosen]))
         nearest = np.minimum(nearest, _difference(seen, seen[:, chosen]))

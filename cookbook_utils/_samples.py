@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,14 +13,16 @@ import xarray as xr
 
 from cookbook_utils._checks import LARGEST
 from cookbook_utils._conventions.labels import (
-    N_LABELS,
-    NODATA_LABEL,
     align_labels,
     as_labels,
     class_names,
+    nodata_label,
     paired_labels,
 )
 from cookbook_utils._conventions.nodata import mask_and_float, without_nodata
+
+MOST_PAIRS = 2**25
+"""Largest number of pairs of labels that are counted, 8 bytes each."""
 
 
 def profiles_by_label(samples: xr.DataArray, labels: Any, what: str) -> xr.Dataset:
@@ -67,8 +71,9 @@ def _profiles(
 
 
 def sums_by_label(labels: np.ndarray, weights: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the sum of each of `weights` by label, shape (`NODATA_LABEL`, number of weights)."""
-    return np.stack([np.bincount(labels, w, NODATA_LABEL) for w in weights], axis=-1)
+    """Return the sum of each of `weights` by label, shape (`nodata_label`, number of weights)."""
+    n_labels = nodata_label(labels.dtype)
+    return np.stack([np.bincount(labels, w, n_labels) for w in weights], axis=-1)
 
 
 def sum_over_blocks(
@@ -97,28 +102,31 @@ def sum_over_blocks(
     samples = samples.data.rechunk({samples.ndim - 1: -1})
     labels = labels.chunk(dict(zip(labels.dims, samples.chunks, strict=False))).data
     pairs = zip(labels.to_delayed().ravel(), samples.to_delayed().ravel(), strict=True)
-    return dask.delayed(sum)([dask.delayed(block)(*pair) for pair in pairs]).compute()
+    parts = [dask.delayed(block)(*pair) for pair in pairs]
+    # One after the other: those of uint16 labels take megabytes.
+    return functools.reduce(dask.delayed(operator.add), parts).compute()
 
 
 def valid_labels(samples: xr.DataArray, labels: Any) -> np.ndarray:
-    """Return the labels of samples (pixel, band), `NODATA_LABEL` where a band is missing."""
+    """Return the labels of samples (pixel, band), `nodata_label` where a band is missing."""
     labels = align_labels(labels, samples)
 
     def block(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-        return np.where(_valid(labels, values, "samples"), labels, np.uint8(NODATA_LABEL))
+        nodata = labels.dtype.type(nodata_label(labels.dtype))
+        return np.where(_valid(labels, values, "samples"), labels, nodata)
 
     values = mask_and_float(samples)
     if values.chunks is not None:
         values, labels = values.chunk(band=-1), labels.chunk(pixel=values.chunksizes["pixel"])
     return xr.apply_ufunc(
         block, labels, values, input_core_dims=[[], ["band"]],
-        dask="parallelized", output_dtypes=[np.uint8],
+        dask="parallelized", output_dtypes=[labels.dtype],
     ).values  # fmt: skip
 
 
 def _valid(labels: np.ndarray, values: np.ndarray, what: str) -> np.ndarray:
     """Return where there are a label and all bands, or raise if a value there is infinite."""
-    valid = (labels != NODATA_LABEL) & ~np.isnan(values).any(axis=-1)
+    valid = (labels != nodata_label(labels.dtype)) & ~np.isnan(values).any(axis=-1)
     require_finite(values[valid], what)
     return valid
 
@@ -141,7 +149,8 @@ def require_any(count: np.ndarray) -> None:
 
 def valid_in_both(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels of the pixels that are valid in both, each as a 1-D array."""
-    valid = (one != NODATA_LABEL) & (two != NODATA_LABEL)
+    nodata = nodata_label(one.dtype)
+    valid = (one != nodata) & (two != nodata)
     _require_shared(valid, one.size)
     return one[valid], two[valid]
 
@@ -160,26 +169,56 @@ def count_pairs(one: xr.DataArray, two: xr.DataArray, names: tuple[str, str]) ->
         as_labels(labels, what, getattr(labels, "dims", ("y", "x"))).compute()
         for labels, what in zip((one, two), names, strict=True)
     )
-    counts = _pair_table(*paired_labels(one, two, names))
+    counts = pair_counts(*paired_labels(one, two, names), names)
     rows, columns = (
-        class_names(labels, np.flatnonzero(counts.sum(axis=axis)[:NODATA_LABEL]).tolist())
-        for labels, axis in ((one, 1), (two, 0))
+        class_names(labels, occurring(each)) for labels, each in ((one, counts), (two, counts.T))
     )
-    valid = counts[:NODATA_LABEL, :NODATA_LABEL]
-    _require_shared(valid, one.size)
-    return pd.DataFrame(
-        valid[np.ix_(list(rows), list(columns))],
-        pd.Index(list(rows.values()), name=names[0]),
-        pd.Index(list(columns.values()), name=names[1]),
-    )
+    valid = counts.iloc[:-1, :-1]
+    _require_shared(valid.to_numpy(), one.size)
+    valid = valid.reindex(index=list(rows), columns=list(columns), fill_value=0)
+    valid.index = pd.Index(list(rows.values()), name=names[0])
+    valid.columns = pd.Index(list(columns.values()), name=names[1])
+    return valid
 
 
-def _pair_table(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Return the number of pixels of each pair of labels, nodata included, (N_LABELS, N_LABELS)."""
+def pair_counts(one: np.ndarray, two: np.ndarray, names: tuple[str, str]) -> pd.DataFrame:
+    """Return the number of pixels of each pair of labels of `paired_labels`.
+
+    Rows are the labels of `one` and columns those of `two` that may occur; the last is nodata.
+
+    Raises
+    ------
+    ValueError
+        If there are more than `MOST_PAIRS` pairs. The message calls the labels `names`.
+    """
     one, two = one.ravel(), two.ravel()
-    counts = np.zeros(N_LABELS**2, int)
-    step = 2**20  # pixels at a time, so that the pairs, 8 bytes each, take little memory
+    rows, columns = _possible(one), _possible(two)
+    n_pairs = rows.size * columns.size
+    if n_pairs > MOST_PAIRS:
+        raise ValueError(
+            f"{names[0]} and {names[1]} must have at most {MOST_PAIRS} pairs of labels, got "
+            f"{rows.size - 1} and {columns.size - 1} labels: merge some with "
+            "cookbook_utils.labels.name_clusters"
+        )
+    row_of, column_of = np.zeros((2, nodata_label(one.dtype) + 1), int)
+    row_of[rows], column_of[columns] = np.arange(rows.size) * columns.size, np.arange(columns.size)
+    counts = np.zeros(n_pairs, int)
+    step = max(2**20, n_pairs)  # pixels at a time; each takes 8 bytes
     for at in range(0, one.size, step):
-        pairs = one[at : at + step].astype(int) * N_LABELS + two[at : at + step]
-        counts += np.bincount(pairs, minlength=N_LABELS**2)
-    return counts.reshape(N_LABELS, N_LABELS)
+        pairs = row_of[one[at : at + step]] + column_of[two[at : at + step]]
+        counts += np.bincount(pairs, minlength=n_pairs)
+    return pd.DataFrame(counts.reshape(rows.size, columns.size), rows, columns)
+
+
+def occurring(counts: pd.DataFrame) -> list[int]:
+    """Return the labels of the rows of `pair_counts` that have pixels, without nodata."""
+    found = counts.index[counts.to_numpy().any(axis=1)].tolist()
+    return [label for label in found if label != counts.index[-1]]
+
+
+def _possible(labels: np.ndarray) -> np.ndarray:
+    """Return all labels of uint8, or those of uint16 that occur, ascending, nodata last."""
+    n_labels = nodata_label(labels.dtype) + 1
+    if labels.dtype == np.uint8:
+        return np.arange(n_labels)
+    return np.union1d(pd.unique(labels), n_labels - 1).astype(int)

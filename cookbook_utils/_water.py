@@ -12,7 +12,7 @@ import xarray as xr
 from cookbook_utils._checks import require_dims
 from cookbook_utils._conventions.bands import positions_of, require_reflectance
 from cookbook_utils._conventions.grids import require_same_grid, same_coordinate
-from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels
+from cookbook_utils._conventions.labels import as_labels, map_dtype, nodata_label
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._samples import sums_by_label
 from cookbook_utils.indices import mndwi, ndvi
@@ -35,7 +35,7 @@ warning. Noise and mixed pixels of the shore make up a few percent."""
 def water_sums(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return, for each label, the number of pixels, the sums of the bands and how many pass."""
     if not labels.size:
-        return np.zeros((NODATA_LABEL, len(WATER_BANDS) + 2))
+        return np.zeros((nodata_label(labels.dtype), len(WATER_BANDS) + 2))
     pieces = np.array_split(values, len(values) // 500_000 + 1)  # bounds memory for the indices
     passing = np.concatenate([water_rule(piece)["margin"].values > 0 for piece in pieces])
     return sums_by_label(labels, [np.ones(len(labels)), *values.T, passing])
@@ -85,10 +85,14 @@ def bands_of(scene: Any) -> list[str]:
 def spectral_pairs(
     scene: Any, labels: Any, bands: Sequence[str], what: str
 ) -> list[tuple[xr.DataArray, xr.DataArray]]:
-    """Return pairs of a scene of `bands` and its uint8 labels, checked and aligned for `what`."""
+    """Return pairs of a scene of `bands` and its labels, checked and aligned for `what`.
+
+    All labels have the dtype of the widest.
+    """
     is_list = [isinstance(given, list | tuple) for given in (scene, labels)]
     if not any(is_list):
-        return [_spectral_pair(scene, labels, "scene", "labels", bands, what)]
+        dtype = map_dtype(labels)
+        return [_spectral_pair(scene, labels, "scene", "labels", bands, what, dtype)]
     if not all(is_list):
         raise TypeError(
             "scene and labels must be both an xarray.DataArray or both a list, got "
@@ -99,17 +103,24 @@ def spectral_pairs(
             "scene and labels must be lists of one length, at least 1, got "
             f"{len(scene)} and {len(labels)}"
         )
+    dtype = np.result_type(*map(map_dtype, labels))
     return [
-        _spectral_pair(*pair, f"scene[{i}]", f"labels[{i}]", bands, what)
+        _spectral_pair(*pair, f"scene[{i}]", f"labels[{i}]", bands, what, dtype)
         for i, pair in enumerate(zip(scene, labels, strict=True))
     ]
 
 
 def _spectral_pair(
-    scene: Any, labels: Any, scene_name: str, labels_name: str, bands: Sequence[str], what: str
+    scene: Any,
+    labels: Any,
+    scene_name: str,
+    labels_name: str,
+    bands: Sequence[str],
+    what: str,
+    dtype: np.dtype,
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Return one pair of `spectral_pairs`, aligned by position and without other coordinates."""
-    labels = as_labels(labels, labels_name, allow_extra=True)
+    labels = as_labels(labels, labels_name, allow_extra=True, dtype=dtype)
     if "band" in labels.dims:
         raise ValueError(f"{labels_name} must have no dimension 'band', got {labels.dims}")
     require_dims(scene, (*labels.dims, "band"), scene_name)

@@ -16,11 +16,12 @@ from cookbook_utils import _stratified
 from cookbook_utils._checks import require_choice
 from cookbook_utils._conventions.grids import crs_of
 from cookbook_utils._conventions.labels import (
-    LABEL_ATTRS,
     NODATA_LABEL,
     as_labels,
     class_text,
+    label_attrs,
     meanings_of,
+    nodata_label,
 )
 from cookbook_utils._samples import count_pairs
 from cookbook_utils._vectors import (
@@ -138,7 +139,7 @@ def rasterize_reference(
     result = result.reindex_like(coordinates(scene))
     result.attrs = {
         "long_name": "reference class",
-        **LABEL_ATTRS,
+        **label_attrs(result.dtype),
         "flag_values": list(names),
         "flag_meanings": " ".join(names.values()),
     }
@@ -327,7 +328,7 @@ def _named(
         clusters = reference_table(labels, reference)
         return name_clusters(labels, clusters["class"], default="unknown"), reference, clusters
     if all(name == str(number) for number, name in known.items()):
-        numbers = known or np.setdiff1d(reference.values, NODATA_LABEL).tolist()
+        numbers = known or np.setdiff1d(reference.values, nodata_label(reference.dtype)).tolist()
         if set(numbers) <= set(names):
             reference = reference.assign_attrs(
                 flag_values=list(names), flag_meanings=list(names.values())

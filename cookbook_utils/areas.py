@@ -16,7 +16,6 @@ from cookbook_utils._conventions.grids import crs_of, full_turn, regular_centers
 from cookbook_utils._conventions.labels import (
     as_labels,
     class_names,
-    label_dtype,
     require_binary,
 )
 
@@ -219,7 +218,7 @@ def area_km2(mask: xr.DataArray) -> float:
     >>> area_km2(mask)
     3.0
     """
-    sums = _sum_by_label(as_labels(mask, "mask"), "mask")
+    sums = _sum_by_label(as_labels(mask, "mask", dtype=np.uint8), "mask")
     require_binary(np.flatnonzero(sums.n_pixels), "mask")
     _require_area(sums, [1], "mask")
     return float(sums.area[1])
@@ -235,8 +234,8 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     ----------
     labels : xarray.DataArray
         Shape (y, x) with a CRS: whole numbers from 0 to 254, and nodata (255, NaN or the declared
-        nodata value), which is not counted. In the result of `change_map` for many classes, whole
-        numbers to 65534, and 65535 for nodata.
+        nodata value), which is not counted; or from 0 to 65534, if the map declares the nodata
+        value 65535.
 
     Returns
     -------
@@ -263,7 +262,7 @@ def class_areas(labels: xr.DataArray) -> pd.Series:
     >>> class_areas(labels).to_dict()
     {0: 1.0, 2: 2.0}
     """
-    labels = as_labels(labels, dtype=label_dtype(labels))
+    labels = as_labels(labels)
     sums = _sum_by_label(labels, "labels")
     found = np.flatnonzero(sums.n_pixels[:-1]).tolist()
     names = class_names(labels, found)

@@ -13,12 +13,14 @@ import xarray as xr
 from cookbook_utils._change import WATER_CHANGES, classes_of_change, compare, paired_names
 from cookbook_utils._conventions.grids import require_same_grid
 from cookbook_utils._conventions.labels import (
-    N_LABELS,
+    MOST_CLASSES,
     NODATA_LABEL,
     WATER_CLASSES,
     as_labels,
     class_text,
     flags,
+    label_dtype,
+    nodata_label,
     paired_labels,
     without_flags,
 )
@@ -32,7 +34,13 @@ from cookbook_utils._naming import (
     require_rules,
     rule_sums,
 )
-from cookbook_utils._samples import count_pairs, require_any, sum_over_blocks
+from cookbook_utils._samples import (
+    count_pairs,
+    occurring,
+    pair_counts,
+    require_any,
+    sum_over_blocks,
+)
 from cookbook_utils._water import (
     WATER_BANDS,
     WATER_MAX_DISSENT,
@@ -80,15 +88,17 @@ def match_labels(
     ----------
     labels, reference : xarray.DataArray or array_like
         Label maps on one grid, or 1-D arrays of one length: whole numbers from 0 to 254, and nodata
-        (255, NaN or the declared nodata value). Two DataArrays are aligned by their coordinates,
-        such as ``pixel``; arrays are compared by position.
+        (255, NaN or the declared nodata value). A DataArray that declares the nodata value 65535
+        has labels from 0 to 65534. Two DataArrays are aligned by their coordinates, such as
+        ``pixel``; arrays are compared by position.
 
     Returns
     -------
     xarray.DataArray or numpy.ndarray
-        `labels` with new numbers and 255 for nodata, with the same coordinates. The dtype is that
-        of `labels` if it is an integer dtype that can hold 255, else uint8. Pixels that are nodata
-        in `reference` are renumbered with the rest of their cluster.
+        `labels` with new numbers and 255 for nodata, or 65535 if one of the two has it, with the
+        same coordinates. The dtype is that of `labels` if it is an integer dtype that can hold
+        these numbers, else uint8 or uint16. Pixels that are nodata in `reference` are renumbered
+        with the rest of their cluster.
 
     Raises
     ------
@@ -110,11 +120,13 @@ def match_labels(
     """
     new, old = paired_labels(labels, reference, ("labels", "reference"))
     is_map = isinstance(labels, xr.DataArray)
-    dtype = _label_dtype(labels.dtype if is_map else np.asarray(labels).dtype)
+    dtype = labels.dtype if is_map else np.asarray(labels).dtype
+    if dtype.kind not in "iu" or not np.can_cast(new.dtype, dtype):
+        dtype = new.dtype
     table = _assignment(new, old).astype(dtype)
     if not is_map:
         return table[new]
-    labels = as_labels(labels, dims=labels.dims)
+    labels = as_labels(labels, dims=labels.dims, dtype=new.dtype)
     result = xr.apply_ufunc(
         lambda values: table[values], labels, dask="parallelized", output_dtypes=[dtype]
     )
@@ -125,26 +137,20 @@ def _assignment(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return the lookup table of new labels that maximizes the agreement with `reference`."""
     from scipy.optimize import linear_sum_assignment
 
-    valid = (labels != NODATA_LABEL) & (reference != NODATA_LABEL)
-    if not valid.any():
+    counts = pair_counts(labels, reference, ("labels", "reference"))
+    clusters, targets = (np.array(occurring(each), int) for each in (counts, counts.T))
+    nodata = counts.index[-1]
+    shared = counts.loc[clusters, targets].to_numpy()
+    if not shared.any():
         raise ValueError(
             f"labels and reference must share a valid pixel, got none of {labels.size}"
         )
-    clusters, targets = (np.setdiff1d(array, NODATA_LABEL) for array in (labels, reference))
-    pairs = labels[valid].astype(np.intp) * N_LABELS + reference[valid]
-    shared = np.bincount(pairs, minlength=N_LABELS**2).reshape(N_LABELS, N_LABELS)
-    rows, columns = linear_sum_assignment(shared[np.ix_(clusters, targets)], maximize=True)
-    table = np.full(N_LABELS, NODATA_LABEL)
+    rows, columns = linear_sum_assignment(shared, maximize=True)
+    table = np.full(nodata + 1, nodata)
     table[clusters[rows]] = targets[columns]
     remaining = np.setdiff1d(clusters, clusters[rows])
-    table[remaining] = np.setdiff1d(np.arange(NODATA_LABEL), targets)[: remaining.size]
+    table[remaining] = np.setdiff1d(np.arange(nodata), targets)[: remaining.size]
     return table
-
-
-def _label_dtype(dtype: np.dtype) -> np.dtype:
-    """Return `dtype` if it is an integer dtype that can hold `NODATA_LABEL`, else uint8."""
-    holds_nodata = dtype.kind in "iu" and np.can_cast(np.uint8, dtype)
-    return dtype if holds_nodata else np.dtype(np.uint8)
 
 
 def water_table(
@@ -172,7 +178,7 @@ def water_table(
         Reflectance (band, y, x) with the bands green, red, nir and swir1; or (time, band, y, x), or
         a list of scenes of any sizes. Pixels that are nodata in one of the four are excluded.
     labels : xarray.DataArray or sequence of xarray.DataArray
-        Label map (y, x) on the grid of `scene`: 0 to 254, and 255 for nodata. For several scenes
+        Label map (y, x) on the grid of `scene`, as for `name_clusters`. For several scenes
         (time, y, x) or a list of maps, in which labels mean the same on every date. Each cluster is
         then judged once, by its pixels on all dates.
 
@@ -346,7 +352,8 @@ def _mask_of(labels: xr.DataArray, water: list[int]) -> xr.DataArray:
     """Return the mask of the clusters `water` in a label map."""
     labels = as_labels(labels, allow_extra=True)
     mask = labels.isin(water).astype("uint8")
-    mask = mask.where(labels != NODATA_LABEL, np.uint8(NODATA_LABEL)).rename("water")
+    valid = labels != nodata_label(labels.dtype)
+    mask = mask.where(valid, np.uint8(NODATA_LABEL)).rename("water")
     mask.attrs = flags("water mask", WATER_CLASSES)
     return mask
 
@@ -410,7 +417,8 @@ def name_clusters(
     Parameters
     ----------
     labels : xarray.DataArray
-        Label map, such as (y, x): 0 to 254, and nodata (255, NaN or the declared nodata value).
+        Label map, such as (y, x): 0 to 254, and nodata (255, NaN or the declared nodata value); or
+        0 to 65534, if it declares the nodata value 65535.
     names : mapping of int to str, or pandas.Series
         Name of the class of each cluster. A missing name (None or NaN) counts as none. Spaces in a
         name become underscores.
@@ -420,9 +428,10 @@ def name_clusters(
     Returns
     -------
     xarray.DataArray
-        Named "class", uint8 with the dimensions and coordinates of `labels`: classes from 0, in the
-        order in which `names` has them first, then `default`; 255 for nodata. ``flag_meanings``
-        and ``flag_values`` hold their names. It is lazy if `labels` is.
+        Named "class", with the dimensions and coordinates of `labels`: classes from 0, in the order
+        in which `names` has them first, then `default`; uint8 and 255 for nodata, or uint16 and
+        65535 for more than 255 classes. ``flag_meanings`` and ``flag_values`` hold their names. It
+        is lazy if `labels` is.
 
     Raises
     ------
@@ -440,16 +449,19 @@ def name_clusters(
     (array([[  0,   1,   0, 255]], dtype=uint8), 'sea land')
     """
     labels = as_labels(labels, allow_extra=True, dims=())
-    found = require_names(names)
+    nodata = nodata_label(labels.dtype)
+    found = require_names(names, nodata)
     if default is not None:
         default = require_class_name(default, "default")
     classes = list(dict.fromkeys([*found.values(), *([] if default is None else [default])]))
     if not classes:
         raise ValueError("names must have a name for a cluster, got none, and no default")
-    table = lookup_table(found, classes, default)
+    dtype = label_dtype(len(classes))
+    table = lookup_table(found, classes, default, nodata)
     result = xr.apply_ufunc(
-        look_up, labels, kwargs={"table": table}, dask="parallelized", output_dtypes=[np.uint8]
-    ).rename("class")
+        look_up, labels, kwargs={"table": table, "dtype": dtype},
+        dask="parallelized", output_dtypes=[dtype],
+    ).rename("class")  # fmt: skip
     result.attrs = flags("class", classes)
     return result
 
@@ -548,8 +560,8 @@ def reference_table(labels: xr.DataArray, reference: xr.DataArray) -> pd.DataFra
     Parameters
     ----------
     labels : xarray.DataArray
-        Label map of clusters: 0 to 254, and nodata (255, NaN or the declared nodata value). Names
-        of classes in its attributes are ignored.
+        Label map of clusters, as for `name_clusters`. Names of classes in its attributes are
+        ignored.
     reference : xarray.DataArray
         Label map of classes on the grid of `labels`, as `accuracy.rasterize_reference` returns it.
         Without ``flag_meanings`` the names of classes are their numbers.
@@ -605,7 +617,7 @@ def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
     ----------
     before, after : xarray.DataArray
         Label maps (y, x) on one grid with ``flag_values`` and ``flag_meanings``, as `name_clusters`
-        returns them: classes from 0 to 254, and nodata (255, NaN or the declared nodata value).
+        returns them: classes and nodata as for `name_clusters`.
         Without names they are water masks, 0 land and 1 water.
 
     Returns
@@ -625,8 +637,9 @@ def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
     ValueError
         If the grids differ, the time of `before` is later than that of `after` or cannot be
         compared with it (dates of any calendar, ISO 8601 text and numbers can), only one of the
-        maps has names and they are not land and water, two changes would have one name, or a map
-        holds a class without a name (on compute if it is lazy).
+        maps has names and they are not land and water, two changes would have one name, there are
+        more than 65535 classes of change, or a map holds a class without a name (on compute if it
+        is lazy).
 
     Examples
     --------
@@ -644,12 +657,17 @@ def change_map(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
     before, after = maps[0], require_same_grid(*maps)
     require_in_order(*maps)
     changes = classes_of_change(*names)
-    dtype = np.dtype(np.uint8 if len(changes) <= NODATA_LABEL else np.uint16)
+    if len(changes) > MOST_CLASSES:
+        raise ValueError(
+            f"before and after must have names for at most {MOST_CLASSES} classes of change, got "
+            f"{len(changes)}: merge classes with cookbook_utils.labels.name_clusters"
+        )
+    dtype = label_dtype(len(changes))
     change = xr.apply_ufunc(
         compare, before.drop_vars("time", errors="ignore"), after.reset_coords(drop=True),
         kwargs={"names": names, "changes": changes, "dtype": dtype},
         dask="parallelized", output_dtypes=[dtype],
     ).rename("change")  # fmt: skip
     title = "water change" if changes is WATER_CHANGES else "change"
-    change.attrs = flags(title, changes.values()) | {"_FillValue": int(np.iinfo(dtype).max)}
+    change.attrs = flags(title, changes.values())
     return change

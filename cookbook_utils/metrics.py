@@ -15,8 +15,8 @@ from cookbook_utils._checks import (
     require_random_state,
 )
 from cookbook_utils._conventions.labels import (
-    NODATA_LABEL,
     labels_of,
+    nodata_label,
     paired_labels,
     require_binary,
 )
@@ -93,8 +93,9 @@ def label_change(before: Any, after: Any) -> float:
     ----------
     before, after : xarray.DataArray or array_like
         Label maps on one grid or arrays of one shape: whole numbers from 0 to 254, and nodata (255,
-        NaN or the declared nodata value). Two DataArrays are aligned by their coordinates, in the
-        case of samples by ``pixel``; arrays are compared by position.
+        NaN or the declared nodata value). A DataArray that declares the nodata value 65535 has
+        labels from 0 to 65534. Two DataArrays are aligned by their coordinates, in the case of
+        samples by ``pixel``; arrays are compared by position.
 
     Returns
     -------
@@ -164,8 +165,9 @@ def cluster_profiles(samples: xr.DataArray, labels: Any) -> xr.Dataset:
         block by block, in two passes: one for the means, one for the deviations from them.
     labels : xarray.DataArray or array_like
         Shape (pixel,) or the label map of the scene: whole numbers from 0 to 254, and nodata (255,
-        NaN or the declared nodata value). A DataArray is aligned by its coordinates. Pixels
-        that are nodata in `labels` or in a band are excluded.
+        NaN or the declared nodata value). A DataArray that declares the nodata value 65535 has
+        labels from 0 to 65534. A DataArray is aligned by its coordinates. Pixels that are nodata in
+        `labels` or in a band are excluded.
 
     Returns
     -------
@@ -282,7 +284,9 @@ def _centers(centers: Any, samples: xr.DataArray) -> tuple[np.ndarray, np.ndarra
                 f"centers must have the bands of the samples, {list(two)}, got {list(one)}"
             )
         if "cluster" in centers.coords:
-            numbers = labels_of(as_real_array(centers["cluster"], "clusters"), "clusters")
+            numbers = labels_of(
+                as_real_array(centers["cluster"], "clusters"), "clusters", dtype=np.uint16
+            )
             if len(np.unique(numbers)) < len(numbers):
                 raise ValueError(f"clusters must have one center each, got {numbers.tolist()}")
     centers = np.asarray(as_real_array(centers, "centers"), np.float64)
@@ -349,7 +353,8 @@ def sampled_silhouette(
     require_integer(n_samples, "n_samples", least=4)
     rng = np.random.default_rng(require_random_state(random_state))
     labels = valid_labels(samples, labels)
-    numbers, sizes = np.unique(labels[labels != NODATA_LABEL], return_counts=True)
+    valid = labels != nodata_label(labels.dtype)
+    numbers, sizes = np.unique(labels[valid], return_counts=True)
     if len(numbers) < 2 or sizes.max() < 2:
         raise ValueError(
             "labels must have at least 2 clusters, one of them of 2 pixels or more, got "

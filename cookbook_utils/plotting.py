@@ -16,7 +16,7 @@ import xarray as xr
 from cookbook_utils import _figures
 from cookbook_utils._change import CHANGE_CLASSES, CHANGE_WORD
 from cookbook_utils._conventions.bands import units_of
-from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, meanings_of
+from cookbook_utils._conventions.labels import as_labels, meanings_of, nodata_label
 from cookbook_utils._conventions.nodata import mask_and_float
 from cookbook_utils._maps import (
     check_labels,
@@ -167,14 +167,15 @@ def plot_labels(
     """Draw a label map with a legend beside it.
 
     A class has the color of its name in `CLASS_COLORS`, and any other label the color of its number
-    in `LABEL_COLORS`. Labels from 12 on have colors that the eye cannot tell apart reliably.
+    in `LABEL_COLORS`. Labels from 12 on have colors that the eye cannot tell apart reliably, and
+    maps of more than 255 classes have no legend.
 
     Parameters
     ----------
     labels : xarray.DataArray
         Label map (y, x), or (band, y, x) with one band as read from a GeoTIFF. Whole numbers from 0
-        to 254 of any dtype; 255, NaN and the declared nodata value are nodata. Coordinates are
-        evenly spaced, in any order.
+        to 254 of any dtype; 255, NaN and the declared nodata value are nodata. A map that declares
+        the nodata value 65535 has numbers to 65534. Coordinates are evenly spaced, in any order.
     names : mapping of int to str, optional
         Name of each label. By default the names in ``flag_meanings``, and "cluster 0", "cluster 1",
         … for labels without one. A number in a name does not change its color: "sea 2" is blue.
@@ -218,7 +219,7 @@ def plot_change(change: xr.DataArray, *, ax: Axes | None = None, title: str | No
     ----------
     change : xarray.DataArray
         Change map (y, x) with a CRS, as returned by `labels.change_map`: 0 land, 1 water, 2 lost,
-        3 gained, 255 nodata; or up to 255 classes of other changes.
+        3 gained, 255 nodata; or classes of other changes.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on. By default a new figure is made.
     title : str, optional
@@ -262,14 +263,14 @@ def plot_change(change: xr.DataArray, *, ax: Axes | None = None, title: str | No
             "classes such as forest_to_crops, in flag_meanings and flag_values, got "
             f"{found or 'neither'}: make it with cookbook_utils.labels.change_map"
         )
-    areas = class_areas(change)
+    areas, nodata = class_areas(change), nodata_label(change.dtype)
     classes = {
         number: (f"{name} {areas[found[number]]:,.1f} km²", color)
         for number, (name, color) in classes.items()
-        if number != NODATA_LABEL
+        if number != nodata
     }
-    if NODATA_LABEL in change:
-        classes[NODATA_LABEL] = ("nodata", NODATA_COLOR)
+    if nodata in change:
+        classes[nodata] = ("nodata", NODATA_COLOR)
     return _figures.draw_labels(change, classes, ax, title)
 
 
@@ -293,9 +294,9 @@ def plot_points(
     points : xarray.Dataset
         Points with the coordinates ``longitude`` and ``latitude`` (point) in degrees.
     values : xarray.DataArray or array_like, optional
-        One value per point, shape (point): labels from 0 to 254, with 255 as nodata, or floats, of
-        which NaN, infinite values and the declared nodata value are nodata. The color bar shows
-        their ``long_name`` and ``units``. By default all points have one color.
+        One value per point, shape (point): labels as for `plot_labels`, or floats, of which NaN,
+        infinite values and the declared nodata value are nodata. The color bar shows their
+        ``long_name`` and ``units``. By default all points have one color.
     names : mapping of int to str, optional
         Name of each label, as in `plot_labels`.
     ax : matplotlib.axes.Axes, optional
@@ -314,7 +315,7 @@ def plot_points(
         If an argument has the wrong type or the values are not real numbers.
     ValueError
         If the values do not match the points, a coordinate is NaN, no value is valid, or a label is
-        not from 0 to 254.
+        out of range.
 
     References
     ----------
@@ -344,7 +345,8 @@ def plot_points(
     if _figures.are_labels(values):
         labels = as_labels(values, "values", ["point"])
         classes = classes_of(labels, names)
-        colors, is_present = _figures.color_table(classes)[labels], labels.values != NODATA_LABEL
+        colors = _figures.color_table(classes)[labels.values]
+        is_present = labels.values != nodata_label(labels.dtype)
         ax = _figures.draw_points(place, colors, is_present, ax, title, entries=len(classes))
         _figures.add_class_legend(ax, classes)
         return ax
@@ -393,8 +395,8 @@ def plot_profiles(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If a variable or dimension is absent, clusters are not distinct numbers from 0 to 254, or a
-        wavelength is not finite.
+        If a variable or dimension is absent, clusters are not distinct labels or more than 256, or
+        a wavelength is not finite.
 
     Examples
     --------
@@ -459,7 +461,7 @@ def plot_series(
         If an argument has the wrong type or ``time`` is not datetime64.
     ValueError
         If a variable or dimension is absent, a date is NaT or duplicated, counts are not whole
-        numbers, or clusters are not distinct numbers from 0 to 254.
+        numbers, or clusters are not distinct labels or more than 256.
 
     Examples
     --------

@@ -11,7 +11,14 @@ import xarray as xr
 
 from cookbook_utils._checks import as_real_array, require_dims
 from cookbook_utils._conventions.grids import GRID_TOLERANCE, crs_of, same_crs
-from cookbook_utils._conventions.labels import LABEL_ATTRS, NODATA_LABEL, align_labels
+from cookbook_utils._conventions.labels import (
+    MOST_CLASSES,
+    NODATA_LABEL,
+    align_labels,
+    label_attrs,
+    map_dtype,
+    nodata_label,
+)
 from cookbook_utils._conventions.nodata import nodata_values, valid_pixels, without_nodata
 
 
@@ -133,7 +140,8 @@ def unstack_labels(labels: Any, samples: xr.DataArray, template: xr.DataArray) -
     labels : xarray.DataArray or array_like
         Shape (pixel,), a whole number from 0 to 254 for each row of `samples`. A DataArray with a
         ``pixel`` coordinate is aligned by it. For a Dask array the map is lazy. NaN and the nodata
-        value that a DataArray declares are nodata.
+        value that a DataArray declares are nodata; one that declares 65535 has labels from 0 to
+        65534.
     samples : xarray.DataArray
         Shape (pixel, band), the result of `stack_pixels` or some of its rows. Only the ``pixel``
         index is used.
@@ -146,7 +154,8 @@ def unstack_labels(labels: Any, samples: xr.DataArray, template: xr.DataArray) -
     xarray.DataArray
         Label map named "label": uint8 with the dimensions of `template` except ``band`` in their
         order, its coordinates and CRS; 255 (``attrs["_FillValue"]``) where there is no sample or
-        its label is nodata. A lazy map is a single chunk.
+        its label is nodata. With labels from 0 to 65534 it is uint16, and 65535. A lazy map is a
+        single chunk.
 
     Raises
     ------
@@ -177,35 +186,42 @@ def unstack_labels(labels: Any, samples: xr.DataArray, template: xr.DataArray) -
     shape = grid.shape
 
     def place(values: np.ndarray) -> np.ndarray:
-        flat = np.full(np.prod(shape, dtype=int), NODATA_LABEL, np.uint8)
+        flat = np.full(np.prod(shape, dtype=int), nodata_label(values.dtype), values.dtype)
         flat[target] = values
         return flat.reshape(shape)
 
     if hasattr(labels, "dask"):
         data = labels.rechunk(-1).map_blocks(
-            place, drop_axis=0, new_axis=range(len(shape)), chunks=shape, meta=np.empty(0, "u1")
+            place,
+            drop_axis=0,
+            new_axis=range(len(shape)),
+            chunks=shape,
+            meta=np.empty(0, labels.dtype),
         )
     else:
         data = place(labels)
     result = xr.DataArray(data, coords=grid.coords, dims=grid.dims, name="label")
-    return result.assign_attrs(LABEL_ATTRS)
+    return result.assign_attrs(label_attrs(labels.dtype))
 
 
 def _require_clusters(labels: Any) -> Any:
-    """Return `labels`, or raise ValueError if they hold 255 without declaring it as nodata.
+    """Return `labels`, or raise ValueError if they hold 255 without declaring what is nodata.
 
     It could be the number of a cluster, which the map would show as nodata. Lazy labels are checked
     on compute.
     """
     values = as_real_array(labels, "labels")
-    if isinstance(labels, xr.DataArray) and NODATA_LABEL in nodata_values(labels):
+    if isinstance(labels, xr.DataArray) and (
+        NODATA_LABEL in nodata_values(labels) or map_dtype(labels) == np.uint16
+    ):
         return labels
 
     def check(values: np.ndarray) -> np.ndarray:
         if (values == NODATA_LABEL).any():
             raise ValueError(
                 f"labels must be whole numbers from 0 to {NODATA_LABEL - 1}, got {NODATA_LABEL}, "
-                "which is nodata in the map: exclude such samples"
+                "which is nodata in the map: exclude such samples, or give labels from 0 to "
+                f"{MOST_CLASSES - 1} as a DataArray that declares the nodata value {MOST_CLASSES}"
             )
         return values
 

@@ -12,7 +12,7 @@ import xarray as xr
 from cookbook_utils import _bokeh
 from cookbook_utils._bokeh import MAX_TILE_LATITUDE, VIEW_PIXELS, VIEW_POINTS
 from cookbook_utils._conventions.grids import require_same_grid
-from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, without_single_band
+from cookbook_utils._conventions.labels import as_labels, nodata_label, without_single_band
 from cookbook_utils._maps import (
     axes_of,
     bounds_of,
@@ -120,8 +120,8 @@ def view_labels(
     ----------
     labels : xarray.DataArray
         Label map (y, x), or a series with one more dimension such as (time, y, x), of which the
-        page holds every map. Whole numbers from 0 to 254 of any dtype; 255, NaN and the declared
-        nodata value are nodata. Coordinates are evenly spaced, in any order.
+        page holds every map. Values are those of `plotting.plot_labels`. Coordinates are evenly
+        spaced, in any order.
     names : mapping of int to str, optional
         Name of each label, as in `plotting.plot_labels`.
     title : str, optional
@@ -201,10 +201,11 @@ def _label_view(
         background = _bokeh.tile_source(tiles)
         image = _bokeh.web_mercator_image(shown)
         nodata = {"clipping_colors": {"max": "transparent"}, "alpha": 0.75}
-        classes = {number: one for number, one in classes.items() if number != NODATA_LABEL}
+        hidden = nodata_label(shown.dtype)
+        classes = {number: one for number, one in classes.items() if number != hidden}
     rows = _bokeh.hover_rows(axes, _bokeh.class_row("@image", classes))
     image = image.opts(
-        **_bokeh.class_options(classes),
+        **_bokeh.class_options(classes, shown.dtype),
         **_bokeh.hover_options(rows),
         **nodata,
         hooks=[_bokeh.hover_hook(rows), _bokeh.legend_hook(classes), _bokeh.axis_hook(axes)],
@@ -263,7 +264,9 @@ def view_transitions(
     check_text(title, names)
     before, after = check_labels(before, what="before"), check_labels(after, what="after")
     after = require_same_grid(before, after)
-    is_valid = (before.values != NODATA_LABEL) & (after.values != NODATA_LABEL)
+    is_valid = np.logical_and(
+        *(labels.values != nodata_label(labels.dtype) for labels in (before, after))
+    )
     is_changed = is_valid & (before.values != after.values)
     if not is_changed.any():
         raise ValueError(
@@ -336,8 +339,7 @@ def view_points(
     points : xarray.Dataset
         Points with the coordinates ``longitude`` and ``latitude`` (point) in degrees.
     labels : xarray.DataArray or array_like
-        One label per point, shape (point). Whole numbers from 0 to 254 of any dtype; 255, NaN and
-        the declared nodata value are nodata.
+        One label per point, shape (point), as for `plotting.plot_labels`.
     names : mapping of int to str, optional
         Name of each label, as in `plotting.plot_labels`.
     title : str, optional
@@ -394,7 +396,7 @@ def view_points(
         color=hv.dim("label").astype("float32"),
         size=float(np.clip(150 / np.sqrt(len(chosen)), 2, 8)),
         clipping_colors={"max": NODATA_COLOR},
-        **_bokeh.class_options(classes),
+        **_bokeh.class_options(classes, labels.dtype),
         **_bokeh.hover_options(rows),
         hooks=[_bokeh.hover_hook(rows), _bokeh.legend_hook(classes), _bokeh.axis_hook(axes)],
         backend="bokeh",
@@ -407,4 +409,5 @@ def _choose_points(labels: np.ndarray) -> np.ndarray:
     """Return the positions of at most `VIEW_POINTS` points, those without a label first."""
     count = min(labels.size, VIEW_POINTS)
     chosen = np.arange(count) * labels.size // count
-    return chosen[np.argsort(labels[chosen] != NODATA_LABEL, kind="stable")]
+    is_present = labels[chosen] != nodata_label(labels.dtype)
+    return chosen[np.argsort(is_present, kind="stable")]

@@ -12,7 +12,7 @@ import pytest
 import rioxarray  # noqa: F401  registers the accessor
 import xarray as xr
 
-from cookbook_utils._conventions.labels import LABEL_ATTRS
+from cookbook_utils._conventions.labels import label_attrs
 from cookbook_utils.datasets import open_catalog
 from cookbook_utils.scaling import to_reflectance
 from cookbook_utils.stacking import stack_pixels
@@ -62,7 +62,7 @@ def make_labels(values, **grid):
     values = np.asarray(values, np.uint8)
     template = make_grid(ny=values.shape[0], nx=values.shape[1], **grid)
     return xr.DataArray(
-        values, coords=template.coords, dims=("y", "x"), name="label", attrs=LABEL_ATTRS
+        values, coords=template.coords, dims=("y", "x"), name="label", attrs=label_attrs(np.uint8)
     )
 
 

@@ -117,8 +117,8 @@ SPECTRAL = ["--method", "spectral"]
 SEARCH = ["--search", "earth_search", "--period", "2024-06", "--bbox", *"0011"]
 REFUSED = {
     "cluster": [
-        (["-k", "0"], "n_clusters must be an integer from 1 to 255, got 0"),
-        (["-k", "256"], "n_clusters must be an integer from 1 to 255, got 256"),
+        (["-k", "0"], "n_clusters must be an integer from 1 to 65535, got 0"),
+        (["-k", "65536"], "n_clusters must be an integer from 1 to 65535, got 65536"),
         (["--random-state", "-1"], "random_state must be .* got -1"),
         (["--max-iter", "0"], "max_iter must be .* got 0"),
         (["--sample", "0"], "sample must be .* got 0"),
@@ -291,6 +291,19 @@ def test_overwrite_keeps_files_of_others(scenes, tmp_path):
     assert (out / "notes.txt").read_text() == "mine"
     assert json.loads((out / RECORD).read_text())["n_clusters"] == 3
     assert len(np.unique(read_label_map(out / "labels" / "landsat_5_small.tif"))) == 3
+
+
+@pytest.mark.slow
+def test_more_clusters_than_a_byte_holds(scenes, tmp_path):
+    out = tmp_path / "out"
+    command = ["cluster", scenes[0], "--date", "1988-10-22", "--out", str(out)]
+    assert run_command([*command, "-k", "300", "--max-iter", "3"]) == 0
+    labels = read_label_map(out / "labels" / "landsat_5_small.tif")
+    assert labels.dtype == np.uint16
+    assert labels.attrs["_FillValue"] == 65535
+    areas = pd.read_csv(out / "areas.csv", index_col=0)
+    np.testing.assert_array_equal(areas.index, np.setdiff1d(labels, 65535))
+    assert "would hide each other" in (out / "report.html").read_text()
 
 
 def test_clouds_of_a_delivery_are_nodata(tmp_path):

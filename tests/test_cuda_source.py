@@ -52,17 +52,19 @@ def compile_cuda(nvrtc, source, options):
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 
 
-def options(dtype, bands, in_shared=True, architecture=60):
+def options(dtype, bands, in_shared=True, architecture=60, label_dtype=DTYPES[0]):
     """Return the options that CuPy passes to NVRTC for the architecture of a GPU."""
-    given = cupy_kernels.definitions(dtype, bands, in_shared)
+    given = cupy_kernels.definitions(dtype, label_dtype, bands, in_shared)
     return [*given, f"-arch=sm_{architecture}", "-std=c++17", "--ptxas-options=-v"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("label_dtype", DTYPES[:2], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_compiles_and_keeps_pixels_in_registers(nvrtc, dtype, architecture):
-    log, ptx = compile_cuda(nvrtc, SOURCE, options(dtype, 6, architecture=architecture))
+def test_compiles_and_keeps_pixels_in_registers(nvrtc, dtype, label_dtype, architecture):
+    given = options(dtype, 6, architecture=architecture, label_dtype=label_dtype)
+    log, ptx = compile_cuda(nvrtc, SOURCE, given)
     assert ".entry assign" in ptx and ".entry sum_squared_distances" in ptx
     assert ".local" not in ptx
     assert re.findall(r"(\d+) bytes spill stores", log) == ["0", "0"]
@@ -108,7 +110,7 @@ def test_float64_distances_are_not_fused(nvrtc, dtype):
 
 def test_copies_of_the_sums_fit_in_shared_memory():
     assert cupy_kernels.shared_memory(8, 7)[0] == 32
-    for k in range(1, 256):
+    for k in (*range(1, 256), 300, 1000, 65535):
         for width in (2, 7, 20, 300):
             copies, size = cupy_kernels.shared_memory(k, width)
             if copies:
@@ -151,7 +153,7 @@ def run_sanitized(tmp_path, source, sanitizer):
     program = tmp_path / "program"
     built = subprocess.run(
         ["g++", "-std=c++17", "-O1", "-g", "-w", f"-fsanitize={sanitizer}", "-pthread",
-         "-DHOST_CUDA_THREADS", *cupy_kernels.definitions(DTYPES[1], 3, True),
+         "-DHOST_CUDA_THREADS", *cupy_kernels.definitions(DTYPES[1], DTYPES[0], 3, True),
          "-include", HOST / "host_cuda.h", "-include", tmp_path / "kernels.cu",
          HOST / "sanitized.cpp", "-o", program],
         capture_output=True, text=True,

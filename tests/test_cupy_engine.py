@@ -92,6 +92,21 @@ def assert_equal_fits(cupy, expected, model):
     assert_same(expected, model)
 
 
+@pytest.mark.filterwarnings("ignore:.* clusters are empty")
+@pytest.mark.parametrize("k", [255, 300, 1000])
+def test_labels_of_many_clusters(cupy, k, streamed):
+    scene = make_series(1)[0]
+    options = {"init": np.random.default_rng(k).uniform(4000, 40000, (k, 4)), "max_iter": 3}
+    expected = reference(scene, k, tol=0, **options)
+    assert expected.labels_.dtype == ("uint8" if k == 255 else "uint16")
+    there = on_gpu(cupy, scene)
+    assert_same(expected, kmeans(k, engine="cupy", tol=0, **options).fit(scene))  # in chunks
+    model = kmeans(k, tol=0, **options).fit(there)
+    assert model.labels_.dtype == expected.labels_.dtype
+    assert_equal_fits(cupy, expected, model)
+    assert_array_equal(on_host(model.predict(there)), expected.labels_)
+
+
 # -- scenes in device memory ----------------------------------------------------------------
 
 

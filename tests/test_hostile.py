@@ -75,6 +75,7 @@ CLOUDY = SCENE.assign_coords(
 )
 SAMPLES = stack_pixels(SCENE)
 LABELS = make_labels(np.arange(30).reshape(5, 6) % 3)
+WIDE = LABELS.astype("uint16").assign_attrs(_FillValue=65535)
 AFTER = LABELS.copy(data=(LABELS.values + (LABELS.values == 2)) % 4)
 MASK = make_labels(np.arange(30).reshape(5, 6) % 2)
 FLAT = np.arange(30) % 3
@@ -146,6 +147,8 @@ LABEL_VALUES = [
     ("infinity", LABELS.astype("float32").where(LABELS != 1, np.inf), ValueError),
     ("a negative number", LABELS.astype("int16") - 1, ValueError),
     ("a number above 255", LABELS.astype("int16") + 400, ValueError),
+    ("a number above 255 without its nodata", WIDE.drop_attrs() + 400, ValueError),
+    ("a number above 65535", WIDE.astype("int32") + 70_000, ValueError),
     ("no pixel", LABELS.isel(x=[]), ValueError),
 ]
 TABLE_VALUES = [
@@ -382,7 +385,7 @@ HOSTILE = {
     "names": [("text", "abc", TypeError), ("a list", ["a"], TypeError),
               ("numbers as text", {"1": "water"}, TypeError), ("no text", {1: 2}, TypeError),
               ("a large array", {1: LARGE}, TypeError),
-              ("a number too large", {255: "a"}, ValueError)],
+              ("a number too large", {65535: "a"}, ValueError)],
     "bands": [
         *NONE,
         ("text", "red", TypeError),

@@ -523,8 +523,8 @@ def test_255_clusters(engine):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n_clusters": 0}, ValueError, "n_clusters must be .* from 1 to 255, got 0"),
-        ({"n_clusters": 256}, ValueError, "n_clusters must be .* from 1 to 255, got 256"),
+        ({"n_clusters": 0}, ValueError, "n_clusters must be .* from 1 to 65535, got 0"),
+        ({"n_clusters": 65536}, ValueError, "n_clusters must be .* from 1 to 65535, got 65536"),
         ({"n_clusters": 2.0}, TypeError, "n_clusters must be an integer .* got 2.0"),
         ({"max_iter": 0}, ValueError, "max_iter must be an integer of at least 1, got 0"),
         ({"tol": -1}, ValueError, "tol must be a finite number of at least 0, got -1"),

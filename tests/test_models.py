@@ -267,6 +267,13 @@ def test_arrays_of_other_shapes_are_refused(saved):
             InterImageKMeans.load(saved)
 
 
+def test_a_model_too_large_to_be_read_is_not_saved(path, monkeypatch):
+    monkeypatch.setattr("cookbook_utils._models.LARGEST_MODEL", 100)
+    with pytest.raises(ValueError, match="at most 100 bytes of arrays to be saved, got"):
+        fitted(make_series(1)).save(path)
+    assert not path.exists()
+
+
 def test_what_cannot_be_saved_or_found(tmp_path, path):
     for model in (InterImageKMeans(2), MiniBatchShardKMeans(2)):
         with pytest.raises(NotFittedError):

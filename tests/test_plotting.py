@@ -462,8 +462,10 @@ def test_profiles_without_wavelengths_show_band_names(profiles, attrs, label):
 def test_profile_errors(profiles):
     with pytest.raises(ValueError, match=r"variables .*without \['std'\]"):
         plot_profiles(profiles.drop_vars("std"))
-    with pytest.raises(ValueError, match="whole numbers from 0 to 254, .*got 300"):
-        plot_profiles(profiles.assign_coords(cluster=[0, 1, 300]))
+    with pytest.raises(ValueError, match="whole numbers from 0 to 65534, .*got 70000"):
+        plot_profiles(profiles.assign_coords(cluster=[0, 1, 70000]))
+    with pytest.raises(ValueError, match="at most 256 clusters to be drawn, got 257"):
+        plot_profiles(profiles.isel(cluster=[0] * 257).assign_coords(cluster=range(257)))
     with pytest.raises(ValueError, match=r"each once, got \[0, 1, 1\]"):
         plot_profiles(profiles.assign_coords(cluster=[0, 1, 1]))
     with pytest.raises(TypeError, match="xarray.Dataset.*got DataArray"):

@@ -20,16 +20,47 @@ from cookbook_utils._conventions.grids import require_same_grid, same_coordinate
 from cookbook_utils._conventions.nodata import equals_nodata, nodata_values, without_nodata
 
 NODATA_LABEL = 255
-"""Nodata value of every label map, mask and change map (uint8)."""
+"""Nodata value of masks, and of label maps of up to 255 classes (uint8)."""
 
-N_LABELS = NODATA_LABEL + 1
-"""Number of values of a uint8 label, nodata included: the length of a lookup table by label."""
+MOST_CLASSES = 2**16 - 1
+"""Largest number of classes of a label map, and the nodata value of maps of more than 255 classes
+(uint16)."""
 
-LABEL_ATTRS = {"_FillValue": NODATA_LABEL}
-"""Attributes of every label map."""
+HINT = (
+    f": labels up to {MOST_CLASSES - 1} need a DataArray with the nodata value {MOST_CLASSES}, "
+    f"such as labels.assign_attrs(_FillValue={MOST_CLASSES})"
+)
+"""End of the message about labels that are too large for uint8."""
 
 WATER_CLASSES = ("land", "water")
 """Classes of a water mask, by their numbers."""
+
+
+def label_dtype(n_classes: int) -> np.dtype:
+    """Return the dtype of labels of that many classes: uint8 for up to 255, otherwise uint16.
+
+    The largest number of either dtype is nodata; see `nodata_label`.
+    """
+    return np.dtype(np.uint8 if n_classes <= NODATA_LABEL else np.uint16)
+
+
+def nodata_label(dtype: type | np.dtype) -> int:
+    """Return the nodata value of labels of a dtype, its largest number: 255 or 65535."""
+    return int(np.iinfo(dtype).max)
+
+
+def map_dtype(labels: Any) -> np.dtype:
+    """Return the dtype of the labels of a map: uint16 if it declares the nodata value 65535.
+
+    Without declared nodata, 255 is nodata, whatever the dtype of the map.
+    """
+    is_wide = isinstance(labels, xr.DataArray) and MOST_CLASSES in nodata_values(labels)
+    return label_dtype(MOST_CLASSES if is_wide else NODATA_LABEL)
+
+
+def label_attrs(dtype: type | np.dtype) -> dict[str, Any]:
+    """Return the attributes of every label map of a dtype."""
+    return {"_FillValue": nodata_label(dtype)}
 
 
 def as_labels(
@@ -38,9 +69,9 @@ def as_labels(
     dims: Iterable[Hashable] = ("y", "x"),
     *,
     allow_extra: bool = False,
-    dtype: type | np.dtype = np.uint8,
+    dtype: type | np.dtype | None = None,
 ) -> xr.DataArray:
-    """Convert a label map to uint8 with `NODATA_LABEL` for nodata.
+    """Convert a label map to uint8 or uint16 with `nodata_label` for nodata.
 
     Integers of any size, booleans and floats that are whole numbers are accepted: readers that
     mask nodata return floats. A ``band`` dimension of size 1, which `rioxarray.open_rasterio`
@@ -50,22 +81,22 @@ def as_labels(
     ----------
     labels : xarray.DataArray
         Labels from 0 to 254. NaN, 255 and the declared nodata value are nodata. Where another
-        nodata value is declared, 255 is an error, since it could be a class.
+        nodata value is declared, 255 is an error, since it could be a class. A map that declares
+        the nodata value 65535 has labels from 0 to 65534.
     what : str, default "labels"
         Name of the map in error messages.
     dims : iterable of hashable, default ("y", "x")
         Required dimensions.
     allow_extra : bool, default False
         Whether the map may have further dimensions.
-    dtype : type or numpy.dtype, default numpy.uint8
-        Unsigned integers, whose largest is nodata: uint16 for the classes of change of two maps
-        with many classes.
+    dtype : type or numpy.dtype, optional
+        uint8 or uint16; by default that of `map_dtype`.
 
     Returns
     -------
     xarray.DataArray
         `labels` itself if no conversion is needed; lazy if `labels` is. Attributes are kept, except
-        that ``_FillValue`` is 255.
+        that ``_FillValue`` is the nodata value of the dtype.
 
     Raises
     ------
@@ -78,15 +109,26 @@ def as_labels(
     if "band" not in dims:
         labels = without_single_band(labels)
     require_dims(labels, dims, what, allow_extra=allow_extra)
-    nodata, largest = nodata_values(labels), int(np.iinfo(dtype).max)
-    if labels.dtype == dtype and set(nodata) <= {largest}:
+    own = map_dtype(labels)
+    dtype = own if dtype is None else np.dtype(dtype)
+    nodata, narrower = nodata_values(labels), min(own, dtype, key=nodata_label)
+    if labels.dtype == dtype == narrower and set(nodata) <= {nodata_label(dtype)}:
         return labels
     result = xr.apply_ufunc(
-        lambda values: labels_of(values, what, nodata, dtype),
+        lambda values: converted(labels_of(values, what, nodata, narrower, HINT), dtype),
         labels, dask="parallelized", output_dtypes=[dtype],
     )  # fmt: skip
-    result.attrs = without_nodata(labels.attrs) | {"_FillValue": largest}
+    result.attrs = without_nodata(labels.attrs) | label_attrs(dtype)
     return result.rename(labels.name)
+
+
+def converted(labels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return labels of uint8 or uint16 in a dtype that is as wide or wider, nodata included."""
+    if labels.dtype == dtype:
+        return labels
+    result = labels.astype(dtype)
+    result[labels == nodata_label(labels.dtype)] = nodata_label(dtype)
+    return result
 
 
 def without_single_band(labels: Any) -> Any:
@@ -101,19 +143,20 @@ def labels_of(
     what: str,
     nodata: Sequence[float] = (),
     dtype: type | np.dtype = np.uint8,
+    hint: str = "",
 ) -> np.ndarray:
     """Return labels as uint8 with `NODATA_LABEL` where `values` are NaN, 255 or `nodata`.
 
-    With another `dtype`, its largest value stands for nodata instead of 255. An array of uint8 that
-    is so already is returned itself.
+    With uint16 as the `dtype`, 65535 stands for nodata instead of 255. An array that is so already
+    is returned itself. A label above 254 is an error to which `hint` is added.
 
     Raises
     ------
     ValueError
         If a value is not a whole number from 0 to 254, or 255 occurs beside another nodata value.
     """
-    largest = int(np.iinfo(dtype).max)
-    if values.dtype == dtype == np.uint8 and set(nodata) <= {largest}:
+    largest = nodata_label(dtype)
+    if values.dtype == dtype and set(nodata) <= {largest}:
         return values
     if nodata and largest not in nodata and (values == largest).any():
         raise ValueError(
@@ -125,10 +168,10 @@ def labels_of(
     present = values[~missing]
     whole = present.dtype.kind != "f" or (present == np.floor(present)).all()
     if present.size and not (0 <= present.min() and present.max() < largest and whole):
-        wrong = present[(present < 0) | (present >= largest) | (present != np.floor(present))]
+        wrong = present[(present < 0) | (present >= largest) | (present != np.floor(present))][0]
         raise ValueError(
             f"{what} must be whole numbers from 0 to {largest - 1}, and {largest} "
-            f"for nodata, got {wrong.flat[0]}"
+            f"for nodata, got {wrong}{hint if largest < wrong < MOST_CLASSES else ''}"
         )
     result = np.full(values.shape, largest, dtype)
     result[~missing] = present
@@ -151,8 +194,8 @@ def align_labels(labels: Any, samples: xr.DataArray, what: str = "labels") -> xr
     Returns
     -------
     xarray.DataArray
-        uint8 with `NODATA_LABEL` for nodata; lazy if `labels` is. A DataArray with coordinates is
-        aligned with `samples` by them, otherwise by position.
+        As `as_labels` returns them; lazy if `labels` is. A DataArray with coordinates is aligned
+        with `samples` by them, otherwise by position.
 
     Raises
     ------
@@ -224,7 +267,7 @@ def flags(long_name: str, classes: Sequence[str]) -> dict[str, Any]:
     """Return the attributes of a label map with named classes, by the CF conventions."""
     return {
         "long_name": long_name,
-        **LABEL_ATTRS,
+        **label_attrs(label_dtype(len(classes))),
         "flag_values": list(range(len(classes))),
         "flag_meanings": " ".join(map(class_text, classes)),
     }
@@ -252,11 +295,12 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
     ValueError
         If the numbers of values and names differ, or the values are not distinct labels.
     """
-    values = _flag_values(labels)
+    values = labels.attrs.get("flag_values", [])
+    values = re.findall(r"(?<![\w.])[-+]?\d+", values) if isinstance(values, str) else values
     names = labels.attrs.get("flag_meanings", "")
     names = names.split() if isinstance(names, str) else np.atleast_1d(names).astype(str).tolist()
-    dtype = label_dtype(labels)
-    nodata = int(np.iinfo(dtype).max)
+    dtype = map_dtype(labels)
+    nodata = nodata_label(dtype)
     try:
         numbers = np.atleast_1d(values).astype(np.float64)
         numbers = labels_of(numbers, "flag_values", dtype=dtype).tolist()
@@ -274,25 +318,6 @@ def meanings_of(labels: xr.DataArray) -> dict[int, str]:
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"flag_values must hold each number once, got {numbers}")
     return dict(zip(numbers, names, strict=True))
-
-
-def _flag_values(labels: xr.DataArray) -> Any:
-    """Return ``flag_values`` as they are, or as a list if they are text."""
-    values = labels.attrs.get("flag_values", [])
-    return re.findall(r"(?<![\w.])[-+]?\d+", values) if isinstance(values, str) else values
-
-
-def label_dtype(labels: Any) -> np.dtype:
-    """Return uint16 for a map of more classes than uint8 holds, as `labels.change_map` makes it.
-
-    Such a map declares the nodata value 65535 and has a flag above 254.
-    """
-    wide = np.dtype(np.uint16)
-    if isinstance(labels, xr.DataArray) and np.iinfo(wide).max in nodata_values(labels):
-        flags = np.atleast_1d(_flag_values(labels))
-        if flags.size and (pd.to_numeric(flags, errors="coerce") >= NODATA_LABEL).any():
-            return wide
-    return np.dtype(np.uint8)
 
 
 def class_names(labels: xr.DataArray, found: Sequence[int]) -> dict[int, str | int]:
@@ -328,8 +353,8 @@ def holds_labels(array: xr.DataArray) -> bool:
     """Return whether floats are labels in which a reader replaced nodata by NaN."""
     encoding = array.encoding
     stored_as_labels = (
-        encoding.get("dtype") == np.uint8
-        and encoding.get("_FillValue") == NODATA_LABEL
+        (encoding.get("dtype"), encoding.get("_FillValue"))
+        in ((np.uint8, NODATA_LABEL), (np.uint16, MOST_CLASSES))
         and not any(key in encoding for key in SCALE_KEYS)
         and array.sizes.get("band", 1) == 1
     )
@@ -346,7 +371,7 @@ def require_binary(values: np.ndarray, what: str) -> None:
 
 
 def paired_labels(one: Any, two: Any, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return two labelings of the same pixels as uint8 arrays in memory.
+    """Return two labelings of the same pixels as arrays of one dtype in memory.
 
     Parameters
     ----------
@@ -359,7 +384,7 @@ def paired_labels(one: Any, two: Any, names: tuple[str, str]) -> tuple[np.ndarra
     Returns
     -------
     tuple of numpy.ndarray
-        Both with `NODATA_LABEL` for nodata.
+        Both of the wider dtype of the two, uint8 or uint16, with its `nodata_label` for nodata.
 
     Raises
     ------
@@ -378,13 +403,14 @@ def paired_labels(one: Any, two: Any, names: tuple[str, str]) -> tuple[np.ndarra
         if values.ndim == 0:
             raise ValueError(f"{name} must be an array of labels, got the single number {values}")
         nodata = nodata_values(array) if isinstance(array, xr.DataArray) else ()
-        labels.append(labels_of(values, name, nodata))
+        labels.append(labels_of(values, name, nodata, map_dtype(array), HINT))
     if labels[0].shape != labels[1].shape:
         raise ValueError(
             f"{names[1]} must have the shape of {names[0]}, {labels[0].shape}, "
             f"got {labels[1].shape}"
         )
-    return labels[0], labels[1]
+    dtype = np.result_type(*labels)
+    return converted(labels[0], dtype), converted(labels[1], dtype)
 
 
 def _same_index(one: pd.Index, two: pd.Index) -> bool:

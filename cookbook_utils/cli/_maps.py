@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from cookbook_utils._conventions.labels import label_attrs
 from cookbook_utils._files import replacing, tidy
+from cookbook_utils._maps import LEGEND_ENTRIES
 from cookbook_utils.cli._report import Section
 
 CHUNKS = {"y": 1024, "x": 1024}  # pixels
@@ -130,7 +132,14 @@ def spectra_section(
         section.paragraphs.append("No valid pixel is on the lattice from which spectra are taken.")
         return section
     together = xr.concat(samples, "pixel", coords="minimal", compat="override")
-    profiles = cluster_profiles(together, np.concatenate(numbers))
+    values = np.concatenate(numbers)
+    flat = xr.DataArray(values, dims="pixel", attrs=label_attrs(values.dtype))
+    profiles = cluster_profiles(together, flat)
+    if profiles.sizes["cluster"] > LEGEND_ENTRIES:
+        section.paragraphs.append(
+            f"The spectra of more than {LEGEND_ENTRIES} clusters would hide each other."
+        )
+        return section
     figure = Figure((WIDTH, 3.6), layout="constrained")
     plotting.plot_profiles(profiles, names=_all_names(profiles, names), ax=figure.subplots())
     section.add_figure(

@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.labels import nodata_label
 from cookbook_utils._files import tidy
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._clustering import (
@@ -106,7 +106,7 @@ def _compare_water(
         name: _maps.open_map(path).assign_coords(time=scenes[name].coords["time"].variable)
         for name, path in maps.items()
     }
-    both = [one != NODATA_LABEL for one in labels.values()]
+    both = [one != nodata_label(one.dtype) for one in labels.values()]
     if not (both[0] & both[1]).any():
         raise ValueError(
             f"BEFORE and AFTER must share valid pixels, got none: {' and '.join(scenes)} may be of "

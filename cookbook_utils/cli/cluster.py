@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cookbook_utils._conventions.labels import LABEL_ATTRS, NODATA_LABEL
+from cookbook_utils._conventions.labels import label_attrs, label_dtype, nodata_label
 from cookbook_utils._vectors import classes_in, read_vectors
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._clustering import (
@@ -170,10 +170,11 @@ def _cluster_spectral(
             model.fit((pixels - mean) / spread)
         data = blocks.map_blocks(
             _label_block, model, mean, spread,
-            drop_axis=scene.get_axis_num("band"), meta=np.empty((0, 0), np.uint8),
+            drop_axis=scene.get_axis_num("band"),
+            meta=np.empty((0, 0), label_dtype(options.n_clusters)),
         )  # fmt: skip
         grid = scene.isel(band=0, drop=True)
-        return grid.copy(data=data).rename("label").assign_attrs(LABEL_ATTRS)
+        return grid.copy(data=data).rename("label").assign_attrs(label_attrs(data.dtype))
 
     return _maps.write_all(folder / LABELS, scenes, label)
 
@@ -211,7 +212,8 @@ def _sums_of(block: np.ndarray) -> tuple[int, float, float]:
 def _label_block(block: np.ndarray, model: Any, mean: float, spread: float) -> np.ndarray:
     """Return the labels (y, x) of a block of a scene (band, y, x)."""
     present = np.isfinite(block).all(axis=0)
-    labels = np.full(block.shape[1:], NODATA_LABEL, np.uint8)
+    dtype = label_dtype(model.n_clusters)
+    labels = np.full(block.shape[1:], nodata_label(dtype), dtype)
     if present.any():
         labels[present] = model.predict((_pixels_of(block) - mean) / spread)
     return labels
@@ -238,7 +240,7 @@ def _summarize(
     for name, table in tables.items():
         _maps.write_csv(folder / f"{name}.csv", table)
     sections = [*_maps.figure_sections(scenes, labels, names), _maps.table_section(tables)]
-    n_pixels = sum(int((one != NODATA_LABEL).sum()) for one in labels.values())
+    n_pixels = sum(int((one != nodata_label(one.dtype)).sum()) for one in labels.values())
     summary = (
         f"{len(scenes)} {'scene' if len(scenes) == 1 else 'scenes'}, {n_pixels:,} valid pixels, "
         f"{options.n_clusters} clusters of the bands {', '.join(_bands(scenes))}."

@@ -10,7 +10,7 @@ import xarray as xr
 
 from cookbook_utils._checks import require_dims
 from cookbook_utils._conventions.grids import crs_of, full_turn, grid_tolerance, regular_centers
-from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels, without_single_band
+from cookbook_utils._conventions.labels import as_labels, nodata_label, without_single_band
 from cookbook_utils._conventions.nodata import equals_nodata, nodata_values
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def as_label_map(labels: Any) -> LabelMap:
         require_dims(labels, ("y", "x"), "labels")
         labels, nodata = _with_one_nodata(labels)
     else:
-        labels, nodata = as_labels(labels), NODATA_LABEL
+        labels = as_labels(labels)
+        nodata = nodata_label(labels.dtype)
     crs = crs_of(labels)
     if crs is None:
         raise ValueError("labels must have a CRS, got none: set it with rio.write_crs")

@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_integer, shown
-from cookbook_utils._conventions.labels import NODATA_LABEL, meanings_of
-from cookbook_utils._palette import NODATA_COLOR, class_color, colors_of, label_color
+from cookbook_utils._conventions.labels import meanings_of
+from cookbook_utils._palette import NODATA_COLOR, colors_of
 
 
 class LabelClass(NamedTuple):
@@ -109,9 +109,7 @@ def classes_of(
             f"{unnamed[:5]}: name them in `names`, or in flag_values and flag_meanings"
         )
     numbers = sorted(names) or unnamed
-    own = colors_of([n for n in numbers if n < NODATA_LABEL], names)
-    further = {n: class_color(names.get(n, "")) or label_color(n % NODATA_LABEL) for n in numbers}
-    colors = {**further, **own, nodata: NODATA_COLOR, **colors}
+    colors = {**colors_of(numbers, names), nodata: NODATA_COLOR, **colors}
     return [LabelClass(n, names.get(n, ""), colors[n]) for n in numbers]
 
 

@@ -42,8 +42,9 @@ def write_label_map(
 
     Use it to open a map in QGIS or another program, with the colors of `plot_labels`. The file has
     nodata, a color table, class names and overviews, in which a pixel has the most frequent label
-    of those it covers. Beside it are ``<name>.aux.xml``, from which GDAL reads the names of
-    classes, and ``<name>.json``, a STAC item. Lazy maps are computed block by block.
+    of those it covers. The color table of a map of uint16 takes 0.4 MB. Beside it are
+    ``<name>.aux.xml``, from which GDAL reads the names of classes, and ``<name>.json``, a STAC
+    item. Lazy maps are computed block by block.
 
     Parameters
     ----------

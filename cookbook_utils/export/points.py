@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from cookbook_utils._checks import as_real_array, require_dims, shown
-from cookbook_utils._conventions.labels import NODATA_LABEL, as_labels
+from cookbook_utils._conventions.labels import as_labels, nodata_label
 from cookbook_utils._conventions.points import require_coordinates
 from cookbook_utils.export._classes import LabelClass, classes_of, names_and_colors
 from cookbook_utils.export._install import checked_path, installing, need
@@ -60,9 +60,10 @@ def write_points(
         Points in shards; or a Dataset with the coordinates ``longitude`` and ``latitude`` (point),
         perhaps ``pid``, and variables (point) or (point, time).
     labels : str or array_like of int (n,)
-        Labels of the points in their order, from 0 to 254, 255 or NaN for nodata; or, for shards,
-        the name that was given to `PointShards.write_labels`. ``flag_values`` and
-        ``flag_meanings`` in the attributes name the classes.
+        Labels of the points in their order, from 0 to 254, 255 or NaN for nodata; from 0 to 65534
+        in a DataArray that declares the nodata value 65535; or, for shards, the name that was given
+        to `PointShards.write_labels`. ``flag_values`` and ``flag_meanings`` in the attributes name
+        the classes.
     kinds : sequence of str, optional
         Kinds of features of shards to write; by default all. A Dataset has no kinds.
     profiles : xarray.Dataset, optional
@@ -131,8 +132,9 @@ def write_points(
         source, dated = _of_dataset(points, kinds), points
     labels = _labels_of(labels, source.n_points, points)
     named, colors = names_and_colors(labels, names)
-    found = [n for n in np.unique(labels.values).tolist() if n != NODATA_LABEL]
-    classes = classes_of(found, named, colors, NODATA_LABEL)
+    nodata = nodata_label(labels.dtype)
+    found = [n for n in np.unique(labels.values).tolist() if n != nodata]
+    classes = classes_of(found, named, colors, nodata)
     means = _means_of(profiles, found)
     period = period_of(dated, time)
     if path.suffix.lower() != ".csv":
@@ -252,7 +254,7 @@ def _titles(array: xr.DataArray | xr.Dataset, dim: str) -> list[str]:
 
 
 def _labels_of(labels: Any, n_points: int, points: Any) -> xr.DataArray:
-    """Return the labels of the points in memory, uint8, or raise."""
+    """Return the labels of the points in memory, as `as_labels` does, or raise."""
     if not isinstance(labels, xr.DataArray):
         if isinstance(labels, str):
             raise TypeError("labels must be numbers where points are a Dataset, got text")
@@ -300,7 +302,8 @@ def _batches(
     means: pd.DataFrame | None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the columns of consecutive points; at least one batch, which may be empty."""
-    titles = np.full(NODATA_LABEL + 1, None, object)
+    nodata = nodata_label(labels.dtype)
+    titles = np.full(nodata + 1, None, object)
     for one in classes:
         titles[one.number] = one.name or one.title
     for start in range(0, max(source.n_points, 1), ROWS):
@@ -310,7 +313,7 @@ def _batches(
         here = labels[rows]
         columns = place | {
             "pid": _as_identifiers(place["pid"]),
-            "label": pd.Series(here).astype("UInt8").mask(here == NODATA_LABEL),
+            "label": pd.Series(here).astype(f"UInt{8 * here.itemsize}").mask(here == nodata),
             "class": pd.Series(titles[here], dtype=object),
         }
         columns |= source.values(rows)
@@ -329,7 +332,7 @@ def _as_identifiers(pid: np.ndarray) -> np.ndarray:
 
 def _type_of(name: str, values: Any) -> str:
     if name == "label":
-        return "UInt8"
+        return values.dtype.name
     values = np.asarray(values)
     return "string" if values.dtype.kind in "OUSM" else values.dtype.name
 

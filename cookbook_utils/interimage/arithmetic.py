@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cookbook_utils._conventions.labels import label_dtype
+
 DTYPES = tuple(np.dtype(t) for t in ("uint8", "uint16", "int16", "float32", "float64"))
 """Dtypes that kernels read without conversion; pixels of other dtypes are converted to one."""
 
@@ -197,8 +199,8 @@ def center_index_bits(n_clusters: int) -> int:
 
 
 def nearest_centers(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Return the label, uint8, of each of the pixels (bands, n), by definition in float64."""
-    label = np.zeros(values.shape[1], np.uint8)
+    """Return the label of each of the pixels (bands, n), by definition in float64."""
+    label = np.zeros(values.shape[1], label_dtype(len(centers)))
     least = np.full(values.shape[1], np.inf)
     for index, center in enumerate(centers):
         squared = np.zeros(values.shape[1])  # Σ (x − c)²

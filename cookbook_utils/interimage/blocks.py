@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cookbook_utils._checks import LARGEST
-from cookbook_utils._conventions.labels import N_LABELS, NODATA_LABEL
+from cookbook_utils._conventions.labels import nodata_label
 from cookbook_utils._conventions.nodata import equals_nodata
 from cookbook_utils._hashing import GOLDEN, splitmix64
 from cookbook_utils.interimage.passes import Extent
@@ -41,9 +41,9 @@ def to_host(values: Any) -> np.ndarray:
 
 
 def load(
-    scene: Scene, dtype: np.dtype, chosen: np.ndarray | None = None
+    scene: Scene, dtype: np.dtype, label_dtype: np.dtype, chosen: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels of a scene as a block, with labels 0, or `NODATA_LABEL` if invalid.
+    """Return the pixels of a scene as a block, with labels 0, or `nodata_label` if invalid.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ def load(
         Pixels in memory of the host or of a GPU. NaN is nodata.
     dtype : numpy.dtype
         One of `arithmetic.DTYPES`.
+    label_dtype : numpy.dtype
+        Dtype of the labels, uint8 or uint16.
     chosen : numpy.ndarray of int, optional
         Flat positions of the pixels to take; by default all.
 
@@ -58,7 +60,7 @@ def load(
     -------
     values : array (bands, n)
         In `dtype`, with contiguous bands; the array of `scene` itself if it has both.
-    labels : array of uint8 (n,)
+    labels : array of uint8 or uint16 (n,)
         A pixel is invalid where one of its bands is nodata.
 
     Raises
@@ -68,18 +70,18 @@ def load(
     """
     values = _chosen_pixels(scene.values, chosen)
     xp = array_module(values)
-    labels = xp.zeros(values.shape[1], np.uint8)
+    labels, nodata = xp.zeros(values.shape[1], label_dtype), nodata_label(label_dtype)
     suspects = []
     for band in values:
         if scene.nodata:
-            labels[equals_nodata(band, scene.nodata)] = NODATA_LABEL
+            labels[equals_nodata(band, scene.nodata)] = nodata
         usable = _usable(band)
         if usable is not None and not usable.all():
             if band.dtype.kind == "f":
-                labels[xp.isnan(band)] = NODATA_LABEL
+                labels[xp.isnan(band)] = nodata
             suspects.append((band, usable))
     for band, usable in suspects:  # a second loop, because any band may make a pixel invalid
-        _require_usable(band[~usable & (labels != NODATA_LABEL)])
+        _require_usable(band[~usable & (labels != nodata)])
     if scene.complete and labels.any():
         raise ValueError("X must be a table without NaN and nodata, got a sample with one of them")
     return xp.ascontiguousarray(values, dtype), labels
@@ -128,7 +130,7 @@ def _require_usable(unusable: Any) -> None:
 def extent(values: Any, labels: Any) -> Extent:
     """Return the range of each band over the valid pixels, and their number."""
     xp = array_module(values)
-    valid = labels != NODATA_LABEL
+    valid = is_labeled(labels)
     n = int(xp.count_nonzero(valid))
     if n == 0:
         return Extent(np.zeros(len(values)), np.zeros(len(values)), 0)
@@ -140,10 +142,15 @@ def extent(values: Any, labels: Any) -> Extent:
     return Extent(low, high, n)
 
 
+def is_labeled(labels: Any) -> Any:
+    """Return where labels are not nodata."""
+    return labels != nodata_label(labels.dtype)
+
+
 def label_counts(labels: Any) -> np.ndarray:
-    """Return the number of pixels with each label from 0 to `NODATA_LABEL`, int64 (256,)."""
+    """Return the number of pixels with each label that the dtype holds, nodata last, int64."""
     xp = array_module(labels)
-    counts = np.zeros(N_LABELS, np.int64)
+    counts = np.zeros(nodata_label(labels.dtype) + 1, np.int64)
     for start in range(0, labels.size, LABELS_PER_COUNT):
         part = labels[start : start + LABELS_PER_COUNT].astype(np.int64)
         counts += to_host(xp.bincount(part, minlength=counts.size))
@@ -179,7 +186,7 @@ def digest(values: Any, labels: Any, position: Any) -> int:
         hashed = xp.asarray(position[block]).astype(np.uint64) * GOLDEN
         for word, factor in zip(words, factors, strict=True):
             hashed += word.astype(np.uint64) * factor
-        total += int((splitmix64(hashed) * (labels[block] != NODATA_LABEL)).sum())
+        total += int((splitmix64(hashed) * is_labeled(labels[block])).sum())
     return total % 2**64
 
 

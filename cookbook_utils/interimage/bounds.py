@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cookbook_utils._conventions.labels import N_LABELS
+from cookbook_utils._conventions.labels import label_dtype, nodata_label
 from cookbook_utils.interimage.arithmetic import Scores
 
 RELATIVE, ABSOLUTE = 2.0**-20, 2.0**-39
@@ -68,11 +68,11 @@ class PixelBounds(NamedTuple):
     lower: np.ndarray
     """(n,) float32, lower bounds of the distances to all other centers; updated in place."""
     own: np.ndarray
-    """(N_LABELS,) float32, upper bound of the movement of each center."""
+    """(labels,) float32, upper bound of the movement of each center, and 0 for nodata."""
     others: np.ndarray
-    """(shares, N_LABELS) float32, upper bound of the movements of the other ones near to it."""
+    """(shares, labels) float32, upper bound of the movements of the other ones near to it."""
     beyond: np.ndarray
-    """(shares, N_LABELS) float32, lower bound of its distance to those that are not near."""
+    """(shares, labels) float32, lower bound of its distance to those that are not near."""
 
     @classmethod
     def none(cls, scores: Scores) -> PixelBounds:
@@ -108,8 +108,9 @@ class Bounds:
         of_others[neighbors.order == np.arange(k)[:, np.newaxis]] = 0
         ends = np.array([max(1, round(k * share)) for share in NEAREST_SHARES])
         # Columns of labels that no pixel has are 0, and that of nodata, too.
-        own = np.zeros(N_LABELS, np.float32)
-        others, beyond = np.zeros((2, len(ends), N_LABELS), np.float32)
+        n_labels = nodata_label(label_dtype(k)) + 1
+        own = np.zeros(n_labels, np.float32)
+        others, beyond = np.zeros((2, len(ends), n_labels), np.float32)
         own[:k] = moved
         others[:, :k] = np.maximum.accumulate(of_others, axis=1)[:, ends - 1].T
         beyond[:, :k] = neighbors.distances[:, ends].T

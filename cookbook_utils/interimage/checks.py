@@ -13,7 +13,7 @@ from cookbook_utils._checks import (
     require_number,
     require_random_state,
 )
-from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.labels import MOST_CLASSES
 
 if TYPE_CHECKING:
     from cookbook_utils.interimage.estimator import InterImageKMeans
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def check_parameters(model: InterImageKMeans) -> None:
     """Raise TypeError or ValueError unless all parameters of a model are valid."""
-    require_integer(model.n_clusters, "n_clusters", least=1, most=NODATA_LABEL)
+    require_integer(model.n_clusters, "n_clusters", least=1, most=MOST_CLASSES)
     require_integer(model.n_init, "n_init", least=1, most=1000)
     require_integer(model.max_iter, "max_iter", least=1)
     require_number(model.tol, "tol", least=0)

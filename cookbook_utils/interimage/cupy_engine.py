@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage import cupy_kernels
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Scene, array_module, digest, extent, load, to_host
@@ -38,9 +39,16 @@ class CupyEngine(LocalEngine):
         The pixels of each scene, NumPy, CuPy or Dask arrays; Dask arrays are computed first.
     sampling : Sampling, optional
         Which pixels to hold; by default all.
+    n_clusters : int, default 255
+        Largest number of centers, which determines the dtype of the labels.
     """
 
-    def __init__(self, scenes: list[Scene], sampling: Sampling | None = None):
+    def __init__(
+        self,
+        scenes: list[Scene],
+        sampling: Sampling | None = None,
+        n_clusters: int = NODATA_LABEL,
+    ):
         reason = cupy_kernels.why_unavailable()
         if reason is not None:
             raise RuntimeError(
@@ -50,7 +58,7 @@ class CupyEngine(LocalEngine):
             )
         self._from_host: list[bool] = []  # whether each scene came from host memory
         self._stream: _ChunkStream | None = None
-        super().__init__(scenes, cupy_kernels, sampling)
+        super().__init__(scenes, cupy_kernels, sampling, n_clusters)
 
     def _load(self, scene: Scene, chosen: np.ndarray | None) -> tuple[Any, Any]:
         import cupy
@@ -60,15 +68,16 @@ class CupyEngine(LocalEngine):
         from_host = array_module(scene.values) is np
         self._from_host.append(from_host)
         if not from_host:
-            return load(scene, self.dtype, chosen)
+            return load(scene, self.dtype, self._label_dtype, chosen)
         values = scene.values.reshape(len(scene.values), -1)
         if chosen is not None:
             values = values[:, chosen]
-        labels = cupy.empty(values.shape[1], np.uint8)
+        labels = cupy.empty(values.shape[1], self._label_dtype)
         resident = cupy.empty(values.shape, self.dtype) if self._fits(values) else None
 
         def keep(chunk: Any, part: slice) -> None:
-            chunk, labels[part] = load(scene._replace(values=chunk), self.dtype)
+            scene_part = scene._replace(values=chunk)
+            chunk, labels[part] = load(scene_part, self.dtype, self._label_dtype)
             if resident is not None:
                 resident[:, part] = chunk
 

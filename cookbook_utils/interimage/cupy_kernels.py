@@ -80,7 +80,7 @@ class DeviceChanges:
 
     def add(self, values: Any, labels: Any) -> None:
         """Label pixels (bands, n) in the current stream, without waiting for the GPU."""
-        kernel = _compiled("assign", values.dtype, len(values), bool(self._copies))
+        kernel = _compiled("assign", values.dtype, labels.dtype, len(values), bool(self._copies))
         grid = _blocks_per_grid(labels.size, pixels_per_thread(values.dtype, len(values)))
         kernel(
             (grid,), (THREADS_PER_BLOCK,),
@@ -104,7 +104,7 @@ def sum_squared_distances(
     import cupy
 
     values, labels = values[:, part], labels[part]
-    kernel = _compiled("sum_squared_distances", values.dtype, len(values), True)
+    kernel = _compiled("sum_squared_distances", values.dtype, labels.dtype, len(values), True)
     grid = _blocks_per_grid(labels.size, 1)
     totals = cupy.zeros(2, np.uint64)
     largest, position = cupy.empty(grid, np.float64), cupy.empty(grid, np.int64)
@@ -156,10 +156,13 @@ def pixels_per_thread(dtype: np.dtype, bands: int) -> int:
     return max(1, min(4, VALUES_PER_THREAD // (bands * max(1, dtype.itemsize // 4))))
 
 
-def definitions(dtype: np.dtype, bands: int, in_shared: bool) -> tuple[str, ...]:
+def definitions(
+    dtype: np.dtype, label_dtype: np.dtype, bands: int, in_shared: bool
+) -> tuple[str, ...]:
     """Return the compiler options that ``kernels.cu`` describes."""
     values = {
         "PIXEL": dtype.name,
+        "LABEL": label_dtype.name,
         "WORK": "float64" if dtype == np.float64 else "float32",
         "INTEGER_PIXELS": int(dtype.kind in "ui"),
         "BANDS": bands,
@@ -171,11 +174,14 @@ def definitions(dtype: np.dtype, bands: int, in_shared: bool) -> tuple[str, ...]
 
 
 @functools.cache
-def _compiled(name: str, dtype: np.dtype, bands: int, in_shared: bool) -> Any:
+def _compiled(
+    name: str, dtype: np.dtype, label_dtype: np.dtype, bands: int, in_shared: bool
+) -> Any:
     import cupy
 
     code = Path(__file__).with_name("kernels.cu").read_text()
-    return cupy.RawKernel(code, name, options=definitions(dtype, bands, in_shared))
+    options = definitions(dtype, label_dtype, bands, in_shared)
+    return cupy.RawKernel(code, name, options=options)
 
 
 def _layout(values: Any) -> tuple[np.int64, np.int64]:

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from cookbook_utils._conventions.labels import NODATA_LABEL, label_dtype
 from cookbook_utils.interimage import pieces
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.blocks import Scene
@@ -52,6 +53,8 @@ class DaskEngine:
         Which pixels to hold; by default all.
     persist : {"auto", True, False}
         Whether the pixels stay in the memory of the workers; a sample always does.
+    n_clusters : int, default 255
+        Number of centers, which determines the dtype of the labels.
     """
 
     def __init__(
@@ -59,8 +62,10 @@ class DaskEngine:
         scenes: list[Scene],
         sampling: Sampling | None = None,
         persist: bool | str = "auto",
+        n_clusters: int = NODATA_LABEL,
     ):
         self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
+        self._n_clusters = n_clusters
         self._scenes, self._sampling, self._persist = scenes, sampling, persist
         self._in_memory = all(not hasattr(scene.values, "dask") for scene in scenes)
         bands = scenes[0].values.shape[0]
@@ -83,7 +88,7 @@ class DaskEngine:
         """The pieces, without pixels and labels: those that workers keep are `_persisted`."""
         self._workers.require_memory(self._chunks.chunks, self._bytes_per_pixel)
         groups = self._groups(self._chunks.chunks)
-        return [Piece(group, self.dtype, self._sampling) for group in groups]
+        return [Piece(group, self.dtype, self._n_clusters, self._sampling) for group in groups]
 
     def _groups(self, chunks: list[Chunk]) -> list[list[Chunk]]:
         """Return chunks in groups that are worth a task each."""
@@ -131,7 +136,7 @@ class DaskEngine:
         if self._persist != "auto":
             return bool(self._persist)
         sizes = [sum(chunk.n_pixels for chunk in piece.chunks) for piece in self._pieces]
-        n_bytes = sum(sizes) * (self._bytes_per_pixel + 1)
+        n_bytes = sum(sizes) * (self._bytes_per_pixel + label_dtype(self._n_clusters).itemsize)
         return self._workers.have_room_for(n_bytes, max(sizes) * self._bytes_per_pixel)
 
     # -- passes --------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ class DaskEngine:
         name, graph = _unique("label"), {}
         wanted = [key for keys in self._label_keys(name) for key in keys]
         for key, chunk in zip(wanted, self._chunks.chunks, strict=True):
-            piece = Piece([chunk], self.dtype)
+            piece = Piece([chunk], self.dtype, self._n_clusters)
             inputs = List(*map(TaskRef, piece.inputs))
             graph[key] = Task(key, pieces.label_chunk, piece, inputs, TaskRef(name))
         return self._as_arrays(name, graph, {**self._chunks.shared, name: DataNode(name, scores)})
@@ -240,7 +245,8 @@ class DaskEngine:
             self._label_keys(name), self._chunks.grids, self._chunks.metas, strict=True
         ):
             graph = {key: labels[key] for key in keys} | inputs
-            maps.append(da.Array(graph, keys[0][0], grid, meta=meta.astype(np.uint8)))
+            meta = meta.astype(label_dtype(self._n_clusters))
+            maps.append(da.Array(graph, keys[0][0], grid, meta=meta))
         return maps
 
 

@@ -56,7 +56,7 @@ class Engine(Protocol):
         """Return all valid pixels, or a sample, in host memory, (n, bands), in any order."""
 
     def labels(self) -> list:
-        """Return the labels of each scene in its shape, uint8, `NODATA_LABEL` where invalid."""
+        """Return the labels of each scene in its shape, `nodata_label` where invalid."""
 
     def predict(self, scores: Scores) -> list:
         """Label each valid pixel and return the labels as `labels` does, lazily for Dask arrays."""
@@ -66,8 +66,8 @@ class Kernels(Protocol):
     """Functions of a module that work on a part of one block of pixels.
 
     ``values`` is an array (bands, n) of one of `arithmetic.DTYPES` with contiguous bands, and
-    ``labels`` a uint8 array (n,) that is `NODATA_LABEL` where a pixel is invalid. ``part`` is the
-    slice of pixels to work on.
+    ``labels`` an array (n,), uint8 or uint16 by `label_dtype`, that is `nodata_label` where a pixel
+    is invalid. ``part`` is the slice of pixels to work on.
     """
 
     @staticmethod

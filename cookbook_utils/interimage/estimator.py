@@ -42,7 +42,8 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     Parameters
     ----------
     n_clusters : int, default 8
-        Number of clusters, 1 to 255.
+        Number of clusters, 1 to 65 535. The time to draw a "k-means++" start grows with its square:
+        for thousands, set `n_init` to 1, or give `init`.
     init : {"k-means++", "midpoint"} or array of float (n_clusters, bands), default "k-means++"
         Centers to start from. With "k-means++" they are drawn far apart on a sample of about 33 000
         pixels of all scenes; each of `n_init` draws is refined on the sample, and the iterations
@@ -102,10 +103,11 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
     cluster_centers_ : numpy.ndarray of float64 (n_clusters, bands)
         Centers, in the units of the pixels.
     labels_ : xarray.DataArray, list of xarray.DataArray, or array (n_samples,)
-        Index of the nearest of `cluster_centers_` for each pixel. For a scene it is a map, uint8,
-        with the dimensions of the scene without ``band``, its coordinates and CRS, and 255 for
-        nodata. For a list of scenes it is a list of maps. For a table it is int32 (n_samples,).
-        CuPy arrays give CuPy arrays, and Dask arrays give Dask arrays.
+        Index of the nearest of `cluster_centers_` for each pixel. For a scene it is a map with the
+        dimensions of the scene without ``band``, its coordinates and CRS: uint8, and 255 for
+        nodata, or with more than 255 clusters uint16, and 65535 for nodata, which
+        ``attrs["_FillValue"]`` says. For a list of scenes it is a list of maps. For a table it is
+        int32 (n_samples,). CuPy arrays give CuPy arrays, and Dask arrays give Dask arrays.
     n_iter_ : int
         Number of iterations.
     inertia_ : float
@@ -231,14 +233,14 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
 
     def _fit(self, X: Any) -> InterImageKMeans:
         scenes = self._read(X, reset=True)
-        engine = make_engine(self.engine, scenes, persist=self.persist)
+        engine = make_engine(self.engine, scenes, self.n_clusters, persist=self.persist)
         extent = engine.extent()
         random = check_random_state(self.random_state)
         fitted, n_fitted, sampling = engine, extent.n_pixels, None
         if self.sample is not None:
             seed = random.randint(2**31)
             sampling = Sampling(self.sample, self.sampling == "stratified", seed)
-            fitted = make_engine(self.engine, scenes, sampling)
+            fitted = make_engine(self.engine, scenes, self.n_clusters, sampling)
             n_fitted = fitted.extent().n_pixels
         self._check_pixels(extent, n_fitted)
         fixed_point = FixedPoint.of(extent.low, extent.high, engine.dtype, extent.n_pixels)
@@ -282,8 +284,9 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             unknown, a UserWarning says what is assumed.
         """
         check_is_fitted(self)
-        engine = make_engine(self.engine, self._read(X, reset=False))
-        labels = engine.predict(Scores.of(self.cluster_centers_, engine.dtype))
+        centers = self.cluster_centers_
+        engine = make_engine(self.engine, self._read(X, reset=False), len(centers))
+        labels = engine.predict(Scores.of(centers, engine.dtype))
         return self._as_given(labels, X)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -304,7 +307,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         TypeError
             If `path` is not a path.
         ValueError
-            If a name of a band is neither text nor a number.
+            If a name of a band is neither text nor a number, or arrays have more than 0.5 GB.
         OSError
             If the file cannot be written.
         """

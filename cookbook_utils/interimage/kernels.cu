@@ -3,6 +3,7 @@
 // Pixels lie band after band, values[band * stride + pixel], so that neighboring threads read
 // neighboring addresses, whatever the number of bands. The compiler's -D options define:
 //   PIXEL              type of the pixels, one of the names below
+//   LABEL              type of the labels, uint8 or uint16; its largest number is nodata
 //   WORK               type in which pixels are shifted: float64 for float64, else float32
 //   INTEGER_PIXELS     1 if pixels are integers, which are summed as they are, else 0
 //   FARTHEST           pixels whose absolute coordinates add up to more get distances in float64
@@ -20,7 +21,7 @@ typedef unsigned long long uint64;
 
 // The sums of a cluster are those of its bands and its number of pixels. The coefficients of a
 // center are -c in each band, then 1/2 |c|^2 - a, and the error coefficients b and a.
-const int NODATA_LABEL = 255, N_SUMS = BANDS + 1, N_COEFFICIENTS = BANDS + 3;
+const int NODATA_LABEL = (LABEL)~0, N_SUMS = BANDS + 1, N_COEFFICIENTS = BANDS + 3;
 
 // Functions with _rn round after each step, as NumPy does. The compiler could otherwise fuse
 // a * b + c into one instruction that rounds once.
@@ -61,7 +62,7 @@ __device__ void add(unsigned *low, unsigned *high, int64 value) {
 // Label all pixels and add up the changes: totals[cluster * N_SUMS + band] in fixed point, the
 // number of pixels at band = BANDS, and in the last element the number of labels that changed.
 extern "C" __global__ void __launch_bounds__(256, 3)  // three blocks at a time: 80 registers each
-assign(const PIXEL *__restrict__ values, uint8 *labels, int64 stride, int64 n,
+assign(const PIXEL *__restrict__ values, LABEL *labels, int64 stride, int64 n,
        const double *__restrict__ offset, double scale, const float *__restrict__ all_coefficients,
        const double *__restrict__ centers, int k, const double *__restrict__ fixed_offset,
        const double *__restrict__ steps_per_unit, int first, int copies, uint64 *totals) {
@@ -175,7 +176,7 @@ __device__ bool farther(const PIXEL *values, int64 stride, double squared, int64
 // Sum the squared distances of all pixels to the centers of their labels, in coarse steps, with
 // their remainders in fine steps, and find the farthest pixel of each thread block.
 extern "C" __global__ void __launch_bounds__(256, 3)
-sum_squared_distances(const PIXEL *__restrict__ values, const uint8 *__restrict__ labels,
+sum_squared_distances(const PIXEL *__restrict__ values, const LABEL *__restrict__ labels,
                       int64 stride, int64 n, const double *__restrict__ centers,
                       double steps_per_squared_unit, double fine_steps_per_coarse, uint64 *totals,
                       double *block_largest, int64 *block_farthest) {

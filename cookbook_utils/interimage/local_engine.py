@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.labels import NODATA_LABEL, label_dtype
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.blocks import (
     PIXELS_PER_HASH,
@@ -16,6 +16,7 @@ from cookbook_utils.interimage.blocks import (
     array_module,
     digest,
     extent,
+    is_labeled,
     label_counts,
     load,
     to_host,
@@ -47,14 +48,23 @@ class LocalEngine:
         Module with the functions for one block.
     sampling : Sampling, optional
         Which pixels to hold; by default all.
+    n_clusters : int, default 255
+        Largest number of centers, which determines the dtype of the labels.
     """
 
-    def __init__(self, scenes: list[Scene], kernels: Kernels, sampling: Sampling | None = None):
+    def __init__(
+        self,
+        scenes: list[Scene],
+        kernels: Kernels,
+        sampling: Sampling | None = None,
+        n_clusters: int = NODATA_LABEL,
+    ):
         self._kernels, self._first = kernels, True
         self._bounds: Bounds | None = None
         self._pool: ThreadPoolExecutor | None = None  # its threads end when the engine is deleted
         self._shapes = [scene.values.shape[1:] for scene in scenes]
         self.dtype = native_dtype(np.result_type(*(scene.values.dtype for scene in scenes)))
+        self._label_dtype = label_dtype(n_clusters)
         self._blocks = []
         for index, (scene, shape) in enumerate(zip(scenes, self._shapes, strict=True)):
             chosen = None
@@ -63,7 +73,8 @@ class LocalEngine:
             self._blocks.append(self._load(scene, chosen))
 
     def _load(self, scene: Scene, chosen: np.ndarray | None) -> tuple[Any, Any]:
-        return load(scene._replace(values=np.asarray(scene.values)), self.dtype, chosen)
+        scene = scene._replace(values=np.asarray(scene.values))
+        return load(scene, self.dtype, self._label_dtype, chosen)
 
     def extent(self) -> Extent:
         return merge_extents(extent(*block) for block in self._blocks)
@@ -113,7 +124,7 @@ class LocalEngine:
                 drawn = sampling.positions(scene, 0, labels.size)
                 values = values[:, array_module(values).asarray(drawn)]
                 labels = labels[array_module(labels).asarray(drawn)]
-            valid = array_module(values).asarray(to_host(labels != NODATA_LABEL))
+            valid = array_module(values).asarray(to_host(is_labeled(labels)))
             pixels.append(to_host(values[:, valid]).astype(self.dtype, copy=False))
         return np.concatenate(pixels, axis=1).T
 

@@ -11,7 +11,6 @@ import functools
 
 import numpy as np
 
-from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage.arithmetic import NEVER, FixedPoint, Scores
 from cookbook_utils.interimage.bounds import ABSOLUTE, NEAREST_SHARES, RELATIVE, PixelBounds
 from cookbook_utils.interimage.numba_scores import (
@@ -115,6 +114,7 @@ def _list_kernels():
     @numba.njit
     def move_bounds(labels, start, stop, upper, lower, own, others, beyond, flags):
         """Move the bounds with the centers, and flag the pixels that they leave uncertain."""
+        nodata = np.iinfo(labels.dtype).max
         for p in range(start, stop):
             a = labels[p]
             u = (upper[p] + own[a]) * grow
@@ -124,15 +124,16 @@ def _list_kernels():
                 least = inside if inside < outside else outside
                 bound = least if least > bound else bound
             upper[p], lower[p] = u, bound
-            flags[p - start] = (not u < bound) & (a != NODATA_LABEL)
+            flags[p - start] = (not u < bound) & (a != nodata)
 
     @numba.njit
     def list_pixels(labels, start, stop, upper, lower, own, others, beyond, flags, at):
         if len(upper):
             move_bounds(labels, start, stop, upper, lower, own, others, beyond, flags)
         else:
+            nodata = np.iinfo(labels.dtype).max
             for p in range(start, stop):
-                flags[p - start] = labels[p] != NODATA_LABEL
+                flags[p - start] = labels[p] != nodata
         n = 0
         for p in range(start, stop):
             at[n] = p

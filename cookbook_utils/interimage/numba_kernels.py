@@ -16,7 +16,6 @@ import functools
 
 import numpy as np
 
-from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage.arithmetic import (
     NEVER,
     FixedPoint,
@@ -38,6 +37,7 @@ from cookbook_utils.interimage.passes import Changes, Distances
 VALUES_PER_INTEGER_TILE = 1536
 VALUES_PER_FLOAT_TILE = 3072
 LEAST_COEFFICIENTS = 2048  # of all centers together, for which skipping some is faster
+MOST_NEIGHBORS = 4096  # centers whose distances to each other are kept; each takes 24 bytes
 
 
 def threads() -> int:
@@ -49,7 +49,8 @@ def threads() -> int:
 
 def uses_bounds(n_clusters: int, bands: int) -> bool:
     """Return whether `assign` is faster with bounds of distances, which cost 8 bytes a pixel."""
-    return n_clusters * bands >= LEAST_COEFFICIENTS and n_clusters >= 4 * CENTERS_AT_A_TIME
+    is_worth_it = n_clusters * bands >= LEAST_COEFFICIENTS
+    return is_worth_it and 4 * CENTERS_AT_A_TIME <= n_clusters <= MOST_NEIGHBORS
 
 
 def assign(
@@ -131,7 +132,7 @@ def assign_kernel(bands: int, integer_pixels: bool, few_centers: bool):
         peaks = np.empty(bands, np.float32)
         k = len(coefficients)
         lowered, error_widths = np.empty(k, np.float32), np.empty(k, np.float32)
-        old, changed = np.empty(tile, np.uint8), np.zeros(tile, np.uint8)
+        old, changed = np.empty(tile, labels.dtype), np.zeros(tile, np.uint8)
         words, positions = changed.view(np.uint64), np.empty(tile + 1, np.uint32)
         n_changed = 0
         for start in range(begin, end, tile):
@@ -166,10 +167,10 @@ def _convert_kernel(bands: int, tile: int):
 
     @numba.njit
     def convert(values, start, size, label, offset, scale, x, peaks):
-        work = offset.dtype.type
+        work, nodata = offset.dtype.type, np.iinfo(label.dtype).max
         complete = True
         for p in range(size):
-            complete &= label[p] != NODATA_LABEL
+            complete &= label[p] != nodata
         for b in range(bands):
             band = values[b, start : start + size]
             ahead = band.ctypes.data + tile * values.itemsize
@@ -184,7 +185,7 @@ def _convert_kernel(bands: int, tile: int):
             if not complete:  # values of invalid pixels must not count as far away
                 largest = np.int32(0)
                 for p in range(size):
-                    value = np.float32(0) if label[p] == NODATA_LABEL else x[b, p]
+                    value = np.float32(0) if label[p] == nodata else x[b, p]
                     x[b, p] = value
                     bits = float_bits(value) & without_sign
                     largest = bits if bits > largest else largest
@@ -213,9 +214,10 @@ def _float64_kernel(bands: int):
 
     @numba.njit
     def decide_in_float64(part, label, index_mask, error_widths, centers, least, second):
+        nodata = np.iinfo(label.dtype).max
         for p in range(len(label)):
             width = error_widths[float_bits(least[p]) & index_mask]
-            if label[p] != NODATA_LABEL and not second[p] - least[p] > width:
+            if label[p] != nodata and not second[p] - least[p] > width:
                 index = np.int32(nearest(part, p, centers))
                 least[p] = with_tag(np.float32(0), np.int32(0), index)
 
@@ -230,10 +232,11 @@ def _sum_kernels(bands: int, integer_pixels: bool):
 
     @numba.njit
     def relabel(label, index_mask, least, first, old, changed):
-        nodata = np.uint8(NODATA_LABEL)
+        kind = label.dtype.type
+        nodata = kind(np.iinfo(label.dtype).max)
         for p in range(len(label)):
             before = nodata if first else label[p]
-            now = nodata if label[p] == nodata else np.uint8(float_bits(least[p]) & index_mask)
+            now = nodata if label[p] == nodata else kind(float_bits(least[p]) & index_mask)
             changed[p] = now != before
             old[p] = before
             label[p] = now
@@ -275,8 +278,9 @@ def _distance_kernel():
     @numba.njit(nogil=True)
     def kernel(values, labels, begin, end, centers, steps_per_squared_unit, fine_steps_per_coarse):
         coarse, fine, largest, at = np.int64(0), np.int64(0), -1.0, begin
+        nodata = np.iinfo(labels.dtype).max
         for p in range(begin, end):
-            if labels[p] == NODATA_LABEL:
+            if labels[p] == nodata:
                 continue
             squared = 0.0
             for b in range(len(values)):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cookbook_utils._conventions.labels import NODATA_LABEL
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores, nearest_centers
+from cookbook_utils.interimage.blocks import is_labeled
 from cookbook_utils.interimage.bounds import PixelBounds
 from cookbook_utils.interimage.passes import Changes, Distances, farthest_pixel
 
@@ -37,8 +37,8 @@ def assign(
     ----------
     values : numpy.ndarray (bands, n)
         The pixels, of one of `arithmetic.DTYPES`.
-    labels : numpy.ndarray of uint8 (n,)
-        Labels of all pixels, updated in place. Those that are `NODATA_LABEL` stay so.
+    labels : numpy.ndarray of uint8 or uint16 (n,)
+        Labels of all pixels, updated in place. Those that are `nodata_label` stay so.
     part : slice
         The pixels to label.
     fixed_point : FixedPoint
@@ -61,7 +61,7 @@ def assign(
     for start in range(part.start, part.stop, PIXELS_PER_PASS):
         block = slice(start, min(start + PIXELS_PER_PASS, part.stop))
         old, new = labels[block], nearest_centers(values[:, block], scores.centers)
-        changed = np.flatnonzero((old != NODATA_LABEL) & (first | (old != new)))
+        changed = np.flatnonzero(is_labeled(old) & (first | (old != new)))
         fixed = fixed_point.of_pixels(values[:, block][:, changed])
         _add(1, new[changed], fixed, sums, counts)
         if not first:
@@ -104,7 +104,7 @@ def sum_squared_distances(
     total, farthest = 0, (-1.0, np.zeros(len(values)))
     for start in range(part.start, part.stop, PIXELS_PER_PASS):
         block = slice(start, min(start + PIXELS_PER_PASS, part.stop))
-        valid = np.flatnonzero(labels[block] != NODATA_LABEL)
+        valid = np.flatnonzero(is_labeled(labels[block]))
         if not valid.size:
             continue
         pixels, own = values[:, block][:, valid], labels[block][valid]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._conventions.labels import label_dtype
 from cookbook_utils.interimage import cupy_kernels, numba_kernels
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import (
@@ -24,6 +24,7 @@ from cookbook_utils.interimage.blocks import (
     as_block,
     digest,
     extent,
+    is_labeled,
     label_counts,
     load,
     to_host,
@@ -52,16 +53,25 @@ class Piece:
         The chunks.
     dtype : numpy.dtype
         The dtype of the pixels for the kernels.
+    n_clusters : int
+        Number of centers, which determines the dtype of the labels.
     sampling : Sampling, optional
         Which pixels to hold; by default all.
     """
 
-    def __init__(self, chunks: list[Chunk], dtype: np.dtype, sampling: Sampling | None = None):
+    def __init__(
+        self,
+        chunks: list[Chunk],
+        dtype: np.dtype,
+        n_clusters: int,
+        sampling: Sampling | None = None,
+    ):
         self.chunks = chunks
         keys = (key for chunk in chunks for key in chunk.task.dependencies)
         # Keys of the nodes that the chunks depend on. Sets have another order in other processes.
         self.inputs = list(dict.fromkeys(keys))
-        self._dtype, self._sampling = dtype, sampling
+        self._dtype, self._label_dtype = dtype, label_dtype(n_clusters)
+        self._sampling = sampling
         self._kept: list | None = None
         # Both change at once: a thread that copies the piece never sees labels of other centers.
         self._centers_and_labels: tuple[np.ndarray | None, list | None] = (None, None)
@@ -69,7 +79,7 @@ class Piece:
     def __sizeof__(self) -> int:
         """Return the bytes of the pixels that are kept and of the labels, present or to come."""
         kept = sum(values.nbytes for values in self._kept or ())
-        return kept + sum(chunk.n_pixels for chunk in self.chunks)
+        return kept + self._label_dtype.itemsize * sum(chunk.n_pixels for chunk in self.chunks)
 
     def __str__(self) -> str:
         first = str(self.chunks[0].place)
@@ -89,7 +99,7 @@ class Piece:
         inputs : list
             Values of `inputs`; not used if the pixels are kept.
         scores : Scores or None
-            The centers that the labels refer to; with None, labels are 0 or `NODATA_LABEL`.
+            The centers that the labels refer to; with None, labels are 0 or `nodata_label`.
         """
         values_of = dict(zip(self.inputs, inputs, strict=False))
         labels: list[Any] = []
@@ -125,17 +135,17 @@ class Piece:
             values, labels = self._reload(index, values_of), known[index]
             if self._knows(scores):
                 return values, labels
-            labels = labels * (labels == NODATA_LABEL)
+            labels = labels * ~is_labeled(labels)
         if scores is not None:
             everything, no_sums = slice(0, labels.size), FixedPoint.without_sums(len(values))
             kernels_for(values).assign(values, labels, everything, no_sums, scores, True)
         return values, labels
 
     def _load(self, index: int, values_of: dict) -> tuple[Any, Any]:
-        """Return the pixels of a chunk, and labels that are 0, or `NODATA_LABEL` if invalid."""
+        """Return the pixels of a chunk, and labels that are 0, or `nodata_label` if invalid."""
         chunk = self.chunks[index]
         scene = chunk.scene._replace(values=_read(chunk, values_of))
-        return load(scene, self._dtype, self._chosen(chunk))
+        return load(scene, self._dtype, self._label_dtype, self._chosen(chunk))
 
     def _reload(self, index: int, values_of: dict) -> Any:
         """Return the pixels of a chunk once more, without looking for nodata."""
@@ -293,7 +303,7 @@ def valid_pixels(piece: Piece, inputs: list, sampling: Sampling | None) -> list[
         if sampling is not None:
             drawn = array_module(values).asarray(positions_in_chunk(sampling, chunk.place))
             values, labels = values[:, drawn], labels[drawn]
-        pixels.append(to_host(values[:, labels != NODATA_LABEL]))
+        pixels.append(to_host(values[:, is_labeled(labels)]))
     return pixels
 
 

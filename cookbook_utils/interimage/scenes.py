@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_dims, shown
-from cookbook_utils._conventions.labels import LABEL_ATTRS
+from cookbook_utils._conventions.labels import label_attrs
 from cookbook_utils._conventions.nodata import nodata_values
 from cookbook_utils.interimage.blocks import Scene, array_module
 from cookbook_utils.interimage.traits import Traits, units_text
@@ -152,7 +152,7 @@ def as_maps(labels: list, x: Any) -> Any:
         xp = _dask_array() if hasattr(data, "dask") else array_module(data)
         data = xp.stack(labels).reshape([grid.sizes[dim] for dim in [*extra, "y", "x"]])
     result = xr.DataArray(data, dict(grid.coords), [*extra, "y", "x"], "label")
-    return result.transpose(*grid.dims).assign_attrs(LABEL_ATTRS)
+    return result.transpose(*grid.dims).assign_attrs(label_attrs(result.dtype))
 
 
 def compute_unless_lazy(labels: Any, x: Any) -> Any:

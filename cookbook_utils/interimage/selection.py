@@ -17,6 +17,7 @@ PIXELS_WORTH_A_GPU = 2**23  # in host memory; fewer do not repay start-up and tr
 def make_engine(
     name: str,
     scenes: list[Scene],
+    n_clusters: int,
     sampling: Sampling | None = None,
     persist: bool | str = "auto",
 ) -> Engine:
@@ -28,6 +29,8 @@ def make_engine(
         The engine, as `InterImageKMeans` describes it.
     scenes : list of Scene
         The pixels.
+    n_clusters : int
+        Number of centers, which determines the dtype of the labels.
     sampling : Sampling, optional
         Which pixels to hold; by default all.
     persist : {"auto", True, False}
@@ -47,15 +50,16 @@ def make_engine(
     if name == "dask" or (lazy and name == "auto"):
         from cookbook_utils.interimage.dask_engine import DaskEngine
 
-        return DaskEngine(scenes, sampling, persist)
+        return DaskEngine(scenes, sampling, persist, n_clusters)
     n_pixels = sum(scene.values[0].size for scene in scenes)
     if _uses_gpu(name, scenes, n_pixels):
         from cookbook_utils.interimage.cupy_engine import CupyEngine
 
-        return CupyEngine(scenes, sampling)
+        return CupyEngine(scenes, sampling, n_clusters)
     few = n_pixels < PIXELS_WORTH_COMPILING
     in_numpy = name == "numpy" or (name == "auto" and few)
-    return LocalEngine(scenes, numpy_kernels if in_numpy else numba_kernels, sampling)
+    kernels = numpy_kernels if in_numpy else numba_kernels
+    return LocalEngine(scenes, kernels, sampling, n_clusters)
 
 
 def _uses_gpu(name: str, scenes: list[Scene], n_pixels: int) -> bool:

@@ -85,7 +85,7 @@ def _kmeans_plusplus(table: np.ndarray, k: int, random: np.random.RandomState) -
 def _refined(pixels: np.ndarray, centers: np.ndarray) -> tuple[int, np.ndarray]:
     """Return the inertia, in fixed point, and the centers after Lloyd steps on a sample."""
     kernels = numpy_kernels if len(pixels) < PIXELS_WORTH_NUMBA else numba_kernels
-    engine = LocalEngine([Scene(np.ascontiguousarray(pixels.T))], kernels)
+    engine = LocalEngine([Scene(np.ascontiguousarray(pixels.T))], kernels, n_clusters=len(centers))
     low, high, n_pixels = engine.extent()
     fixed_point = FixedPoint.of(low, high, engine.dtype, n_pixels)
     for number, step in enumerate(lloyd_steps(engine, fixed_point, centers), start=1):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import require_rising_time
-from cookbook_utils._conventions.labels import NODATA_LABEL, align_labels
+from cookbook_utils._conventions.labels import align_labels, label_attrs, nodata_label
 from cookbook_utils._conventions.points import displacement_of
 from cookbook_utils._samples import profiles_by_label
 
@@ -51,10 +50,14 @@ def displacement_profiles(points: xr.Dataset, labels: Any) -> xr.Dataset:
     displacement = displacement_of(points)
     if "time" in points.coords:
         require_rising_time(points, "points")
-    labels = align_labels(labels, displacement.isel(time=0, drop=True)).values
+    labels = align_labels(labels, displacement.isel(time=0, drop=True))
+    labels = xr.DataArray(labels.values, dims="pixel", attrs=label_attrs(labels.dtype))
     samples = displacement.rename(point="pixel", time="band")
     profiles = profiles_by_label(samples, labels, "the displacement of labeled points")
-    labeled, counted = np.count_nonzero(labels != NODATA_LABEL), int(profiles["count"].sum())
+    labeled, counted = (
+        int((labels != nodata_label(labels.dtype)).sum()),
+        int(profiles["count"].sum()),
+    )
     if counted < labeled:
         raise ValueError(
             "displacement of labeled points must have no gaps, got "

@@ -15,7 +15,7 @@ import xarray as xr
 
 from cookbook_utils import _files
 from cookbook_utils._checks import as_real_array
-from cookbook_utils._conventions.labels import LABEL_ATTRS, labels_of
+from cookbook_utils._conventions.labels import label_attrs, labels_of
 from cookbook_utils.shards._manifest import digest_of_values, fingerprint
 from cookbook_utils.shards._parameters import as_point_numbers, label_file_name
 from cookbook_utils.shards._tables import OWNER, ShardTable, require_own
@@ -175,7 +175,7 @@ def read_labels(table: ShardTable, name: str) -> xr.DataArray:
     digest.update(labels)
     if metadata.get(b"digest") != digest.hexdigest().encode():
         raise ValueError(f"{path} was altered: it differs from its digest; {_REMEDY}")
-    return xr.DataArray(labels, dims="point", name=name, attrs=attrs | LABEL_ATTRS)
+    return xr.DataArray(labels, dims="point", name=name, attrs=attrs | label_attrs(np.uint8))
 
 
 def _belong(points: np.ndarray, metadata: dict[bytes, bytes], table: ShardTable) -> bool:
