@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from cookbook_utils.interimage import numba_kernels, numpy_kernels
 from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Scene
-from cookbook_utils.interimage.bounds import Bounds, Neighbors
+from cookbook_utils.interimage.bounds import Bounds
 from cookbook_utils.interimage.lloyd import lloyd_steps
 from cookbook_utils.interimage.local_engine import LocalEngine
 

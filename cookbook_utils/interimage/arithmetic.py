@@ -189,6 +189,10 @@ class Scores:
         half_squares = half_square.astype(np.float32)
         return cls(centers, offset, float(scale), coefficients, errors, half_squares)
 
+    def columns(self) -> np.ndarray:
+        """Return the coordinates of the centers in the scaled unit, contiguous by band."""
+        return np.ascontiguousarray(((self.centers - self.offset) * self.scale).T)
+
 
 def center_index_bits(n_clusters: int) -> int:
     """Return how many bits hold the index of a center, at least two.

@@ -33,36 +33,9 @@ from cookbook_utils.interimage.arithmetic import Scores
 RELATIVE, ABSOLUTE = 2.0**-20, 2.0**-39
 """Margins of lengths, far above the rounding of float32 and of float64 distances."""
 
-NEAREST_SHARES = (1 / 16, 1 / 6, 1 / 2, 1)
-"""Shares of all centers, the nearest ones, whose largest movement is found."""
-
-
-class Neighbors(NamedTuple):
-    """For each center, all centers by increasing distance."""
-
-    order: np.ndarray
-    """(k, k) int32, indices of the centers."""
-    distances: np.ndarray
-    """(k, k + 1) float32, lower bounds of their distances; infinite in the last column."""
-
-    @classmethod
-    def of(cls, scores: Scores) -> Neighbors:
-        """Return the neighbors of the centers of `scores`."""
-        from scipy.spatial.distance import cdist
-
-        scaled = (scores.centers - scores.offset) * scores.scale
-        lengths = (cdist(scaled, scaled) * (1 - RELATIVE) - ABSOLUTE).astype(np.float32)
-        order = np.argsort(lengths, axis=1, kind="stable").astype(np.int32)
-        distances = np.full((len(order), len(order) + 1), np.inf, np.float32)
-        distances[:, :-1] = np.take_along_axis(lengths, order, axis=1)
-        return cls(order, distances)
-
-
 class PixelBounds(NamedTuple):
     """The bounds of the pixels of one block before the centers moved, and the movements."""
 
-    neighbors: Neighbors
-    """Those of the centers that moved."""
     upper: np.ndarray
     """(n,) float32, upper bounds of the distances to the own center; updated in place."""
     lower: np.ndarray
@@ -70,15 +43,18 @@ class PixelBounds(NamedTuple):
     own: np.ndarray
     """(labels,) float32, upper bound of the movement of each center, and 0 for nodata."""
     others: np.ndarray
-    """(shares, labels) float32, upper bound of the movements of the other ones near to it."""
+    """(labels,) float32, upper bound of the movements of the other ones near to it."""
     beyond: np.ndarray
-    """(shares, labels) float32, lower bound of its distance to those that are not near."""
+    """(labels,) float32, lower bound of its distance to those that are not near."""
+    seen: np.ndarray
+    """(k,) float32, largest distance to the own center that the pass has found; updated in place.
+    """
 
     @classmethod
-    def none(cls, scores: Scores) -> PixelBounds:
+    def none(cls, n_clusters: int) -> PixelBounds:
         """Return bounds of no pixels, for a pass that does not keep them."""
-        empty, table = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
-        return cls(Neighbors.of(scores), empty, empty, empty, table, table)
+        empty = np.zeros(0, np.float32)
+        return cls(empty, empty, empty, empty, empty, np.zeros(n_clusters, np.float32))
 
 
 class Bounds:
@@ -95,26 +71,29 @@ class Bounds:
             (np.full(n, np.inf, np.float32), np.full(n, -np.inf, np.float32)) for n in sizes
         ]
         self._before: Scores | None = None
+        self._radius: np.ndarray | None = None
+        self._seen: np.ndarray | None = None
 
     def moved(self, scores: Scores) -> list[PixelBounds]:
         """Return the bounds of each block, with the movements since the last call."""
-        k, neighbors = len(scores.centers), Neighbors.of(scores)
+        from cookbook_utils.interimage.numba_bounds import movement_kernel
+
+        k, before = len(scores.centers), self._before
         moved = np.full(k, np.inf)  # bounds in another unit are of no use
-        if self._before is not None and self._before.scale == scores.scale:
-            moved = np.linalg.norm((scores.centers - self._before.centers) * scores.scale, axis=1)
-            moved = np.where(moved > 0, moved * (1 + RELATIVE) + ABSOLUTE, 0)
-        self._before = scores
-        of_others = moved[neighbors.order]
-        of_others[neighbors.order == np.arange(k)[:, np.newaxis]] = 0
-        ends = np.array([max(1, round(k * share)) for share in NEAREST_SHARES])
-        # Columns of labels that no pixel has are 0, and that of nodata, too.
+        if before is None:
+            self._radius = np.zeros(k, np.float32)
+        else:
+            self._radius = np.where(self._seen > 0, self._seen, self._radius)
+            if before.scale == scores.scale:
+                moved = np.sqrt(np.square((scores.centers - before.centers) * scores.scale).sum(1))
+                moved = np.where(moved > 0, moved * (1 + RELATIVE) + ABSOLUTE, 0)
+        self._before, self._seen = scores, np.zeros(k, np.float32)
+        # Entries of labels that no pixel has are 0, and that of nodata, too.
         n_labels = nodata_label(label_dtype(k)) + 1
-        own = np.zeros(n_labels, np.float32)
-        others, beyond = np.zeros((2, len(ends), n_labels), np.float32)
+        own, others, beyond = np.zeros((3, n_labels), np.float32)
         own[:k] = moved
-        others[:, :k] = np.maximum.accumulate(of_others, axis=1)[:, ends - 1].T
-        beyond[:, :k] = neighbors.distances[:, ends].T
+        movement_kernel()(scores.columns(), own[:k], self._radius, others, beyond)
         return [
-            PixelBounds(neighbors, upper, lower, own, others, beyond)
+            PixelBounds(upper, lower, own, others, beyond, self._seen)
             for upper, lower in self._of_blocks
         ]
