@@ -281,7 +281,8 @@ def _settle_kernels(bands: int, integer_pixels: bool):
     @numba.njit(fastmath={"contract"})
     def bound(x, m, mine, mask, error, excluded, flags):
         """Find the bounds of a group, and flag pixels whose label changes or is uncertain."""
-        squares, least, second, uppers, lowers = x[bands], x[bands + 1], x[bands + 2], x[bands + 3], x[bands + 4]
+        squares, least, second = x[bands], x[bands + 1], x[bands + 2]
+        uppers, lowers = x[bands + 3], x[bands + 4]
         for q in range(m):
             squared, low, next_low = squares[q], least[q], second[q]
             own = squared * (1 + rounding) + 2 * (low + error)
@@ -331,9 +332,7 @@ def _settle_kernels(bands: int, integer_pixels: bool):
                 if integer_pixels:
                     fixed = np.int64(rows[at + b])
                 else:
-                    fixed = np.int64(
-                        np.rint((rows[at + b] - fixed_offset[b]) * steps_per_unit[b])
-                    )
+                    fixed = np.int64(np.rint((rows[at + b] - fixed_offset[b]) * steps_per_unit[b]))
                 sums[now, b] += fixed
                 sums[a, b] -= fixed
         return n_changed
