@@ -33,6 +33,7 @@ from cookbook_utils.interimage.arithmetic import Scores
 RELATIVE, ABSOLUTE = 2.0**-20, 2.0**-39
 """Margins of lengths, far above the rounding of float32 and of float64 distances."""
 
+
 class PixelBounds(NamedTuple):
     """The bounds of the pixels of one block before the centers moved, and the movements."""
 

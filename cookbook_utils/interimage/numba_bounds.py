@@ -42,11 +42,10 @@ def reassign(
     k, bands = scores.centers.shape
     sums, counts = np.zeros((k, bands), np.int64), np.zeros(k, np.int64)
     farthest = np.zeros(k, np.float32)
-    *of_pixels, seen = PixelBounds.none(k) if bounds is None else bounds
+    *of_pixels, seen = PixelBounds.none(scores) if bounds is None else bounds
     n_changed = reassign_kernel(bands, values.dtype.kind in "ui")(
-        values, labels, part.start, part.stop, scores.centers, scores.columns(),
-        np.full(1, scores.scale, work), *of_pixels, farthest,
-        fixed_point.offset, fixed_point.steps_per_unit, sums, counts,
+        values, labels, part.start, part.stop, scores.centers, np.full(1, scores.scale, work),
+        *of_pixels, farthest, fixed_point.offset, fixed_point.steps_per_unit, sums, counts,
     )  # fmt: skip
     np.maximum(seen, farthest, out=seen)
     return Changes(n_changed, sums, counts)
@@ -54,23 +53,29 @@ def reassign(
 
 @functools.cache
 def movement_kernel():
-    """Compile the search for the movements near to each center, and the distance to the others."""
+    """Compile the search for distances of centers, and for movements near to each of them."""
     import numba
 
-    distances_from = _distance_kernel()
-
     @numba.njit(nogil=True)
-    def kernel(columns, moved, radius, others, beyond):
-        k = len(moved)
-        squares, distances = np.empty(k), np.empty(k, np.float32)
-        for a in range(k):
-            distances_from(columns, a, squares, distances)
+    def kernel(columns, moved, radius, distances, others, beyond):
+        squares = np.empty(len(moved))
+        for a in range(len(moved)):
+            squares[:] = 0
+            for b in range(len(columns)):
+                column, middle = columns[b], columns[b, a]
+                for j in range(len(column)):
+                    difference = column[j] - middle
+                    squares[j] += difference * difference
             near, farthest, nearest_other = 2 * radius[a], np.float32(0), np.float32(np.inf)
-            for j in range(k):
-                if distances[j] < near:
-                    farthest = max(farthest, moved[j] if j != a else np.float32(0))
-                elif j != a:
-                    nearest_other = min(nearest_other, distances[j])
+            for j in range(len(squares)):
+                distances[a, j] = np.sqrt(squares[j]) * (1 - RELATIVE) - ABSOLUTE
+            for j in range(len(squares)):
+                if j == a:
+                    continue
+                if distances[a, j] < near:
+                    farthest = max(farthest, moved[j])
+                else:
+                    nearest_other = min(nearest_other, distances[a, j])
             others[a], beyond[a] = farthest, nearest_other
 
     return kernel
@@ -86,13 +91,13 @@ def reassign_kernel(bands: int, integer_pixels: bool):
     stride, pitch = width + LANES, row_length(bands)
     list_pixels, group_by_label = _list_kernels()
     make_rows, gather = row_kernels(bands)
-    distances_from, (square, choose) = _distance_kernel(), _candidate_kernels(bands)
+    square, choose = _candidate_kernels(bands)
     _, score, _ = score_kernels(bands)
     bound, settle = _settle_kernels(bands, integer_pixels)
 
     @numba.njit(nogil=True)
     def kernel(
-        values, labels, begin, end, centers, columns, scale, upper, lower, own, others, beyond,
+        values, labels, begin, end, centers, scale, distances, upper, lower, own, others, beyond,
         farthest, fixed_offset, steps_per_unit, sums, counts,
     ):  # fmt: skip
         k, kept, n_changed = len(centers), len(upper) > 0, 0
@@ -103,7 +108,6 @@ def reassign_kernel(bands: int, integer_pixels: bool):
         scratch = np.empty((bands + 5) * stride + LANES, np.float32)
         shift = (64 - scratch.ctypes.data % 64) // 4
         x = scratch[shift : shift + (bands + 5) * stride].reshape(bands + 5, stride)
-        squares, distances = np.empty(k), np.empty(k, np.float32)
         candidates = np.zeros(2 * k + CENTERS_AT_A_TIME, np.int64)
         near = np.zeros((k + CENTERS_AT_A_TIME, bands + 1), np.float32)
         halves = np.empty(k + CENTERS_AT_A_TIME, np.float32)
@@ -118,13 +122,12 @@ def reassign_kernel(bands: int, integer_pixels: bool):
                 if ends[a] == ends[a + 1]:
                     continue
                 origin[:] = centers[a]
-                distances_from(columns, a, squares, distances)
                 for first in range(ends[a], ends[a + 1], width):
                     m = min(width, ends[a + 1] - first)
                     gather(rows, grouped[first:], m, origin, scale, x)
                     reach = square(x, m)
                     n_near, mine, excluded, mask, error = choose(
-                        centers, a, origin, scale, distances, reach, candidates, near, halves
+                        centers, a, origin, scale, distances[a], reach, candidates, near, halves
                     )
                     filled = -(-n_near // CENTERS_AT_A_TIME) * CENTERS_AT_A_TIME
                     score(x, m, near[:filled], halves, mask, x[bands + 1], x[bands + 2])
@@ -190,25 +193,6 @@ def _list_kernels():
             ends[a] += 1
 
     return list_pixels, group_by_label
-
-
-@functools.cache
-def _distance_kernel():
-    """Compile a function that finds lower bounds of the distances of a center to all others."""
-    import numba
-
-    @numba.njit
-    def distances_from(columns, a, squares, distances):
-        squares[:] = 0
-        for b in range(len(columns)):
-            column, middle = columns[b], columns[b, a]
-            for j in range(len(column)):
-                difference = column[j] - middle
-                squares[j] += difference * difference
-        for j in range(len(squares)):
-            distances[j] = np.sqrt(squares[j]) * (1 - RELATIVE) - ABSOLUTE
-
-    return distances_from
 
 
 def _candidate_kernels(bands: int):

@@ -23,7 +23,6 @@ def row_length(bands: int) -> int:
 def row_kernels(bands: int):
     """Compile functions that make rows of a span of pixels, and gather pixels from rows."""
     import numba
-    import numpy as np
 
     bands_to_rows, rows_to_bands = _intrinsics(bands)
     pitch = row_length(bands)
@@ -33,10 +32,8 @@ def row_kernels(bands: int):
         """Copy pixels from `start` on to rows."""
         whole = size // LANES * LANES
         for p in range(0, whole, LANES):
-            bands_to_rows(
-                values[:, start + p :].ctypes.data, values.strides[0], rows[p * pitch :].ctypes.data,
-                rows.dtype.type(0),
-            )  # fmt: skip
+            source, target = values[:, start + p :].ctypes.data, rows[p * pitch :].ctypes.data
+            bands_to_rows(source, values.strides[0], target, rows.dtype.type(0))
         for p in range(whole, size):
             for b in range(bands):
                 rows[p * pitch + b] = values[b, start + p]
@@ -71,14 +68,15 @@ def _intrinsics(bands: int):
 
     def interleave(builder, vectors):
         """Interleave the first half of a table with its second half."""
-        half, found = len(vectors) // 2, []
-        if half == 0:
-            one = vectors[0]
-            return [shuffle(builder, one, one, [j for i in range(LANES // 2) for j in (i, i + LANES // 2)])]
-        for one, two in zip(vectors[:half], vectors[half:], strict=True):
-            for start in (0, LANES // 2):
-                lanes = range(start, start + LANES // 2)
-                found.append(shuffle(builder, one, two, [j for i in lanes for j in (i, i + LANES)]))
+        middle, half = len(vectors) // 2, LANES // 2
+        if middle == 0:
+            order = [lane for i in range(half) for lane in (i, i + half)]
+            return [shuffle(builder, vectors[0], vectors[0], order)]
+        found = []
+        for pair in zip(vectors[:middle], vectors[middle:], strict=True):
+            for start in (0, half):
+                order = [lane for i in range(start, start + half) for lane in (i, i + LANES)]
+                found.append(shuffle(builder, *pair, order))
         return found
 
     def splat(builder, value, kind):
