@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from cookbook_utils.interimage import numba_bounds, numba_kernels, numpy_kernels
+from cookbook_utils.interimage import numba_kernels, numpy_kernels
 from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Scene
-from cookbook_utils.interimage.bounds import Bounds
+from cookbook_utils.interimage.bounds import Bounds, near_movements
 from cookbook_utils.interimage.lloyd import lloyd_steps
 from cookbook_utils.interimage.local_engine import LocalEngine
 
@@ -128,9 +128,11 @@ def test_movements_near_to_a_center_and_distances_beyond():
     scores = Scores.of(centers, np.dtype("float64"))
     moved, radius = rng.random((2, 50), np.float32)
     radius[:2] = 0, 100
-    others, beyond = np.empty((2, 50), np.float32)
-    numba_bounds.movement_kernel()(scores.columns(), moved, radius, others, beyond)
+    distances, others, beyond = near_movements(scores, moved, radius)
+    others, beyond = others[:50], beyond[:50]
     exact = np.linalg.norm(centers[:, np.newaxis] - centers, axis=2) * scores.scale
+    assert (distances <= exact).all()
+    assert (distances >= exact * (1 - 1e-5) - 1e-11).all()
     np.fill_diagonal(exact, np.inf)
     near = exact < 2 * radius[:, np.newaxis]
     assert_array_equal(others, np.where(near, moved, 0).max(axis=1))

@@ -188,10 +188,6 @@ class Scores:
         errors = np.column_stack([b, a]).astype(np.float32)
         return cls(centers, offset, float(scale), coefficients, errors)
 
-    def columns(self) -> np.ndarray:
-        """Return the coordinates of the centers in the scaled unit, contiguous by band."""
-        return np.ascontiguousarray(((self.centers - self.offset) * self.scale).T)
-
 
 def center_index_bits(n_clusters: int) -> int:
     """Return how many bits hold the index of a center, at least two.

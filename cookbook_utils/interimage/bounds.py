@@ -6,9 +6,9 @@ least D − u away from the pixel, so it cannot be the nearest one if D ≥ 2 u 
 only the label. Bounds that are kept from pass to pass save even the distance to the own center: let
 l be a lower bound of the distances to all other centers. When centers move, u grows by the movement
 of the own center, l shrinks by the largest movement of the others, and the label stays while u < l
-(Hamerly 2010). Movements far away need not count: for each number of centers near to a, l may
-shrink by the largest movement among these only, because the others are at least D − u away. Some
-numbers are tried, and the largest of the bounds is kept.
+(Hamerly 2010). Movements far away need not count: l may shrink by the largest movement among the
+centers near to a only, because the others are at least D − u away. Near are those within twice the
+largest distance of a pixel to a that the last pass computed.
 
 Lengths are in the scaled units of `arithmetic.Scores`. Bounds are rounded so that neither float32
 nor the rounding of the float64 distances, which define the labels, can make a conclusion wrong.
@@ -37,6 +37,8 @@ RELATIVE, ABSOLUTE = 2.0**-20, 2.0**-39
 class PixelBounds(NamedTuple):
     """The bounds of the pixels of one block before the centers moved, and the movements."""
 
+    distances: np.ndarray
+    """(k, k) float32, lower bounds of the distances of the centers that moved to each other."""
     upper: np.ndarray
     """(n,) float32, upper bounds of the distances to the own center; updated in place."""
     lower: np.ndarray
@@ -52,10 +54,37 @@ class PixelBounds(NamedTuple):
     """
 
     @classmethod
-    def none(cls, n_clusters: int) -> PixelBounds:
+    def none(cls, scores: Scores) -> PixelBounds:
         """Return bounds of no pixels, for a pass that does not keep them."""
-        empty = np.zeros(0, np.float32)
-        return cls(empty, empty, empty, empty, empty, np.zeros(n_clusters, np.float32))
+        zeros, empty = np.zeros(len(scores.centers), np.float32), np.zeros(0, np.float32)
+        distances, _, _ = near_movements(scores, zeros, zeros)
+        return cls(distances, empty, empty, empty, empty, empty, zeros)
+
+
+def near_movements(
+    scores: Scores, moved: np.ndarray, radius: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the fields `distances`, `others` and `beyond` of `PixelBounds`.
+
+    Parameters
+    ----------
+    scores : Scores
+        The centers after they moved.
+    moved : numpy.ndarray of float32 (k,)
+        Upper bounds of their movements.
+    radius : numpy.ndarray of float32 (k,)
+        Centers nearer than twice this are near to a center. Every number is safe; that of the
+        farthest pixel of the center makes `beyond` useful.
+    """
+    from cookbook_utils.interimage.numba_bounds import movement_kernel
+
+    k = len(scores.centers)
+    # Entries of labels that no pixel has are 0, and that of nodata, too.
+    others, beyond = np.zeros((2, nodata_label(label_dtype(k)) + 1), np.float32)
+    distances = np.empty((k, k), np.float32)
+    columns = np.ascontiguousarray(((scores.centers - scores.offset) * scores.scale).T)
+    movement_kernel()(columns, moved, radius, distances, others, beyond)
+    return distances, others, beyond
 
 
 class Bounds:
@@ -72,29 +101,23 @@ class Bounds:
             (np.full(n, np.inf, np.float32), np.full(n, -np.inf, np.float32)) for n in sizes
         ]
         self._before: Scores | None = None
-        self._radius: np.ndarray | None = None
-        self._seen: np.ndarray | None = None
+        self._radius = self._seen = np.zeros(0, np.float32)  # of each cluster
 
     def moved(self, scores: Scores) -> list[PixelBounds]:
         """Return the bounds of each block, with the movements since the last call."""
-        from cookbook_utils.interimage.numba_bounds import movement_kernel
-
         k, before = len(scores.centers), self._before
-        moved = np.full(k, np.inf)  # bounds in another unit are of no use
-        if before is None:
-            self._radius = np.zeros(k, np.float32)
-        else:
-            self._radius = np.where(self._seen > 0, self._seen, self._radius)
-            if before.scale == scores.scale:
-                moved = np.sqrt(np.square((scores.centers - before.centers) * scores.scale).sum(1))
-                moved = np.where(moved > 0, moved * (1 + RELATIVE) + ABSOLUTE, 0)
-        self._before, self._seen = scores, np.zeros(k, np.float32)
-        # Entries of labels that no pixel has are 0, and that of nodata, too.
-        n_labels = nodata_label(label_dtype(k)) + 1
-        own, others, beyond = np.zeros((3, n_labels), np.float32)
+        moved = np.full(k, np.inf, np.float32)  # bounds in another unit are of no use
+        if before is not None and before.scale == scores.scale:
+            steps = np.linalg.norm((scores.centers - before.centers) * scores.scale, axis=1)
+            moved[:] = np.where(steps > 0, steps * (1 + RELATIVE) + ABSOLUTE, 0)
+        radius = np.zeros(k, np.float32)
+        if before is not None:
+            radius[:] = np.where(self._seen > 0, self._seen, self._radius)
+        self._before, self._radius, self._seen = scores, radius, np.zeros(k, np.float32)
+        distances, others, beyond = near_movements(scores, moved, radius)
+        own = np.zeros(len(others), np.float32)
         own[:k] = moved
-        movement_kernel()(scores.columns(), own[:k], self._radius, others, beyond)
         return [
-            PixelBounds(upper, lower, own, others, beyond, self._seen)
+            PixelBounds(distances, upper, lower, own, others, beyond, self._seen)
             for upper, lower in self._of_blocks
         ]
