@@ -13,7 +13,7 @@ from cookbook_utils.interimage.bounds import Bounds, near_movements
 from cookbook_utils.interimage.lloyd import lloyd_steps
 from cookbook_utils.interimage.local_engine import LocalEngine
 
-SHAPES = ["normal", "ties", "equal", "apart", "outliers"]
+SHAPES = ["normal", "ties", "equal", "apart", "outliers", "far from 0"]
 
 
 def make_pixels(shape, bands, n, dtype, seed):
@@ -28,6 +28,8 @@ def make_pixels(shape, bands, n, dtype, seed):
         values = values / 10 + 25 * rng.integers(0, 9, n)
     elif shape == "outliers":
         values[0, :3] = 255 if np.dtype(dtype).kind in "ui" else (1e6, -1e15, 1e20)
+    elif shape == "far from 0":
+        values += 0 if np.dtype(dtype).kind in "ui" else 1e6
     if np.dtype(dtype).kind in "ui":
         return values.clip(0, 255).round().astype(dtype)
     values[-1, rng.random(n) < 0.05] = np.nan

@@ -91,7 +91,7 @@ def reassign_kernel(bands: int, integer_pixels: bool):
     stride, pitch = width + LANES, row_length(bands)
     list_pixels, group_by_label = _list_kernels()
     make_rows, gather = row_kernels(bands)
-    square, choose = _candidate_kernels(bands)
+    rounded_off, square, choose = _candidate_kernels(bands)
     _, score, _ = score_kernels(bands)
     bound, settle = _settle_kernels(bands, integer_pixels)
 
@@ -108,7 +108,7 @@ def reassign_kernel(bands: int, integer_pixels: bool):
         scratch = np.empty((bands + 5) * stride + LANES, np.float32)
         shift = (64 - scratch.ctypes.data % 64) // 4
         x = scratch[shift : shift + (bands + 5) * stride].reshape(bands + 5, stride)
-        candidates = np.zeros(2 * k + CENTERS_AT_A_TIME, np.int64)
+        candidates = np.empty(k, np.int64)
         near = np.zeros((k + CENTERS_AT_A_TIME, bands + 1), np.float32)
         halves = np.empty(k + CENTERS_AT_A_TIME, np.float32)
         for start in range(begin, end, span):
@@ -122,16 +122,17 @@ def reassign_kernel(bands: int, integer_pixels: bool):
                 if ends[a] == ends[a + 1]:
                     continue
                 origin[:] = centers[a]
+                rounding = rounded_off(centers[a], origin, scale)
                 for first in range(ends[a], ends[a + 1], width):
                     m = min(width, ends[a + 1] - first)
                     gather(rows, grouped[first:], m, origin, scale, x)
-                    reach = square(x, m)
+                    reach = square(x, m) + rounding
                     n_near, mine, excluded, mask, error = choose(
                         centers, a, origin, scale, distances[a], reach, candidates, near, halves
                     )
                     filled = -(-n_near // CENTERS_AT_A_TIME) * CENTERS_AT_A_TIME
                     score(x, m, near[:filled], halves, mask, x[bands + 1], x[bands + 2])
-                    bound(x, m, mine, mask, error, excluded, flags)
+                    bound(x, m, mine, mask, error, excluded - rounding, flags)
                     group = grouped[first : first + m]
                     if kept:
                         for q in range(m):
@@ -201,6 +202,14 @@ def _candidate_kernels(bands: int):
 
     _, with_tag, float_bits = intrinsics()
 
+    @numba.njit
+    def rounded_off(center, origin, scale):
+        """Return an upper bound of the distance of a center to the origin, which is rounded."""
+        squared = 0.0
+        for b in range(bands):
+            squared += ((center[b] - origin[b]) * scale[0]) ** 2
+        return np.float32(np.sqrt(squared) * (1 + RELATIVE) + ABSOLUTE)
+
     @numba.njit(fastmath={"contract"})
     def square(x, m):
         """Store |x|², and return an upper bound of the largest |x|."""
@@ -217,9 +226,9 @@ def _candidate_kernels(bands: int):
 
     @numba.njit
     def choose(centers, a, origin, scale, distances, reach, candidates, near, halves):
-        """Choose the candidates of a group in which |x| is at most `reach`, and copy them.
+        """Choose the candidates of pixels within `reach` of the origin and center a, and copy them.
 
-        Returns their number, which of them is center `a`, a lower bound of the distance of `a` to
+        Returns their number, which of them is center a, a lower bound of the distance of `a` to
         the others, the mask of the bits of a score that hold the index of a candidate, and the
         error bound of the scores.
         """
@@ -249,7 +258,7 @@ def _candidate_kernels(bands: int):
         error += (bands + 4) * 2.0**-52 * (longest + np.float64(reach) * reach)
         return n, mine, excluded, np.int32((1 << bits) - 1), np.float32(error * 1.001)
 
-    return square, choose
+    return rounded_off, square, choose
 
 
 def _settle_kernels(bands: int, integer_pixels: bool):
