@@ -64,7 +64,7 @@ class PixelBounds(NamedTuple):
 def near_movements(
     scores: Scores, moved: np.ndarray, radius: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the fields `distances`, `others` and `beyond` of `PixelBounds`.
+    """Find which movements count near to each center, and how far away the other centers are.
 
     Parameters
     ----------
@@ -75,6 +75,13 @@ def near_movements(
     radius : numpy.ndarray of float32 (k,)
         Centers nearer than twice this are near to a center. Every number is safe; that of the
         farthest pixel of the center makes `beyond` useful.
+
+    Returns
+    -------
+    distances : numpy.ndarray of float32 (k, k)
+        As in `PixelBounds`, like the others.
+    others, beyond : numpy.ndarray of float32 (labels,)
+        Zero for labels that no pixel has.
     """
     from cookbook_utils.interimage.numba_bounds import movement_kernel
 
