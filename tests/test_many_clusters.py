@@ -9,11 +9,11 @@ from numpy.testing import assert_array_equal
 from cookbook_utils.interimage import numba_kernels, numpy_kernels
 from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Scene
-from cookbook_utils.interimage.bounds import Bounds, Neighbors
+from cookbook_utils.interimage.bounds import Bounds, near_movements
 from cookbook_utils.interimage.lloyd import lloyd_steps
 from cookbook_utils.interimage.local_engine import LocalEngine
 
-SHAPES = ["normal", "ties", "equal", "apart", "outliers"]
+SHAPES = ["normal", "ties", "equal", "apart", "outliers", "far from 0"]
 
 
 def make_pixels(shape, bands, n, dtype, seed):
@@ -28,6 +28,8 @@ def make_pixels(shape, bands, n, dtype, seed):
         values = values / 10 + 25 * rng.integers(0, 9, n)
     elif shape == "outliers":
         values[0, :3] = 255 if np.dtype(dtype).kind in "ui" else (1e6, -1e15, 1e20)
+    elif shape == "far from 0":
+        values += 0 if np.dtype(dtype).kind in "ui" else 1e6
     if np.dtype(dtype).kind in "ui":
         return values.clip(0, 255).round().astype(dtype)
     values[-1, rng.random(n) < 0.05] = np.nan
@@ -121,17 +123,25 @@ def test_bounds_are_kept_only_where_they_are_worth_it():
     assert engine._bounds is None
 
 
-def test_neighbors_are_ordered_and_never_too_far():
-    centers = np.random.default_rng(0).normal(size=(50, 4))
+def test_movements_near_to_a_center_and_distances_beyond():
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(50, 4))
     centers[7] = centers[3]
     scores = Scores.of(centers, np.dtype("float64"))
-    order, distances = Neighbors.of(scores)
+    moved, radius = rng.random((2, 50), np.float32)
+    radius[:2] = 0, 100
+    distances, others, beyond = near_movements(scores, moved, radius)
+    others, beyond = others[:50], beyond[:50]
     exact = np.linalg.norm(centers[:, np.newaxis] - centers, axis=2) * scores.scale
-    sorted_exact = np.take_along_axis(exact, order, axis=1)
-    assert (distances[:, :-1] <= sorted_exact).all()
-    assert (distances[:, :-1] >= sorted_exact * (1 - 1e-5) - 1e-11).all()
-    assert np.isinf(distances[:, -1]).all()
-    assert (np.diff(distances, axis=1) >= 0).all()
+    assert (distances <= exact).all()
+    assert (distances >= exact * (1 - 1e-5) - 1e-11).all()
+    np.fill_diagonal(exact, np.inf)
+    near = exact < 2 * radius[:, np.newaxis]
+    assert_array_equal(others, np.where(near, moved, 0).max(axis=1))
+    least = np.where(near, np.inf, exact).min(axis=1)
+    assert (beyond <= least).all()
+    assert (beyond >= least * (1 - 1e-5) - 1e-11)[np.isfinite(least)].all()
+    assert others[0] == 0 and np.isinf(beyond[1])
 
 
 def test_movements_bound_those_of_the_centers_and_forget_another_unit():
@@ -146,5 +156,9 @@ def test_movements_bound_those_of_the_centers_and_forget_another_unit():
     step = np.linalg.norm(after - before, axis=1) * scores.scale
     assert (moved.own[:20] >= step).all()
     assert_array_equal(moved.own[:20] > 0, step > 0)
-    assert_array_equal(moved.others[-1, :20] > 0, np.arange(20) != 4)
+    assert (moved.others == 0).all()  # nothing is near as long as no distance has been seen
+    moved.seen[:] = 100
+    after[4] += 0.01
+    (moved,) = bounds.moved(Scores.of(after, dtype))
+    assert_array_equal(moved.others[:20] > 0, np.arange(20) != 4)
     assert np.isinf(bounds.moved(Scores.of(after * 64, dtype))[0].own[:20]).all()

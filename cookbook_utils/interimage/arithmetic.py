@@ -158,8 +158,6 @@ class Scores:
     that equals an earlier one, which takes its pixels."""
     error_coefficients: np.ndarray
     """(k, bands + 1) float32: b in each band, then a."""
-    half_squares: np.ndarray
-    """(k,) float32, ½|c|² of all centers, also of those that equal an earlier one."""
 
     @classmethod
     def of(cls, centers: np.ndarray, dtype: np.dtype) -> Scores:
@@ -182,12 +180,13 @@ class Scores:
         gamma = 1.1 * ((bands + 8) * 2.0**-24 + 2.0 ** (center_index_bits(k) - 23))
         delta = (bands + 3) * FARTHEST * 2.0**-53
         b, a = gamma * np.abs(c) + delta, gamma * half_square + 2.0**-80
-        _, first = np.unique(centers, axis=0, return_index=True)
+        rows = [row.tobytes() for row in centers + 0.0]  # -0 becomes 0
+        index_of = dict(zip(rows[::-1], range(k - 1, -1, -1), strict=True))  # the first of equals
+        first = list(index_of.values())
         coefficients = np.column_stack([-c, np.full(k, NEVER)]).astype(np.float32)
         coefficients[first, -1] = half_square[first]
         errors = np.column_stack([b, a]).astype(np.float32)
-        half_squares = half_square.astype(np.float32)
-        return cls(centers, offset, float(scale), coefficients, errors, half_squares)
+        return cls(centers, offset, float(scale), coefficients, errors)
 
 
 def center_index_bits(n_clusters: int) -> int:

@@ -1,8 +1,11 @@
 """The pass over many clusters, compiled by Numba: it scores only centers that can be the nearest.
 
 Pixels whose bounds show that their label stays are skipped. The others are grouped by label, so
-that the centers near to that of the label are the candidates of a whole group. A group is scored as
-`numba_kernels` scores a tile: SIMD instructions work on neighboring pixels of the group.
+that the centers near to that of the label are the candidates of a whole group. Coordinates of a
+group are relative to this center. Therefore they are short, and one error bound serves all scores:
+with C the length of the farthest candidate and X that of the farthest pixel, both from the origin,
+that of `arithmetic.Scores` is at most γ (½C² + C X) + 2**-80, since Σ |c| |x| ≤ |c| |x|. The
+rounding of the float64 distances adds at most (B + 4) 2**-52 (C² + X²).
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import functools
 import numpy as np
 
 from cookbook_utils.interimage.arithmetic import NEVER, FixedPoint, Scores
-from cookbook_utils.interimage.bounds import ABSOLUTE, NEAREST_SHARES, RELATIVE, PixelBounds
+from cookbook_utils.interimage.bounds import ABSOLUTE, RELATIVE, PixelBounds
+from cookbook_utils.interimage.numba_rows import row_kernels, row_length
 from cookbook_utils.interimage.numba_scores import (
     CENTERS_AT_A_TIME,
     LANES,
@@ -37,15 +41,44 @@ def reassign(
     work = np.float64 if values.dtype == np.float64 else np.float32
     k, bands = scores.centers.shape
     sums, counts = np.zeros((k, bands), np.int64), np.zeros(k, np.int64)
-    # Centers that equal an earlier one have scores, too, because bounds must hold for them.
-    coefficients = np.column_stack([scores.coefficients[:, :-1], scores.half_squares])
-    neighbors, *of_pixels = PixelBounds.none(scores) if bounds is None else bounds
+    farthest = np.zeros(k, np.float32)
+    *of_pixels, seen = PixelBounds.none(scores) if bounds is None else bounds
     n_changed = reassign_kernel(bands, values.dtype.kind in "ui")(
-        values, labels, part.start, part.stop, scores.offset.astype(work),
-        np.full(1, scores.scale, work), coefficients, scores.error_coefficients, scores.centers,
-        *neighbors, *of_pixels, fixed_point.offset, fixed_point.steps_per_unit, sums, counts,
+        values, labels, part.start, part.stop, scores.centers, np.full(1, scores.scale, work),
+        *of_pixels, farthest, fixed_point.offset, fixed_point.steps_per_unit, sums, counts,
     )  # fmt: skip
+    np.maximum(seen, farthest, out=seen)
     return Changes(n_changed, sums, counts)
+
+
+@functools.cache
+def movement_kernel():
+    """Compile the search for distances of centers, and for movements near to each of them."""
+    import numba
+
+    @numba.njit(nogil=True)
+    def kernel(columns, moved, radius, distances, others, beyond):
+        squares = np.empty(len(moved))
+        for a in range(len(moved)):
+            squares[:] = 0
+            for b in range(len(columns)):
+                column, middle = columns[b], columns[b, a]
+                for j in range(len(column)):
+                    difference = column[j] - middle
+                    squares[j] += difference * difference
+            near, farthest, nearest_other = 2 * radius[a], np.float32(0), np.float32(np.inf)
+            for j in range(len(squares)):
+                distances[a, j] = np.sqrt(squares[j]) * (1 - RELATIVE) - ABSOLUTE
+            for j in range(len(squares)):
+                if j == a:
+                    continue
+                if distances[a, j] < near:
+                    farthest = max(farthest, moved[j])
+                else:
+                    nearest_other = min(nearest_other, distances[a, j])
+            others[a], beyond[a] = farthest, nearest_other
+
+    return kernel
 
 
 @functools.cache
@@ -55,50 +88,61 @@ def reassign_kernel(bands: int, integer_pixels: bool):
 
     span = max(VALUES_PER_SPAN // bands, 2**12)
     width = max(VALUES_PER_GROUP // bands // LANES * LANES, LANES)
+    stride, pitch = width + LANES, row_length(bands)
     list_pixels, group_by_label = _list_kernels()
-    load, keep_uncertain, find_peaks = _load_kernels(bands)
-    choose, lower_scores, score = _candidate_kernels(bands)
-    settle, lower_bounds = _settle_kernels(bands, integer_pixels)
+    make_rows, gather = row_kernels(bands)
+    rounded_off, square, choose = _candidate_kernels(bands)
+    _, score, _ = score_kernels(bands)
+    bound, settle = _settle_kernels(bands, integer_pixels)
 
     @numba.njit(nogil=True)
     def kernel(
-        values, labels, begin, end, offset, scale, coefficients, errors, centers, order, distances,
-        upper, lower, own, others, beyond, fixed_offset, steps_per_unit, sums, counts,
+        values, labels, begin, end, centers, scale, distances, upper, lower, own, others, beyond,
+        farthest, fixed_offset, steps_per_unit, sums, counts,
     ):  # fmt: skip
-        k, kept = len(centers), len(upper) > 0
-        flags, at = np.empty(span, np.bool_), np.empty(span + 1, np.int64)
-        grouped, ends = np.empty(span, np.int64), np.empty(k + 2, np.int64)
-        scratch = np.empty((bands + 4) * (width + LANES) + LANES, np.float32)
+        k, kept, n_changed = len(centers), len(upper) > 0, 0
+        size = min(span, end - begin)
+        flags, at = np.empty(size, np.bool_), np.empty(size + 1, np.int32)
+        grouped, ends = np.zeros(size + LANES, np.int32), np.empty(k + 2, np.int64)
+        rows, origin = np.empty((size + LANES) * pitch, values.dtype), np.empty(bands, scale.dtype)
+        scratch = np.empty((bands + 5) * stride + LANES, np.float32)
         shift = (64 - scratch.ctypes.data % 64) // 4
-        x = scratch[shift : shift + (bands + 4) * (width + LANES)].reshape(bands + 4, -1)
-        near, near_errors = np.empty((2, k + CENTERS_AT_A_TIME, bands + 1), np.float32)
-        lowered, widths = np.empty((2, k + CENTERS_AT_A_TIME), np.float32)
-        peaks, n_changed = np.empty(bands, np.float32), 0
+        x = scratch[shift : shift + (bands + 5) * stride].reshape(bands + 5, stride)
+        candidates = np.empty(k, np.int64)
+        near = np.zeros((k + CENTERS_AT_A_TIME, bands + 1), np.float32)
+        halves = np.empty(k + CENTERS_AT_A_TIME, np.float32)
         for start in range(begin, end, span):
             stop = min(start + span, end)
             n = list_pixels(labels, start, stop, upper, lower, own, others, beyond, flags, at)
-            group_by_label(labels, at[:n], ends, grouped)
+            if n == 0:
+                continue
+            group_by_label(labels[start:stop], at[:n], ends, grouped)
+            make_rows(values, start, stop - start, rows)
             for a in range(k):
+                if ends[a] == ends[a + 1]:
+                    continue
+                origin[:] = centers[a]
+                rounding = rounded_off(centers[a], origin, scale)
                 for first in range(ends[a], ends[a + 1], width):
-                    group = grouped[first : min(first + width, ends[a + 1])]
-                    load(values, group, offset, scale, coefficients, a, x)
-                    m = len(group)
-                    if kept:
-                        m = keep_uncertain(group, distances[a, 1], upper, lower, x)
-                        if m == 0:
-                            continue
-                    farthest = find_peaks(x, m, peaks)
-                    n_near, n_scored, mask = choose(
-                        order, distances, a, farthest, coefficients, errors, near, near_errors
+                    m = min(width, ends[a + 1] - first)
+                    gather(rows, grouped[first:], m, origin, scale, x)
+                    reach = square(x, m) + rounding
+                    n_near, mine, excluded, mask, error = choose(
+                        centers, a, origin, scale, distances[a], reach, candidates, near, halves
                     )
-                    lower_scores(near[:n_scored], near_errors[:n_scored], peaks, lowered, widths)
-                    score(x, m, near[:n_scored], lowered, mask, x[bands], x[bands + 1])
-                    n_changed += settle(
-                        values, labels, a, group[:m], x, order[a, :n_near], mask, widths, centers,
-                        fixed_offset, steps_per_unit, sums, counts,
-                    )  # fmt: skip
+                    filled = -(-n_near // CENTERS_AT_A_TIME) * CENTERS_AT_A_TIME
+                    score(x, m, near[:filled], halves, mask, x[bands + 1], x[bands + 2])
+                    bound(x, m, mine, mask, error, excluded - rounding, flags)
+                    group = grouped[first : first + m]
                     if kept:
-                        lower_bounds(x, group[:m], distances[a, n_near], lower)
+                        for q in range(m):
+                            p = start + group[q]
+                            upper[p], lower[p] = x[bands + 3, q], x[bands + 4, q]
+                    n_changed += settle(
+                        rows, labels, start, group, flags, a, x, mask, error, candidates[:n_near],
+                        centers, upper, lower, fixed_offset, steps_per_unit, sums, counts,
+                    )  # fmt: skip
+                    farthest[a] = max(farthest[a], reach)
         return n_changed
 
     return kernel
@@ -109,7 +153,6 @@ def _list_kernels():
     import numba
 
     shrink, grow = np.float32(1 - 2.0**-22), np.float32(1 + 2.0**-22)
-    shares = len(NEAREST_SHARES)
 
     @numba.njit
     def move_bounds(labels, start, stop, upper, lower, own, others, beyond, flags):
@@ -118,11 +161,8 @@ def _list_kernels():
         for p in range(start, stop):
             a = labels[p]
             u = (upper[p] + own[a]) * grow
-            bound = np.float32(-np.inf)
-            for share in range(shares):
-                inside, outside = (lower[p] - others[share, a]) * shrink, beyond[share, a] - u
-                least = inside if inside < outside else outside
-                bound = least if least > bound else bound
+            inside, outside = (lower[p] - others[a]) * shrink, beyond[a] - u
+            bound = inside if inside < outside else outside
             upper[p], lower[p] = u, bound
             flags[p - start] = (not u < bound) & (a != nodata)
 
@@ -135,9 +175,9 @@ def _list_kernels():
             for p in range(start, stop):
                 flags[p - start] = labels[p] != nodata
         n = 0
-        for p in range(start, stop):
+        for p in range(stop - start):
             at[n] = p
-            n += flags[p - start]
+            n += flags[p]
         return n
 
     @numba.njit
@@ -156,135 +196,125 @@ def _list_kernels():
     return list_pixels, group_by_label
 
 
-def _load_kernels(bands: int):
-    """Compile functions that load a group with its distances, and drop pixels that they settle.
-
-    Row `bands` + 3 of x is the upper bound of the distance of a pixel to its own center.
-    """
+def _candidate_kernels(bands: int):
+    """Compile functions that measure a group of pixels, and choose its candidates."""
     import numba
 
     _, with_tag, float_bits = intrinsics()
-    # Rounding of the sum of squares, and of x and c to float32, which moves each by 2**-24 of it.
-    relative, absolute = np.float32(1 + (bands + 16) * 2.0**-23), np.float32(ABSOLUTE)
-    without_sign = np.int32(0x7FFFFFFF)
+
+    @numba.njit
+    def rounded_off(center, origin, scale):
+        """Return an upper bound of the distance of a center to the origin, which is rounded."""
+        squared = 0.0
+        for b in range(bands):
+            squared += ((center[b] - origin[b]) * scale[0]) ** 2
+        return np.float32(np.sqrt(squared) * (1 + RELATIVE) + ABSOLUTE)
 
     @numba.njit(fastmath={"contract"})
-    def load(values, group, offset, scale, coefficients, a, x):
-        work, m = offset.dtype.type, len(group)
-        uppers, length = x[bands + 3], np.float32(0)
-        for b in range(bands):
-            for q in range(m):
-                x[b, q] = np.float32((work(values[b, group[q]]) - offset[b]) * scale[0])
-            length += coefficients[a, b] * coefficients[a, b]
-        rounding = np.sqrt(length) * np.float32(2.0**-21) + absolute
+    def square(x, m):
+        """Store |x|², and return an upper bound of the largest |x|."""
+        largest = np.int32(0)  # bits of positive floats are ordered as the floats are
         for q in range(m):
             squared = np.float32(0)
             for b in range(bands):
-                difference = x[b, q] + coefficients[a, b]  # coefficients are −c
-                squared += difference * difference
-            uppers[q] = np.sqrt(squared) * relative + rounding
-
-    @numba.njit
-    def keep_uncertain(group, nearest_other, upper, lower, x):
-        """Move pixels that their bounds leave uncertain to the front; return how many."""
-        uppers, n = x[bands + 3], 0
-        for q in range(len(group)):
-            p, u = group[q], uppers[q]
-            bound = max(lower[p], nearest_other - u)
-            upper[p], lower[p] = u, bound
-            if not u < bound:
-                group[n] = p
-                if n < q:
-                    uppers[n] = u
-                    for b in range(bands):
-                        x[b, n] = x[b, q]
-                n += 1
-        return n
-
-    @numba.njit
-    def largest_size(x, row, m):
-        largest = np.int32(0)  # bits of positive floats are ordered as the floats are
-        for q in range(m):
-            bits = float_bits(x[row, q]) & without_sign
+                squared += x[b, q] * x[b, q]
+            x[bands, q] = squared
+            bits = float_bits(squared)
             largest = bits if bits > largest else largest
-        return with_tag(np.float32(0), np.int32(0), largest)  # the float with these bits
+        longest = np.sqrt(with_tag(np.float32(0), np.int32(0), largest))
+        return longest * np.float32(1 + (bands + 16) * 2.0**-23) + np.float32(ABSOLUTE)
 
     @numba.njit
-    def find_peaks(x, m, peaks):
-        """Find the largest size in each band, and return the largest upper bound."""
-        for q in range(m, -(-m // LANES) * LANES):  # lanes without pixels
-            for b in range(bands):
-                x[b, q] = x[b, 0]
-        for b in range(bands):
-            peaks[b] = largest_size(x, b, m)
-        return largest_size(x, bands + 3, m)
+    def choose(centers, a, origin, scale, distances, reach, candidates, near, halves):
+        """Choose the candidates of pixels within `reach` of the origin and center a, and copy them.
 
-    return load, keep_uncertain, find_peaks
-
-
-def _candidate_kernels(bands: int):
-    """Compile functions that choose the candidates of a group, and score them."""
-    import numba
-
-    lower_scores, score, _ = score_kernels(bands)
-
-    @numba.njit
-    def choose(order, distances, a, farthest, coefficients, errors, near, near_errors):
-        """Copy the coefficients of the candidates; return their number, also filled up, and a mask.
-
-        The bits of the mask hold the index of a candidate.
+        Returns their number, which of them is center a, a lower bound of the distance of `a` to
+        the others, the mask of the bits of a score that hold the index of a candidate, and the
+        error bound of the scores.
         """
-        k, n = len(order), 1
-        while n < k and not distances[a, n] >= 2 * farthest:
-            n += 1
-        filled = -(-n // CENTERS_AT_A_TIME) * CENTERS_AT_A_TIME
-        for i in range(filled):
-            j = order[a, min(i, n - 1)]
-            for b in range(bands + 1):
-                near[i, b], near_errors[i, b] = coefficients[j, b], errors[j, b]
-            if i >= n:
-                near[i, bands] = NEVER
-        mask = 1
-        while mask < filled - 1:
-            mask = 2 * mask + 1
-        return n, filled, np.int32(mask)
+        n, mine, excluded = 0, 0, np.float32(np.inf)
+        for j in range(len(distances)):
+            if not distances[j] >= 2 * reach:
+                mine = n if j == a else mine
+                candidates[n] = j
+                n += 1
+            else:
+                excluded = min(excluded, distances[j])
+        longest = 0.0
+        for i in range(n):
+            squared, center = 0.0, centers[candidates[i]]
+            for b in range(bands):
+                c = (center[b] - origin[b]) * scale[0]
+                near[i, b] = -c
+                squared += c * c
+            halves[i] = squared / 2
+            longest = max(longest, squared)
+        filled, bits = -(-n // CENTERS_AT_A_TIME) * CENTERS_AT_A_TIME, 2
+        near[n:filled], halves[n:filled] = 0, NEVER
+        while 1 << bits < filled:
+            bits += 1
+        gamma = 1.1 * ((bands + 8) * 2.0**-24 + 2.0 ** (bits - 23))
+        error = gamma * (longest / 2 + np.sqrt(longest) * reach) + 2.0**-80
+        error += (bands + 4) * 2.0**-52 * (longest + np.float64(reach) * reach)
+        return n, mine, excluded, np.int32((1 << bits) - 1), np.float32(error * 1.001)
 
-    return choose, lower_scores, score
+    return rounded_off, square, choose
 
 
 def _settle_kernels(bands: int, integer_pixels: bool):
-    """Compile functions that give a group its labels and sums, and its lower bounds."""
+    """Compile functions that give a group its bounds, and its labels and sums."""
     import numba
 
     _, _, float_bits = intrinsics()
+    pitch = row_length(bands)
+    rounding = np.float32((bands + 16) * 2.0**-23)  # of |x|²
     relative, absolute = np.float32(1 - RELATIVE), np.float32(ABSOLUTE)
-    of_squares = np.float32(1 - (bands + 16) * 2.0**-23)  # rounding of x and of the sum
+    longer = np.float32(1 + RELATIVE)
+
+    @numba.njit(fastmath={"contract"})
+    def bound(x, m, mine, mask, error, excluded, flags):
+        """Find the bounds of a group, and flag pixels whose label changes or is uncertain."""
+        squares, least, second = x[bands], x[bands + 1], x[bands + 2]
+        uppers, lowers = x[bands + 3], x[bands + 4]
+        for q in range(m):
+            squared, low, next_low = squares[q], least[q], second[q]
+            own = squared * (1 + rounding) + 2 * (low + error)
+            uppers[q] = np.sqrt(own if own > 0 else np.float32(0)) * longer + absolute
+            other = squared * (1 - rounding) + 2 * (next_low - error)
+            inside = np.sqrt(other if other > 0 else np.float32(0)) * relative - absolute
+            outside = excluded - (np.sqrt(squared * (1 + rounding)) * longer + absolute)
+            lowers[q] = inside if inside < outside else outside
+            changes = (float_bits(low) & mask) != mine
+            flags[q] = changes | (not next_low - low > 2 * error)
 
     @numba.njit
-    def nearest(values, p, candidates, centers):
-        least, index = np.inf, len(centers)
-        for j in candidates:
+    def nearest(rows, at, candidates, centers):
+        least, index = np.inf, 0
+        for j in candidates:  # ascending: of equally near ones the first
             squared = 0.0
             for b in range(bands):
-                difference = np.float64(values[b, p]) - centers[j, b]
+                difference = np.float64(rows[at + b]) - centers[j, b]
                 squared += difference * difference
-            if squared < least or (squared == least and j < index):
+            if squared < least:
                 least, index = squared, j
         return index
 
     @numba.njit
     def settle(
-        values, labels, a, group, x, candidates, mask, widths, centers, fixed_offset,
-        steps_per_unit, sums, counts,
+        rows, labels, start, group, flags, a, x, mask, error, candidates, centers, upper, lower,
+        fixed_offset, steps_per_unit, sums, counts,
     ):  # fmt: skip
-        least, second, n_changed = x[bands], x[bands + 1], 0
+        least, second, n_changed = x[bands + 1], x[bands + 2], 0
         for q in range(len(group)):
-            p, tag = group[q], float_bits(least[q]) & mask
-            now = candidates[tag]
-            if not second[q] - least[q] > widths[tag]:
-                now = nearest(values, p, candidates, centers)
-                # The least score may be that of another center.
-                second[q] = least[q] if widths[tag] < np.inf else np.float32(-np.inf)
+            if not flags[q]:
+                continue
+            p, at = start + group[q], group[q] * pitch
+            if second[q] - least[q] > 2 * error:
+                now = candidates[float_bits(least[q]) & mask]
+            else:
+                now = nearest(rows, at, candidates, centers)
+                if len(upper):  # the bounds may be those of another label
+                    upper[p], lower[p] = np.inf, -np.inf
             if now == a:
                 continue
             labels[p] = now
@@ -293,26 +323,11 @@ def _settle_kernels(bands: int, integer_pixels: bool):
             counts[a] -= 1
             for b in range(bands):
                 if integer_pixels:
-                    fixed = np.int64(values[b, p])
+                    fixed = np.int64(rows[at + b])
                 else:
-                    fixed = np.int64(np.rint((values[b, p] - fixed_offset[b]) * steps_per_unit[b]))
+                    fixed = np.int64(np.rint((rows[at + b] - fixed_offset[b]) * steps_per_unit[b]))
                 sums[now, b] += fixed
                 sums[a, b] -= fixed
         return n_changed
 
-    @numba.njit(fastmath={"contract"})
-    def lower_bounds(x, group, beyond, lower):
-        """Set lower bounds from the second scores, and from centers that were no candidates."""
-        second, bounds, uppers = x[bands + 1], x[bands + 2], x[bands + 3]
-        for q in range(len(group)):
-            squared = np.float32(0)
-            for b in range(bands):
-                squared += x[b, q] * x[b, q]
-            squared = squared * of_squares + 2 * second[q]  # of the distance to the second center
-            squared = squared if squared > 0 else np.float32(0)
-            inside, outside = np.sqrt(squared) * relative - absolute, beyond - uppers[q]
-            bounds[q] = inside if inside < outside else outside
-        for q in range(len(group)):
-            lower[group[q]] = bounds[q]
-
-    return settle, lower_bounds
+    return bound, settle

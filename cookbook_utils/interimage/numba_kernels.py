@@ -37,7 +37,7 @@ from cookbook_utils.interimage.passes import Changes, Distances
 VALUES_PER_INTEGER_TILE = 1536
 VALUES_PER_FLOAT_TILE = 3072
 LEAST_COEFFICIENTS = 2048  # of all centers together, for which skipping some is faster
-MOST_NEIGHBORS = 4096  # centers whose distances to each other are kept; each takes 24 bytes
+MOST_NEIGHBORS = 4096  # centers whose distances to each other are kept; each takes 4 bytes
 
 
 def threads() -> int:
