@@ -58,9 +58,8 @@ class Piece:
 
     def __init__(self, chunks: list[Chunk], dtype: np.dtype, sampling: Sampling | None = None):
         self.chunks = chunks
-        keys = (key for chunk in chunks for key in chunk.task.dependencies)
-        # Keys of the nodes that the chunks depend on. Sets have another order in other processes.
-        self.inputs = list(dict.fromkeys(keys))
+        # Keys of the nodes that the chunks depend on.
+        self.inputs = list(dict.fromkeys(key for chunk in chunks for key in chunk.inputs))
         self._dtype, self._sampling = dtype, sampling
         self._kept: list | None = None
         # Both change at once: a thread that copies the piece never sees labels of other centers.
@@ -158,7 +157,7 @@ def _read(chunk: Chunk, values_of: dict) -> Any:
     """
     try:
         with _small_gdal_cache():
-            return chunk.task({key: values_of[key] for key in chunk.task.dependencies})
+            return chunk.read(values_of)
     except OSError as error:
         reasons = _reasons(error)
     except Exception as error:
