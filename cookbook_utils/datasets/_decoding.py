@@ -11,6 +11,8 @@ import functools
 
 import numpy as np
 
+from cookbook_utils._kernels import keep_on_disk
+
 
 def decode_pixels(
     values: np.ndarray,
@@ -52,6 +54,7 @@ def decode_pixels(
 def _kernel():
     import numba
 
+    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(values, valid, nodata, other_nodata, scale, offset, low, high, out):
         n, above, below = 0, 0, 0

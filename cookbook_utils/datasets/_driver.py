@@ -2,8 +2,8 @@
 
 odc-stac's own driver ignores masks and alpha bands, and its errors name neither file nor place.
 The classes here have the methods of its protocols; they inherit nothing, because odc-stac, which
-imports rasterio, is imported only when scenes are opened. What they read stays as it is stored until
-`fuse` decodes it into its place, so that no array is written twice.
+imports rasterio, is imported only when scenes are opened. What they read stays as it is stored
+until `fuse` decodes it into its place, so that no array is written twice.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import functools
 import numpy as np
 
 from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._kernels import keep_on_disk
 from cookbook_utils.interimage.arithmetic import NEVER, FixedPoint, Scores
 from cookbook_utils.interimage.bounds import ABSOLUTE, NEAREST_SHARES, RELATIVE, PixelBounds
 from cookbook_utils.interimage.numba_scores import (
@@ -61,6 +62,7 @@ def reassign_kernel(bands: int, integer_pixels: bool):
     choose, lower_scores, score = _candidate_kernels(bands)
     settle, lower_bounds = _settle_kernels(bands, integer_pixels)
 
+    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(
         values, labels, begin, end, offset, scale, coefficients, errors, centers, order, distances,
