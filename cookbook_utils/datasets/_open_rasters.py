@@ -1,6 +1,7 @@
 """Keep the files of this machine open between blocks: to open one can take longer than to read it.
 
 A dataset of GDAL serves one thread at a time. Threads that read the same file at once each open it.
+Only GeoTIFFs without further files stay open: of those, a look at the file shows that it changed.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def opened(address: str) -> Iterator[OpenRaster]:
     except BaseException:
         raster.dataset.close()
         raise
-    _put(key, raster)
+    is_alone = raster.dataset.driver == "GTiff" and len(raster.dataset.files) == 1
+    _put(key if is_alone else None, raster)
 
 
 def _version(address: str) -> tuple | None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cookbook_utils._conventions.labels import NODATA_LABEL
+from cookbook_utils._gdal import gdal_cache
 from cookbook_utils.interimage import cupy_kernels, numba_kernels
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import (
@@ -39,8 +40,6 @@ from cookbook_utils.interimage.passes import (
     merge_extents,
 )
 from cookbook_utils.interimage.sampling import Sampling
-
-GDAL_CACHE_BYTES = 2**26  # in a worker; by default it is 5 % of the memory of the machine
 
 
 class Piece:
@@ -178,19 +177,9 @@ def _reasons(error: BaseException) -> str:
 
 
 def _small_gdal_cache() -> AbstractContextManager:
-    """Return a context in which GDAL caches few blocks, in a worker that is a process of its own.
-
-    Dask cannot release this memory, and a worker that has too much of it stops for ever. In a pass,
-    each block is read once, so that the cache is of little use.
-    """
-    distributed, rasterio = sys.modules.get("distributed"), sys.modules.get("rasterio")
-    if distributed is None or rasterio is None:
-        return nullcontext()
-    try:
-        is_own_process = distributed.get_worker().nanny is not None
-    except ValueError:  # not in a worker
-        return nullcontext()
-    return rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES) if is_own_process else nullcontext()
+    """Return a context in which GDAL caches few blocks in a worker."""
+    rasterio, config = sys.modules.get("rasterio"), gdal_cache()
+    return nullcontext() if rasterio is None or not config else rasterio.Env(**config)
 
 
 def kernels_for(values: Any) -> Kernels:
