@@ -28,11 +28,13 @@ from cookbook_utils.interimage import (
 )
 from cookbook_utils.interimage.arithmetic import DTYPES, NEVER, FixedPoint, Scores, native_dtype
 from cookbook_utils.interimage.blocks import Scene
+from cookbook_utils.interimage.chunks import read_chunks
 from cookbook_utils.interimage.cupy_engine import CupyEngine
 from cookbook_utils.interimage.dask_engine import DaskEngine
 from cookbook_utils.interimage.engines import Engine, Kernels
 from cookbook_utils.interimage.local_engine import LocalEngine
 from cookbook_utils.interimage.sampling import Sampling
+from cookbook_utils.interimage.scenes import read_scenes
 from cookbook_utils.interimage.workers import Workers
 from cookbook_utils.metrics import simplified_silhouette
 from cookbook_utils.stacking import stack_pixels
@@ -691,3 +693,18 @@ def test_integers_that_claim_to_be_reflectance_are_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.predict(scene + np.float32(0.1))
+
+
+def test_bands_in_chunks_of_their_own_are_put_together_in_their_order():
+    scene = xr.DataArray(np.arange(6 * 8 * 9, dtype="u2").reshape(6, 8, 9), dims=("band", "y", "x"))
+    lazy = scene.chunk({"band": (1, 2, 3), "y": 4, "x": 5})
+    lazy = xr.concat([lazy.isel(band=[i]) + np.uint16(0) for i in range(6)], "band") * np.uint16(2)
+    scenes, _ = read_scenes(lazy)
+    for chunk in read_chunks(scenes).chunks:
+        rows, columns = (
+            slice(start, start + size)
+            for start, size in zip(chunk.place.corner, chunk.place.shape, strict=True)
+        )
+        pixels = chunk.read({})
+        assert pixels.dtype == scene.dtype
+        np.testing.assert_array_equal(pixels, 2 * scene.values[:, rows, columns])

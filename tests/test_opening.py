@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 
+import dask
 import numpy as np
 import pytest
 import rasterio
@@ -17,7 +18,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_origin
 
 from cookbook_utils.clouds import cloud_mask
-from cookbook_utils.datasets import _driver, open_scene, open_scenes
+from cookbook_utils.datasets import _driver, _open_rasters, open_scene, open_scenes
 from cookbook_utils.interimage import InterImageKMeans
 
 from .deliveries import pack_tar, pack_zip, write_landsat, write_safe
@@ -434,6 +435,29 @@ def test_sources_of_a_wrong_type(source):
 
 
 # -- series -------------------------------------------------------------------------------------
+
+
+def test_a_file_that_was_replaced_is_read_anew(tmp_path):
+    path = write(tmp_path / "scene.tif", numbers(), nodata=0)
+    scene = open_scene(path, **NAMED)
+    assert same(scene, expected(path))
+    write(tmp_path / "other.tif", numbers(seed=1), nodata=0).replace(path)
+    assert same(scene, expected(path))
+
+
+def test_files_stay_open_for_one_thread_at_a_time_and_not_too_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(_open_rasters, "_idle", [])
+    monkeypatch.setattr(_open_rasters, "MAX_IDLE", 3)
+    paths = [write(tmp_path / f"{i}.tif", numbers(seed=i), nodata=0) for i in range(4)]
+    scenes = [open_scene(path, **NAMED, chunks={"y": 10, "x": 70}) for path in paths]
+    with dask.config.set(scheduler="threads", num_workers=4):
+        for scene, path in zip(scenes, paths, strict=True):
+            for _ in range(3):
+                assert same(scene, expected(path))
+    datasets = [raster.dataset for _, raster in _open_rasters._idle]
+    assert 0 < len(datasets) <= 3
+    assert len(set(map(id, datasets))) == len(datasets)
+    assert not any(dataset.closed for dataset in datasets)
 
 
 def test_series_of_shifted_scenes(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cookbook_utils._checks import needs, shown
+from cookbook_utils._gdal import gdal_cache
 
 TRIES = 4
 """How often a request is made before a server that is busy or fails counts as unavailable."""
@@ -154,9 +155,9 @@ def gdal_environment(address: str, options: Mapping[str, Any]) -> Iterator[None]
             return keys
 
     keys: dict[str, str] = {}
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = dict(gdal_cache())
     if is_remote(address):
-        config = {
+        config |= {
             "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
             "GDAL_HTTP_MAX_RETRY": TRIES - 1,
             "GDAL_HTTP_RETRY_DELAY": RETRY_DELAY,

@@ -2,12 +2,14 @@
 
 odc-stac's own driver ignores masks and alpha bands, and its errors name neither file nor place.
 The classes here have the methods of its protocols; they inherit nothing, because odc-stac, which
-imports rasterio, is imported only when scenes are opened.
+imports rasterio, is imported only when scenes are opened. What they read stays as it is stored
+until `fuse` decodes it into its place, so that no array is written twice.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,13 +21,14 @@ from cookbook_utils._checks import needs
 from cookbook_utils._conventions.bands import REFLECTANCE_RANGE, SHARE_ABOVE, SHARE_BELOW
 from cookbook_utils.datasets._access import (
     gdal_environment,
-    gdal_name,
     is_remote,
     raster_error,
     unreachable,
     without_secrets,
 )
 from cookbook_utils.datasets._bands import BandSource
+from cookbook_utils.datasets._decoding import decode_pixels
+from cookbook_utils.datasets._open_rasters import OpenRaster, opened
 
 # rasterio hides it while it makes the arrays of a warp into datasets, but not from other threads.
 warnings.filterwarnings("ignore", "Dataset has no geotransform", module=r"rasterio\.warp")
@@ -110,48 +113,40 @@ class BlockReader:
 
     def read(
         self, cfg: Any, dst_geobox: Any, *, dst: Any = None, selection: Any = None
-    ) -> tuple[tuple[slice, slice], np.ndarray]:
-        """Return the part of `dst_geobox` that the raster covers, and its pixels."""
-        import rasterio
+    ) -> tuple[tuple[slice, slice], Any]:
+        """Return the part of `dst_geobox` that the raster covers, and its pixels for `fuse`."""
         from rasterio.errors import RasterioError
 
         address = sign(self.source.address) if self.signed else self.source.address
-        name = gdal_name(address)
         failure = None
         try:
-            with (
-                gdal_environment(address, self.options),
-                rasterio.open(name, sharing=False) as file,
-            ):
+            with gdal_environment(address, self.options), opened(address) as file:
                 roi, pixels = _read(file, self.source, cfg.resampling, dst_geobox)
         except (RasterioError, OSError) as error:
             failure = raster_error(address, error, self.options)
         if failure is not None:  # without rasterio's as context, which cannot leave a process
             raise failure
         dtype = np.dtype(cfg.dtype)
-        if dtype.kind != "f":  # a quality band
-            return roi, np.where(np.isnan(pixels), cfg.fill_value, pixels).astype(dtype)
-        factor, offset = pixels.dtype.type(self.source.scale), pixels.dtype.type(self.source.offset)
-        reflectance = (pixels * factor + offset).astype(dtype)
-        require_possible(reflectance, self.source)
-        return roi, reflectance
+        if dtype.kind == "f":
+            return roi, pixels
+        decoded = np.full(pixels.shape, np.nan, pixels.exact)  # a quality band
+        pixels.decode(decoded)
+        return roi, np.where(np.isnan(decoded), cfg.fill_value, decoded).astype(dtype)
 
 
 def _read(
-    file: Any, source: BlockAddress, resampling: str, wanted: Any
-) -> tuple[tuple[slice, slice], np.ndarray]:
-    from odc.geo.converters import rio_geobox
-    from odc.geo.overlap import compute_reproject_roi
+    file: OpenRaster, source: BlockAddress, resampling: str, wanted: Any
+) -> tuple[tuple[slice, slice], StoredPixels]:
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
 
-    grid = rio_geobox(file)
-    plan = compute_reproject_roi(grid, wanted)
+    plan = _plan(file.grid, wanted)
     if 0 in _shape(plan.roi_src) or 0 in _shape(plan.roi_dst):
-        return (slice(0, 0), slice(0, 0)), np.empty((0, 0), np.float32)
+        nothing = np.empty((0, 0), np.float32)
+        return (slice(0, 0), slice(0, 0)), StoredPixels(nothing, source)
     if plan.paste_ok and plan.read_shrink == 1:
-        return plan.roi_dst, _valid_pixels(file, source, plan.roi_src, _shape(plan.roi_src))
-    pixels, part = _shrunk(file, source, grid, plan, resampling)
+        return plan.roi_dst, _stored(file, source, plan.roi_src, _shape(plan.roi_src))
+    pixels, part = _shrunk(file, source, plan, resampling)
     target = wanted[plan.roi_dst]
     result = np.full(target.shape, np.nan, pixels.dtype)
     reproject(
@@ -159,11 +154,19 @@ def _read(
         dst_transform=target.transform, dst_crs=str(target.crs), dst_nodata=np.nan,
         resampling=Resampling[resampling], init_dest_nodata=True,
     )  # fmt: skip
-    return plan.roi_dst, result
+    return plan.roi_dst, StoredPixels(result, source)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(grid: Any, wanted: Any) -> Any:
+    """Return which pixels of a raster a block takes; it takes longer than to read a small one."""
+    from odc.geo.overlap import compute_reproject_roi
+
+    return compute_reproject_roi(grid, wanted)
 
 
 def _shrunk(
-    file: Any, source: BlockAddress, grid: Any, plan: Any, resampling: str
+    file: OpenRaster, source: BlockAddress, plan: Any, resampling: str
 ) -> tuple[np.ndarray, Any]:
     """Return the pixels of a block and their grid, coarser where the target is that much coarser.
 
@@ -172,7 +175,7 @@ def _shrunk(
     """
     height, width = _shape(plan.roi_src)
     shrink = min(plan.read_shrink, height, width)
-    part = grid[plan.roi_src]
+    part = file.grid[plan.roi_src]
     if shrink == 1:
         return _valid_pixels(file, source, plan.roi_src, (height, width)), part
     shape = height // shrink, width // shrink
@@ -199,40 +202,103 @@ def _shape(roi: tuple[slice, slice]) -> tuple[int, int]:
 
 
 def _valid_pixels(
-    file: Any, source: BlockAddress, roi: tuple[slice, slice], shape: tuple[int, int]
+    file: OpenRaster, source: BlockAddress, roi: tuple[slice, slice], shape: tuple[int, int]
 ) -> np.ndarray:
     """Return pixels as floats that represent them, with NaN where the file or catalog has none."""
-    from rasterio.enums import ColorInterp
+    stored = _stored(file, source, roi, shape)
+    values = np.full(shape, np.nan, stored.exact)
+    stored.decode(values)
+    return values
+
+
+def _stored(
+    file: OpenRaster, source: BlockAddress, roi: tuple[slice, slice], shape: tuple[int, int]
+) -> StoredPixels:
+    """Return pixels as a file holds them, and which of them are valid."""
     from rasterio.windows import Window
 
     where = {"window": Window.from_slices(*roi), "out_shape": shape}
-    raw = file.read(source.band, **where)
-    exact = np.float32 if np.can_cast(raw.dtype, np.float32) else np.float64
-    values = raw.astype(exact)
-    valid = file.read_masks(source.band, **where) != 0
-    if ColorInterp.alpha in file.colorinterp:  # GDAL takes it for a mask in some formats only
-        valid &= file.read(file.colorinterp.index(ColorInterp.alpha) + 1, **where) != 0
-    if source.nodata is not None:
-        valid &= values != exact(source.nodata)
-    return np.where(valid, values, exact(np.nan))
+    values = file.dataset.read(source.band, **where)
+    nodata, valid = file.nodata_value(source.band), None
+    if nodata is None:
+        valid = file.dataset.read_masks(source.band, **where) != 0
+    if file.alpha is not None:  # GDAL takes it for a mask in some formats only
+        opaque = file.dataset.read(file.alpha, **where) != 0
+        valid = opaque if valid is None else valid & opaque
+    return StoredPixels(values, source, np.nan if nodata is None else nodata, valid)
+
+
+class StoredPixels:
+    """Pixels as a raster holds them, which `fuse` decodes into an array.
+
+    Parameters
+    ----------
+    values : numpy.ndarray (y, x)
+        The pixels; NaN is nodata in any case.
+    source : BlockAddress
+        Their band, with its scale, its offset and the nodata value of the catalog.
+    nodata : float, optional
+        The nodata value of the file.
+    valid : numpy.ndarray of bool (y, x), optional
+        Where the file has pixels.
+    """
+
+    def __init__(
+        self,
+        values: np.ndarray,
+        source: BlockAddress,
+        nodata: float = np.nan,
+        valid: np.ndarray | None = None,
+    ) -> None:
+        self.values, self.source, self.valid = values, source, valid
+        self.shape, self.ndim = values.shape, values.ndim
+        self.exact = np.float32 if np.can_cast(values.dtype, np.float32) else np.float64
+        given = np.nan if source.nodata is None else source.nodata
+        self.nodata = self.exact(nodata), self.exact(given)
+
+    def decode(self, out: np.ndarray, scale: float = 1.0, offset: float = 0.0) -> None:
+        """Write the valid pixels, times `scale` plus `offset`, where `out` is NaN."""
+        low, high = REFLECTANCE_RANGE
+        return decode_pixels(
+            self.values, self.valid, *self.nodata, self.exact(scale), self.exact(offset),
+            np.float32(low), np.float32(high), out,
+        )  # fmt: skip
+
+
+def fuse(out: np.ndarray, pixels: StoredPixels) -> None:
+    """Write the reflectance of pixels where `out` is NaN; odc-stac finds this by its name.
+
+    Raises
+    ------
+    ValueError
+        If the scale of the pixels cannot be right.
+    """
+    source = pixels.source
+    _require_shares(*pixels.decode(out, source.scale, source.offset), source)
 
 
 def require_possible(reflectance: np.ndarray, source: BandSource | BlockAddress) -> None:
     """Raise ValueError if a block has more implausible values than clouds and shadows make."""
     low, high = REFLECTANCE_RANGE
     n = np.count_nonzero(reflectance == reflectance)
+    above, below = np.count_nonzero(reflectance > high), np.count_nonzero(reflectance < low)
+    _require_shares(n, above, below, source)
+
+
+def _require_shares(n: int, above: int, below: int, source: BandSource | BlockAddress) -> None:
     if n < MIN_PIXELS:
         return
-    shares = np.count_nonzero(reflectance > high) / n, np.count_nonzero(reflectance < low) / n
-    for share, most, where in zip(
-        shares, (SHARE_ABOVE, SHARE_BELOW), (f"above {high:g}", f"below {low:g}"), strict=True
-    ):
-        if share > most:
+    low, high = REFLECTANCE_RANGE
+    for count, most, where in zip(
+        (above, below), (SHARE_ABOVE, SHARE_BELOW), (f"above {high:g}", f"below {low:g}"),
+        strict=True,
+    ):  # fmt: skip
+        if count / n > most:
             raise ValueError(
-                f"scale, offset and nodata must lead to reflectance, got {share:.0%} of the values "
-                f"in a block of {without_secrets(source.address)}, band {source.band}, {where} "
-                f"with the scale {source.scale:g}, the offset {source.offset:g} and the nodata "
-                f"value {source.nodata}: give those of the data"
+                f"scale, offset and nodata must lead to reflectance, got {count / n:.0%} of the "
+                f"values in a block of {without_secrets(source.address)}, band {source.band}, "
+                f"{where} with the scale {source.scale:g}, the offset {source.offset:g} and the "
+                f"nodata value {source.nodata}: give those of the data"
             )
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 from cookbook_utils._checks import needs, require_choice, require_number, shown
 from cookbook_utils._conventions.grids import same_crs
 from cookbook_utils.datasets._bands import QUALITY_VALUES, BandSource, SceneSource
-from cookbook_utils.datasets._driver import BlockAddress, BlockDriver
+from cookbook_utils.datasets._driver import BlockAddress, BlockDriver, fuse
 from cookbook_utils.datasets._geotiffs import MAX_SIDE, chunk_sizes
 
 CHUNKS = {"y": 2048, "x": 2048}
@@ -300,6 +300,7 @@ def _load(
     return odc.stac.load(
         items, list(bands), geobox=grid, chunks=dict(chunks), dtype=dtype, nodata=nodata,
         resampling=resampling, groupby="solar_day", driver=driver,
+        fuse_func=f"{fuse.__module__}.{fuse.__name__}" if dtype == "float32" else None,
     )  # fmt: skip
 
 

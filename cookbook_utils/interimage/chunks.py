@@ -1,8 +1,9 @@
-"""Chunks of Dask arrays, each with one task that reads it.
+"""Chunks of Dask arrays, and what reads them within one task.
 
 A chunk of a series often has many tasks: its bands lie in several files, which are read, scaled and
 put together. If each of them is planned by itself, planning takes longer than the work, and bands
-travel between workers. Here all tasks that serve one chunk only become one.
+travel between workers. Here all tasks that serve one chunk only are called one after the other,
+band by band, in an order that is found once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from cookbook_utils.interimage.blocks import Scene
+from cookbook_utils.interimage.blocks import Scene, array_module
 
 MOST_EMBEDDED_BYTES = 2**20  # of an object, such as an open file, that is copied into many tasks
 
@@ -44,10 +45,14 @@ class Place(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A chunk of a scene and the task that reads it."""
+    """A chunk of a scene and the nodes of a Dask graph that read it."""
 
-    task: Any
-    """Node of a Dask graph that returns the pixels (bands, ...)."""
+    parts: list[Any]
+    """Nodes that return some bands (bands, ...) of the pixels each, in their order."""
+    n_bands: int
+    """Number of bands."""
+    dtype: np.dtype
+    """Dtype of the scene."""
     scene: Scene
     """The scene, without its values."""
     place: Place
@@ -59,6 +64,26 @@ class Chunk(NamedTuple):
     def n_pixels(self) -> int:
         """Number of pixels."""
         return int(np.prod(self.place.shape))
+
+    @property
+    def inputs(self) -> list:
+        """Keys of the nodes that the parts depend on."""
+        # Not a set: it would have another order in other processes.
+        return list(dict.fromkeys(key for part in self.parts for key in part.dependencies))
+
+    def read(self, inputs: dict) -> Any:
+        """Return the pixels (bands, ...), from the values of the keys of `inputs`."""
+        if len(self.parts) == 1:
+            return _call(self.parts[0], inputs)
+        pixels, start = None, 0
+        for part in self.parts:
+            bands = _call(part, inputs)
+            if pixels is None:
+                shape = (self.n_bands, *self.place.shape)
+                pixels = array_module(bands).empty(shape, self.dtype)
+            pixels[start : start + len(bands)] = bands
+            start += len(bands)
+        return pixels
 
 
 class Chunks(NamedTuple):
@@ -83,12 +108,14 @@ def read_chunks(scenes: list[Scene]) -> Chunks:
     graph: dict[Any, Any] = {}
     for array in dask.optimize(*arrays):
         graph.update(array.__dask_graph__())
-    keys = [key for array in arrays for key in _keys(array)]
-    tasks, shared = _one_task_each(keys, graph)
+    keys = [of_chunk for array in arrays for of_chunk in _keys(array)]
+    tasks, shared = _one_task_each([key for of_chunk in keys for key in of_chunk], graph)
     chunks = []
-    for key, (scene, place) in zip(keys, _places(scenes, arrays), strict=True):
-        persisted = _is_persisted(key, graph)
-        chunks.append(Chunk(tasks[key], scene._replace(values=None), place, persisted))
+    for of_chunk, (scene, place) in zip(keys, _places(scenes, arrays), strict=True):
+        persisted = all(_is_persisted(key, graph) for key in of_chunk)
+        n_bands, dtype = len(scene.values), arrays[place.scene].dtype
+        parts = [tasks[key] for key in of_chunk]
+        chunks.append(Chunk(parts, n_bands, dtype, scene._replace(values=None), place, persisted))
     grids = [array.chunks[1:] for array in arrays]
     return Chunks(chunks, grids, [array._meta for array in arrays], shared)
 
@@ -98,13 +125,13 @@ def _in_chunks(values: Any):
 
     if not isinstance(values, da.Array):
         values = da.from_array(values, chunks=(-1, *["auto"] * (values.ndim - 1)))
-    return values.rechunk({0: -1})
+    return values
 
 
-def _keys(array: Any) -> Iterator[tuple]:
-    """Yield the keys of the chunks of an array whose bands are in one chunk."""
+def _keys(array: Any) -> Iterator[list[tuple]]:
+    """Yield the keys of all bands of each chunk of an array."""
     for at in np.ndindex(array.numblocks[1:]):
-        yield (array.name, 0, *at)
+        yield [(array.name, bands, *at) for bands in range(array.numblocks[0])]
 
 
 def _places(scenes: list[Scene], arrays: list) -> Iterator[tuple[Scene, Place]]:
@@ -121,7 +148,7 @@ def _places(scenes: list[Scene], arrays: list) -> Iterator[tuple[Scene, Place]]:
 
 
 def _one_task_each(keys: list, graph: dict) -> tuple[dict, dict]:
-    """Return the one task of each chunk, and the nodes that these tasks depend on."""
+    """Return one task for each key, and the nodes that these tasks depend on."""
     from dask._task_spec import Alias, Task
 
     needed = {key: _with_ancestors([key], graph) for key in keys}
@@ -137,9 +164,40 @@ def _one_task_each(keys: list, graph: dict) -> tuple[dict, dict]:
         else:
             own = _with_ancestors([key], graph, without=shared)
             nodes = [graph[node].substitute({k: renamed[k] for k in shared}) for node in own]
-            tasks[key] = Task.fuse(*nodes, key=("chunk", key))
+            tasks[key] = _in_order(Task.fuse(*nodes, key=("chunk", key)))
     nodes = {new: graph[key].substitute(renamed, key=new) for key, new in renamed.items()}
     return tasks, nodes | _futures([*tasks.values(), *nodes.values()], nodes)
+
+
+def _in_order(node: Any) -> Any:
+    """Return a node whose fused tasks are in order, which Dask finds anew in each call."""
+    from dask._task_spec import Task
+    from dask.core import toposort
+
+    if not isinstance(node, Task) or not node.has_subgraph():
+        return node
+    graph, result, names, *inputs = node.args
+    needed = {key: graph[key].dependencies for key in graph}
+    order = toposort(graph, {key: needed[key] & graph.keys() for key in graph})
+    steps, kept = [], {result}
+    for key in reversed(order):
+        steps.append((key, _in_order(graph[key]), list(needed[key] - kept)))
+        kept |= needed[key]
+    return Task(node.key, _run_in_order, steps[::-1], result, names, *inputs)
+
+
+def _run_in_order(steps: list, result: Any, names: tuple, *inputs: Any) -> Any:
+    """Call nodes one after the other, and drop each value after its last use."""
+    values = dict(zip(names, inputs, strict=True))
+    for key, node, last_uses in steps:
+        values[key] = node(values)
+        for other in last_uses:
+            del values[other]
+    return values[result]
+
+
+def _call(node: Any, inputs: dict) -> Any:
+    return node({key: inputs[key] for key in node.dependencies})
 
 
 def _futures(nodes: list, graph: dict) -> dict:

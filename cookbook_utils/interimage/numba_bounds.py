@@ -14,6 +14,7 @@ import functools
 
 import numpy as np
 
+from cookbook_utils._kernels import keep_on_disk
 from cookbook_utils.interimage.arithmetic import NEVER, FixedPoint, Scores
 from cookbook_utils.interimage.bounds import ABSOLUTE, RELATIVE, PixelBounds
 from cookbook_utils.interimage.numba_rows import row_kernels, row_length
@@ -95,6 +96,7 @@ def reassign_kernel(bands: int, integer_pixels: bool):
     _, score, _ = score_kernels(bands)
     bound, settle = _settle_kernels(bands, integer_pixels)
 
+    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(
         values, labels, begin, end, centers, scale, distances, upper, lower, own, others, beyond,

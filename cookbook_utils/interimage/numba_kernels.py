@@ -16,6 +16,7 @@ import functools
 
 import numpy as np
 
+from cookbook_utils._kernels import keep_on_disk
 from cookbook_utils.interimage.arithmetic import (
     NEVER,
     FixedPoint,
@@ -119,6 +120,7 @@ def assign_kernel(bands: int, integer_pixels: bool, few_centers: bool):
     decide_in_float64 = _float64_kernel(bands)
     relabel, list_changed, add_changed = _sum_kernels(bands, integer_pixels)
 
+    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(
         values, labels, begin, end, offset, scale, coefficients, errors, index_mask, centers,
@@ -275,6 +277,7 @@ def _distance_kernel():
     """Compile the pass that sums squared distances and finds the farthest pixel."""
     import numba
 
+    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(values, labels, begin, end, centers, steps_per_squared_unit, fine_steps_per_coarse):
         coarse, fine, largest, at = np.int64(0), np.int64(0), -1.0, begin

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cookbook_utils._conventions.labels import label_dtype
+from cookbook_utils._gdal import gdal_cache
 from cookbook_utils.interimage import cupy_kernels, numba_kernels
 from cookbook_utils.interimage.arithmetic import FixedPoint, Scores
 from cookbook_utils.interimage.blocks import (
@@ -40,8 +41,6 @@ from cookbook_utils.interimage.passes import (
     merge_extents,
 )
 from cookbook_utils.interimage.sampling import Sampling
-
-GDAL_CACHE_BYTES = 2**26  # in a worker; by default it is 5 % of the memory of the machine
 
 
 class Piece:
@@ -67,9 +66,8 @@ class Piece:
         sampling: Sampling | None = None,
     ):
         self.chunks = chunks
-        keys = (key for chunk in chunks for key in chunk.task.dependencies)
-        # Keys of the nodes that the chunks depend on. Sets have another order in other processes.
-        self.inputs = list(dict.fromkeys(keys))
+        # Keys of the nodes that the chunks depend on.
+        self.inputs = list(dict.fromkeys(key for chunk in chunks for key in chunk.inputs))
         self._dtype, self._label_dtype = dtype, label_dtype(n_clusters)
         self._sampling = sampling
         self._kept: list | None = None
@@ -168,7 +166,7 @@ def _read(chunk: Chunk, values_of: dict) -> Any:
     """
     try:
         with _small_gdal_cache():
-            return chunk.task({key: values_of[key] for key in chunk.task.dependencies})
+            return chunk.read(values_of)
     except OSError as error:
         reasons = _reasons(error)
     except Exception as error:
@@ -189,19 +187,9 @@ def _reasons(error: BaseException) -> str:
 
 
 def _small_gdal_cache() -> AbstractContextManager:
-    """Return a context in which GDAL caches few blocks, in a worker that is a process of its own.
-
-    Dask cannot release this memory, and a worker that has too much of it stops for ever. In a pass,
-    each block is read once, so that the cache is of little use.
-    """
-    distributed, rasterio = sys.modules.get("distributed"), sys.modules.get("rasterio")
-    if distributed is None or rasterio is None:
-        return nullcontext()
-    try:
-        is_own_process = distributed.get_worker().nanny is not None
-    except ValueError:  # not in a worker
-        return nullcontext()
-    return rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES) if is_own_process else nullcontext()
+    """Return a context in which GDAL caches few blocks in a worker."""
+    rasterio, config = sys.modules.get("rasterio"), gdal_cache()
+    return nullcontext() if rasterio is None or not config else rasterio.Env(**config)
 
 
 def kernels_for(values: Any) -> Kernels:
