@@ -158,7 +158,6 @@ def test_movements_bound_those_of_the_centers_and_forget_another_unit():
     assert_array_equal(moved.own[:20] > 0, step > 0)
     assert (moved.others == 0).all()  # nothing is near as long as no distance has been seen
     moved.seen[:] = 100
-    after[4] += 0.01
-    (moved,) = bounds.moved(Scores.of(after, dtype))
+    (moved,) = bounds.moved(Scores.of(before, dtype))
     assert_array_equal(moved.others[:20] > 0, np.arange(20) != 4)
     assert np.isinf(bounds.moved(Scores.of(after * 64, dtype))[0].own[:20]).all()
