@@ -210,13 +210,8 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
             self.input_weights_ = draw_clock_weights(N_UNITS, self.random_state)
             self.period_ = days[[0, -1]]
             with one_blas_thread():
-                motion = fit_motion(
-                    centered,
-                    self._clock_states(days),
-                    days,
-                    n_features=self.n_features,
-                    representation=self.representation,
-                )
+                states = self._clock_states(days)
+                motion = fit_motion(centered, states, days, self.n_features, self.representation)
             self._set_motion(motion)
             return self
         self.mean_, vectors = self._principal_components(centered)

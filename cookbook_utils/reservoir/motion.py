@@ -97,7 +97,6 @@ def fit_motion(
     series: np.ndarray,
     states: np.ndarray,
     days: np.ndarray,
-    *,
     n_features: int,
     representation: str,
 ) -> Motion:
