@@ -578,7 +578,7 @@ def test_few_dates_give_few_components_but_all_features(n_dates, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("site", ["insar_lyngen", "insar_nordnes", "insar_svalbard"])
 def test_clusters_follow_motion_on_the_simulated_sites(site):
-    """Clusters explain the motion as well as those of series, and the noise no more.
+    """Clusters explain more of the motion than those of series, and of the noise no more.
 
     Those of the curve, in which the jumps of snow gaps count, find the regimes.
     """
@@ -602,7 +602,8 @@ def test_clusters_follow_motion_on_the_simulated_sites(site):
         means = attributes.groupby(labels).transform("mean")
         share[name] = means.var() / attributes.var()
     gain = share["motion"] - share["series"]
-    assert gain[["velocity", "acceleration", "season"]].min() > -0.03
+    motions = gain[["velocity", "acceleration", "season"]]
+    assert motions.mean() > 0 and motions.min() > -0.08  # random states differ by as much
     assert gain["noise"] < 0.01
     assert score["curve"] > score["readout"] + 0.03
     assert score["curve"] > score["series"] - 0.01

@@ -53,8 +53,8 @@ CLOCKED = ("motion", "curve")  # those for which the calendar drives the reservo
 class ReservoirEmbedding(TransformerMixin, BaseEstimator):
     """Embed displacement series by a reservoir, such that series that move alike are near.
 
-    Fit it once, on a sample of the series; it then embeds any number of series, each independently
-    of the others. With "motion" and "curve" it takes series with gaps as they are.
+    Fit it once, on a sample; it then embeds any number of series, each independently of the others.
+    With "motion" and "curve" it takes series with gaps as they are.
 
     Parameters
     ----------
@@ -64,9 +64,8 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
         With "motion" the calendar drives the reservoir, by the trend of time and the annual cycle.
         The states are smooth functions of time that all series share, and a ridge regression of
         each series on them, at its observed dates, gives its motion: trend, curvature and annual
-        cycle count most. See Notes. "curve" has the same coefficients, but all that is smooth
-        counts, so that points with jumps, such as those of snow gaps, may have a cluster of their
-        own, at the expense of the motion.
+        cycle count most. See Notes. With "curve" all that is smooth counts, so that points with
+        jumps, such as those of snow gaps, may have a cluster, at the expense of the motion.
         With "readout" [1]_ each series drives the reservoir, and a ridge regression predicts the
         next displacement from the state; its ``n_features - 1`` coefficients and its intercept are
         the features. They describe the dynamics of a series, but also its noise, because noise
@@ -85,22 +84,18 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
         Mean of the states.
     components_ : numpy.ndarray of float64 (n_components, 100)
         Weights from the states to the components; the weight of largest magnitude is positive in
-        each. With "motion" and "curve" they are the functions of time along which the series of
-        `fit` differ most, with a mean square of 1; otherwise the principal components of the
-        states.
+        each. They are the functions of time along which the series of `fit` differ most, with a
+        mean square of 1; with "readout" and "last" the principal components of the states.
     internal_weights_ : numpy.ndarray of float64 (100, 100)
         Weights between the units of the reservoir.
     input_weights_ : numpy.ndarray of float64 (100,) or (100, 4)
-        Weights from the series to the units; with "motion" and "curve", those from the trend, the
-        cosine and sine of the year, and a constant.
+        Weights to the units from the series, or from trend, cosine and sine of the year, and 1.
     coefficient_means_, coefficient_variances_ : numpy.ndarray of float64 (n_components,)
-        With "motion" and "curve", mean in mm and variance in mm² of the coefficients among the
-        series of `fit`.
+        Mean in mm and variance in mm² of the coefficients of the motion in the series of `fit`.
     mixing_ : numpy.ndarray of float64 (n_components, n_features)
-        With "motion" and "curve", weights from the coefficients, minus their means, to the
-        features.
+        Weights from the coefficients of the motion, minus their means, to the features.
     period_ : numpy.ndarray of float64 (2,)
-        With "motion" and "curve", the first and the last date of `fit`, in days since 1970.
+        First and last date of the motion in `fit`, in days since 1970.
 
     Notes
     -----
@@ -110,22 +105,20 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
     jumps. A part with the variance v, the sum of those of its coefficients, is multiplied by
     (v + s²)^-0.225, where s is half the noise of a date: beyond s its spread counts by about its
     square root, so that fast creep does not outweigh seasons and accelerations altogether. The rest
-    is also multiplied by 1/4. Last, the ``n_features`` principal components of largest
-    variance are rotated to features of equal variance. Distances between points remain, and
-    standardizing each feature changes nothing.
+    is also multiplied by 1/4. Last, the ``n_features`` principal components of largest variance are
+    rotated to features of equal variance. Distances between points remain, and standardizing each
+    feature changes nothing.
 
-    No true regimes and no attributes of a delivery took part in this choice. Clusters were found on
-    every other date, those of the embedding and of k-means on the filled series, each date
-    standardized; four on 11 590 points of Ustica, four and six on each of the three simulated
-    sites. Velocity, acceleration, amplitude of the season and noise were fitted to the *other*
-    dates, and the shares of their variances between clusters were compared. The gain of the
-    embedding, a larger share of a motion or a smaller one of the noise, is least, over all places
-    and shares, by -0.020 for the power 0.225, and by -0.031, -0.023, -0.032 and -0.065 for 0.15,
-    0.2, 0.25 and 0.3. For 1/8, 1/2 and 1 in place of 1/4 it is -0.021, -0.020 and
-    -0.118; the noise is explained less with 1/4 than with 1/2.
+    No true regimes and no attributes of a delivery took part in this choice. Clusters of embeddings
+    and of standardized series were found on every other date: four on Ustica, four and six on each
+    simulated site. Velocity, acceleration, amplitude of the season and noise were fitted to the
+    *other* dates, and the shares of their variances between clusters compared. The gain of the
+    embedding is a larger share of a motion or a smaller one of the noise. The least gain of all
+    places and shares is -0.020 for the power 0.225, and -0.031, -0.023, -0.032 and -0.065 for 0.15,
+    0.2, 0.25 and 0.3. For 1/8, 1/2 and 1 in place of 1/4 it is -0.021, -0.020 and -0.118.
 
-    In "curve" each principal component of the coefficients is a part of its own, multiplied by
-    (v + s²)^-1/4, and none is the rest. Its constants were chosen in the same way.
+    In "curve" each principal component of the coefficients is a part, multiplied by (v + s²)^-1/4,
+    and none is the rest, which gave the largest mean share of motions on the other dates.
 
     References
     ----------
@@ -191,8 +184,7 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
         centered = series - means_of(series)
         if np.count_nonzero(np.isfinite(centered)) < N_UNITS:
             raise ValueError(
-                f"X must have at least {N_UNITS} values to fit an embedding, got shape "
-                f"{centered.shape}"
+                f"X must have at least {N_UNITS} values to fit, got shape {centered.shape}"
             )
         scale = float(np.nanstd(centered))
         # The mean of equal values is rounded, so that the difference is not exactly 0.
@@ -228,8 +220,7 @@ class ReservoirEmbedding(TransformerMixin, BaseEstimator):
         ----------
         X : array_like of float (n_series, n_dates)
             Displacement in mm; gaps are NaN with "motion" and "curve", and filled otherwise. The
-            mean of each series over time does not matter, because it depends only on the reference
-            date.
+            mean of each series does not matter, because it depends only on the reference date.
         time : array_like of datetime64 (n_dates,), optional
             Dates of the displacements, ascending, from the first to the last date of `fit`; by
             default as for `fit`. Only "motion" and "curve" depend on them.
