@@ -56,7 +56,7 @@ def series():
     return make_series(130)
 
 
-@pytest.fixture(scope="module", params=["motion", "readout", "last"])
+@pytest.fixture(scope="module", params=["motion", "curve", "readout", "last"])
 def embedding(request, series):
     return ReservoirEmbedding(10, representation=request.param).fit(series)
 
@@ -375,7 +375,7 @@ def test_gaps_are_an_error_unless_the_calendar_drives_the_reservoir(series):
 def test_bad_options(series):
     with pytest.raises(ValueError, match="n_features must be an integer from 2 to 100, got 101"):
         ReservoirEmbedding(101).fit(series)
-    with pytest.raises(ValueError, match="one of 'motion', 'readout', 'last', got 'mean'"):
+    with pytest.raises(ValueError, match="one of 'motion', 'curve', 'readout', 'last', got 'mean'"):
         ReservoirEmbedding(representation="mean").fit(series)
     with pytest.raises(ValueError, match="random_state must be an integer from 0 .*, got -1"):
         ReservoirEmbedding(random_state=-1).fit(series)
@@ -578,25 +578,64 @@ def test_few_dates_give_few_components_but_all_features(n_dates, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("site", ["insar_lyngen", "insar_nordnes", "insar_svalbard"])
 def test_clusters_follow_motion_on_the_simulated_sites(site):
-    """Clusters know more of the regimes, and of seasons, than those of series or of the readout."""
+    """Clusters explain more of the motion than those of series, and of the noise no more.
+
+    Those of the curve, in which the jumps of snow gaps count, find the regimes.
+    """
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score
 
     points = simulate_site(site, n_points=4000)
     filled = fill_gaps(points).displacement
-    centered = filled - filled.mean("time")
+    attributes = motions_and_noise(points)
     spaces = {
         "motion": embed_series(points.displacement),
+        "curve": embed_series(points.displacement, representation="curve"),
         "readout": embed_series(filled, representation="readout"),
-        "series": (centered - centered.mean("point")) / centered.std("point"),
+        "series": filled - filled.mean("time"),
     }
-    score = {}
+    score, share = {}, {}
     for name, x in spaces.items():
         x = (x - x.mean("point")) / x.std("point")
         labels = KMeans(6, n_init=10, random_state=0).fit_predict(x.values)
         score[name] = adjusted_rand_score(points.regime, labels)
-    assert score["motion"] > score["readout"] + 0.03
-    assert score["motion"] > score["series"] - 0.01
+        means = attributes.groupby(labels).transform("mean")
+        share[name] = means.var() / attributes.var()
+    gain = share["motion"] - share["series"]
+    motions = gain[["velocity", "acceleration", "season"]]
+    assert motions.mean() > 0 and motions.min() > -0.08  # random states differ by as much
+    assert gain["noise"] < 0.01
+    assert score["curve"] > score["readout"] + 0.03
+    assert score["curve"] > score["series"] - 0.01
+
+
+def motions_and_noise(points):
+    """Fit velocity, acceleration, amplitude of the season and noise to the observed dates."""
+    year = ((points.time - points.time[0]) / np.timedelta64(1, "D")).values / 365.25
+    t, angle = year - year.mean(), 2 * np.pi * year
+    model = np.stack([t**0, t, t**2, np.cos(angle), np.sin(angle)], axis=1)
+    rows = []
+    for series in points.displacement.values:
+        seen = np.isfinite(series)
+        found, *_ = np.linalg.lstsq(model[seen], series[seen])
+        left = series[seen] - model[seen] @ found
+        rows.append([found[1], found[2], np.hypot(*found[3:]), left.std()])
+    return pd.DataFrame(rows, columns=["velocity", "acceleration", "season", "noise"])
+
+
+def test_jumps_count_less_in_the_motion_than_in_the_curve():
+    series = smooth_motions(300, SIX_YEARS)
+    series += np.random.default_rng(6).normal(0, 1, series.shape)
+    between = (SIX_YEARS > SIX_YEARS[100]) & (SIX_YEARS < SIX_YEARS[250])
+    is_late = np.arange(300) % 2
+    series += 27.7 * is_late[:, np.newaxis] * between
+    share = {}
+    for representation in ("motion", "curve"):
+        x = ReservoirEmbedding(representation=representation).fit(series, time=SIX_YEARS)
+        x = x.transform(series, time=SIX_YEARS)
+        among = x[is_late == 1].mean(axis=0) - x[is_late == 0].mean(axis=0)
+        share[representation] = (among**2).sum() / x.var(axis=0).sum()
+    assert share["motion"] < 0.75 * share["curve"]
 
 
 # -- shards -----------------------------------------------------------------------------------

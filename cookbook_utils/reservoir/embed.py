@@ -24,6 +24,7 @@ from cookbook_utils._files import as_path
 from cookbook_utils._npz import digest_of
 from cookbook_utils.insar import fill_gaps
 from cookbook_utils.reservoir.estimator import (
+    CLOCKED,
     Representation,
     ReservoirEmbedding,
     arrays_of,
@@ -51,12 +52,12 @@ def embed_series(
     Parameters
     ----------
     displacement : xarray.DataArray
-        Displacement (point, time) in mm. With "motion" it has gaps as they were delivered, and the
-        coordinate ``time``, without which the dates are 6 days apart; otherwise the gaps are
-        filled, as by `insar.fill_gaps`.
+        Displacement (point, time) in mm. With "motion" and "curve" it has gaps as they were
+        delivered, and the coordinate ``time``, without which the dates are 6 days apart; otherwise
+        the gaps are filled, as by `insar.fill_gaps`.
     n_features : int, default 32
         As for `ReservoirEmbedding`, which is fitted on at most 2048 of the points.
-    representation : {"motion", "readout", "last"}, default "motion"
+    representation : {"motion", "curve", "readout", "last"}, default "motion"
         As for `ReservoirEmbedding`.
     random_state : int, default 0
         As for `ReservoirEmbedding`.
@@ -85,7 +86,9 @@ def embed_series(
     (('point', 'feature'), (4, 8), 'float32')
     """
     embedding = ReservoirEmbedding(
-        n_features, representation=representation, random_state=random_state
+        n_features,
+        representation=representation,
+        random_state=random_state,
     )
     require_parameters(embedding)
     require_dims(displacement, ("point", "time"), "displacement")
@@ -131,14 +134,15 @@ def embed_shards(
     n_features : int, default 32
         As for `ReservoirEmbedding`, which is fitted on 2048 points spread over the folder and saved
         as ``embedding.npz`` in the target.
-    representation : {"motion", "readout", "last"}, default "motion"
+    representation : {"motion", "curve", "readout", "last"}, default "motion"
         As for `ReservoirEmbedding`.
     random_state : int, default 0
         As for `ReservoirEmbedding`.
     method : {"linear", "pchip"}, default "linear"
         As for `insar.fill_gaps`, by which gaps are filled for "readout" and "last".
     step : str, optional
-        As for `insar.fill_gaps`. With "motion", which needs no regular dates, it must be None.
+        As for `insar.fill_gaps`. With "motion" and "curve", which need no regular dates, it must be
+        None.
     shard_size : int, default 65536
         Number of points in a shard of the target.
     progress : callable, optional
@@ -175,7 +179,9 @@ def embed_shards(
     (200, ['motion_00', 'motion_01', 'motion_02', 'motion_03'])
     """
     embedding = ReservoirEmbedding(
-        n_features, representation=representation, random_state=random_state
+        n_features,
+        representation=representation,
+        random_state=random_state,
     )
     require_parameters(embedding)
     require_integer(shard_size, "shard_size", least=1)
@@ -223,10 +229,10 @@ class _Series(NamedTuple):
     def open(cls, folder: Path, representation: str, method: str, step: Any) -> _Series:
         require_choice(method, "method", ("linear", "pchip"))
         step_of(step)
-        if representation == "motion" and step is not None:
+        if representation in CLOCKED and step is not None:
             raise ValueError(
-                f"step must be None for the representation 'motion', which takes the dates as they "
-                f"are, got {shown(step)}"
+                f"step must be None for the representation {representation!r}, which takes the "
+                f"dates as they are, got {shown(step)}"
             )
         shards = PointShards(folder)
         if "displacement" not in shards.features:
@@ -235,13 +241,13 @@ class _Series(NamedTuple):
             )
         names = shards.features["displacement"]
         time = dates_of(names, f"{shards.folder}: the names of displacement")
-        if representation == "motion":
+        if representation in CLOCKED:
             return cls(shards, time, {})
         return cls(shards, time, {"method": method, "step": step if step is None else str(step)})
 
     @property
     def dates(self) -> np.ndarray | None:
-        """The dates of the series, on which only "motion" depends; None where they are filled."""
+        """The dates of the series, if the embedding depends on them; None where gaps are filled."""
         return None if self.filling else self.time
 
     @property

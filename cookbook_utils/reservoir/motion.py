@@ -18,11 +18,16 @@ The states are functions of time as smooth as these weights make them. They were
 the motion found on every other date predicts the dates between, without the true regimes. The error
 hardly depends on them as long as the trend weighs at least twice as much as the season.
 """
+COMPRESSION = {"motion": 0.225, "curve": 0.25}
+"""Power of its variance by which a kind of motion, or a component of the curve, is divided."""
+REST_WEIGHT = 0.25
+"""Weight of what is neither trend, curvature nor annual cycle in "motion"."""
 LINEAR_RANGE = 0.5
-"""Part of the noise of a date up to which the spread of a component counts as it is in mm.
+"""Part of the noise of a date up to which the spread of a kind of motion counts as it is in mm.
 
-`ReservoirEmbedding` says how it was chosen.
+`ReservoirEmbedding` says how these were chosen.
 """
+REST = 3  # the kind of motion that is neither trend, curvature nor annual cycle
 N_FUNCTIONS = 32  # functions of time on which series are regressed, if there are enough dates
 EM_STEPS = 6
 SERIES_OF_EM = 1024
@@ -88,7 +93,13 @@ class Motion(NamedTuple):
     """Weights (component, feature) from the coefficients, minus their mean, to the features."""
 
 
-def fit_motion(series: np.ndarray, states: np.ndarray, n_components: int) -> Motion:
+def fit_motion(
+    series: np.ndarray,
+    states: np.ndarray,
+    days: np.ndarray,
+    n_features: int,
+    representation: str,
+) -> Motion:
     """Estimate means and variances of the coefficients, and the noise, by expectation maximization.
 
     Parameters
@@ -97,12 +108,16 @@ def fit_motion(series: np.ndarray, states: np.ndarray, n_components: int) -> Mot
         Displacement in mm, NaN where it is missing.
     states : numpy.ndarray (time, unit)
         States of the reservoir at the dates.
-    n_components : int
-        Number of components to keep, if there are as many dates.
+    days : numpy.ndarray (time,)
+        The dates, in days.
+    n_features : int
+        Number of features to which the coefficients are mixed.
+    representation : {"motion", "curve"}
+        As for `ReservoirEmbedding`.
     """
     mean_states = states.mean(axis=0)
     _, singular, vectors = np.linalg.svd(states - mean_states, full_matrices=False)
-    n = min(max(N_FUNCTIONS, n_components), np.count_nonzero(singular > 1e-9 * singular[0]))
+    n = min(max(N_FUNCTIONS, n_features), np.count_nonzero(singular > 1e-9 * singular[0]))
     functions = vectors[:n] * (np.sqrt(len(states)) / singular[:n])[:, np.newaxis]
     basis = (states - mean_states) @ functions.T
 
@@ -117,16 +132,55 @@ def fit_motion(series: np.ndarray, states: np.ndarray, n_components: int) -> Mot
         covariance = away.T @ away / len(away) + found.spread + 1e-9 * total * np.eye(n)
         noise = max(float(np.median(found.noise)), 1e-6 * total)
     variance, axes = np.linalg.eigh(covariance)
-    variance, axes = variance[::-1][:n_components], axes[:, ::-1].T[:n_components]
+    variance, axes = variance[::-1], axes[:, ::-1].T
     functions = axes @ functions
     signs = np.sign(functions[range(len(axes)), np.abs(functions).argmax(axis=1)])
     functions, mean = functions * signs[:, np.newaxis], axes @ mean * signs
-    found = regress(series, (states - mean_states) @ functions.T, mean, np.diag(variance), noise)
-    weights = (variance + LINEAR_RANGE**2 * noise) ** -0.25
-    rotation = equal_variances(
-        np.cov((found.coefficients * weights).T).reshape(2 * weights.shape), n_components
+    basis = (states - mean_states) @ functions.T
+    found = regress(series, basis, mean, np.diag(variance), noise)
+    if representation == "motion":
+        axes, kinds = kinds_of_motion(basis, days)
+        size = np.where(kinds == REST, REST_WEIGHT, 1)
+    else:
+        axes, kinds, size = np.eye(n), np.arange(n), 1
+    spread = variance @ axes**2
+    spread = np.array([spread[kinds == kind].sum() for kind in kinds])
+    scaled = axes * size * (spread + LINEAR_RANGE**2 * noise) ** -COMPRESSION[representation]
+    _, turn = np.linalg.eigh((scaled.T * variance) @ scaled)
+    weights = scaled @ turn[:, ::-1][:, :n_features]
+    weights *= np.sign(weights[np.abs(weights).argmax(axis=0), range(weights.shape[1])])
+    among = np.cov(found.coefficients @ weights, rowvar=False).reshape(2 * weights.shape[1:])
+    return Motion(
+        mean_states, functions, mean, variance, noise, weights @ equal_variances(among, n_features)
     )
-    return Motion(mean_states, functions, mean, variance, noise, weights[:, np.newaxis] * rotation)
+
+
+def kinds_of_motion(basis: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Divide the functions of time into trend, curvature, annual cycle and the rest.
+
+    Parameters
+    ----------
+    basis : numpy.ndarray (time, component)
+        Functions of time, uncorrelated and with a mean square of 1.
+    days : numpy.ndarray (time,)
+        The dates, in days.
+
+    Returns
+    -------
+    axes : numpy.ndarray (component, component)
+        Orthonormal columns, the weights from the components to functions of one kind each.
+    kinds : numpy.ndarray (component,)
+        Kind of each column: 0 trend, 1 curvature, 2 annual cycle, and `REST`. A kind is missing if
+        the dates cannot tell it from those before it.
+    """
+    angle = 2 * np.pi * days / DAYS_PER_YEAR
+    t = (days - days.mean()) / np.ptp(days)
+    motions = np.stack([t, t**2, np.cos(angle), np.sin(angle)], axis=1)
+    axes, sizes = np.linalg.qr(basis.T @ (motions - motions.mean(axis=0)), mode="complete")
+    sizes = np.abs(sizes.diagonal())
+    kinds = np.full(len(axes), REST)
+    kinds[: len(sizes)] = np.where(sizes > 1e-6 * sizes[0], [0, 1, 2, 2][: len(sizes)], REST)
+    return axes, kinds
 
 
 class Regression(NamedTuple):
