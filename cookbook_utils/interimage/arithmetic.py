@@ -11,6 +11,7 @@ Therefore the order of addition, and the number of threads, chunks or workers, c
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,11 +154,6 @@ class Scores:
     among the centers does not move it, so that the other centers keep their significant digits."""
     scale: float
     """Power of two that brings the largest coordinate of a center close to 1."""
-    coefficients: np.ndarray
-    """(k, bands + 1) float32: −c in each band, then ½|c|². The last one is `NEVER` for a center
-    that equals an earlier one, which takes its pixels."""
-    error_coefficients: np.ndarray
-    """(k, bands + 1) float32: b in each band, then a."""
 
     @classmethod
     def of(cls, centers: np.ndarray, dtype: np.dtype) -> Scores:
@@ -175,18 +171,37 @@ class Scores:
         # scale, such distances must be below 2**-40, so that 2**-80 covers their squares.
         most = 490 if dtype == np.float64 else 126
         scale = _power_of_two(-np.clip(_exponent(np.abs(shifted).max()), -most, most))
-        c = shifted * scale  # (k, bands)
-        half_square = (c**2).sum(axis=1) / 2  # ½|c|², (k,)
-        gamma = 1.1 * ((bands + 8) * 2.0**-24 + 2.0 ** (center_index_bits(k) - 23))
-        delta = (bands + 3) * FARTHEST * 2.0**-53
-        b, a = gamma * np.abs(c) + delta, gamma * half_square + 2.0**-80
-        rows = [row.tobytes() for row in centers + 0.0]  # -0 becomes 0
+        return cls(centers, offset, float(scale))
+
+    # Passes with bounds of most pixels need neither of these, and have many small parts.
+    @functools.cached_property
+    def coefficients(self) -> np.ndarray:
+        """(k, bands + 1) float32: −c in each band, then ½|c|². The last one is `NEVER` for a center
+        that equals an earlier one, which takes its pixels."""
+        k = len(self.centers)
+        rows = [row.tobytes() for row in self.centers + 0.0]  # -0 becomes 0
         index_of = dict(zip(rows[::-1], range(k - 1, -1, -1), strict=True))  # the first of equals
         first = list(index_of.values())
-        coefficients = np.column_stack([-c, np.full(k, NEVER)]).astype(np.float32)
-        coefficients[first, -1] = half_square[first]
-        errors = np.column_stack([b, a]).astype(np.float32)
-        return cls(centers, offset, float(scale), coefficients, errors)
+        result = np.column_stack([-self._scaled, np.full(k, NEVER)]).astype(np.float32)
+        result[first, -1] = self._half_squares[first]
+        return result
+
+    @functools.cached_property
+    def error_coefficients(self) -> np.ndarray:
+        """(k, bands + 1) float32: b in each band, then a."""
+        k, bands = self.centers.shape
+        gamma = 1.1 * ((bands + 8) * 2.0**-24 + 2.0 ** (center_index_bits(k) - 23))
+        delta = (bands + 3) * FARTHEST * 2.0**-53
+        b, a = gamma * np.abs(self._scaled) + delta, gamma * self._half_squares + 2.0**-80
+        return np.column_stack([b, a]).astype(np.float32)
+
+    @property
+    def _scaled(self) -> np.ndarray:
+        return (self.centers - self.offset) * self.scale  # (k, bands)
+
+    @property
+    def _half_squares(self) -> np.ndarray:
+        return (self._scaled**2).sum(axis=1) / 2  # ½|c|², (k,)
 
 
 def center_index_bits(n_clusters: int) -> int:

@@ -57,6 +57,7 @@ def movement_kernel():
     """Compile the search for distances of centers, and for movements near to each of them."""
     import numba
 
+    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(columns, moved, radius, distances, others, beyond):
         squares = np.empty(len(moved))
