@@ -115,7 +115,7 @@ def test_labels_suffice_without_bounds(monkeypatch):
 
 def test_bounds_are_kept_only_where_they_are_worth_it():
     assert not numba_kernels.uses_bounds(8, 300)
-    assert not numba_kernels.uses_bounds(32, 16)
+    assert not numba_kernels.uses_bounds(32, 6)
     assert numba_kernels.uses_bounds(160, 16)
     engine = LocalEngine([Scene(np.zeros((1, 4), np.uint8))], numba_kernels)
     engine.assign(FixedPoint.without_sums(1), Scores.of(np.zeros((8, 1)), engine.dtype))

@@ -11,8 +11,6 @@ import functools
 
 import numpy as np
 
-from cookbook_utils._kernels import keep_on_disk
-
 
 def decode_pixels(
     values: np.ndarray,
@@ -54,7 +52,6 @@ def decode_pixels(
 def _kernel():
     import numba
 
-    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(values, valid, nodata, other_nodata, scale, offset, low, high, out):
         n, above, below = 0, 0, 0

@@ -18,7 +18,6 @@ from cookbook_utils._checks import (
     require_number,
 )
 from cookbook_utils._conventions.nodata import mask_and_float
-from cookbook_utils._kernels import keep_on_disk
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -188,7 +187,6 @@ def _compiled_hop() -> Callable[..., None]:
     """Return one hop of smoothing of the points from `start` to `stop`, compiled by Numba."""
     import numba
 
-    @keep_on_disk
     @numba.njit(nogil=True)
     def hop(indptr, neighbors, weights, own, others, x, out, start, stop):
         cast, width = x.dtype.type, x.shape[1]

@@ -63,7 +63,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         Largest number of iterations.
     engine : {"auto", "numpy", "numba", "cupy", "dask"}, default "auto"
         Implementation; all give the same labels, bit for bit. "numpy" is the reference. "numba"
-        uses ``NUMBA_NUM_THREADS`` threads and, for 16 centers or more of 2048 coordinates or more,
+        uses ``NUMBA_NUM_THREADS`` threads and, for 16 centers or more of 400 coordinates or more,
         8 bytes of memory for each pixel to skip what cannot change. "cupy" uses an NVIDIA GPU;
         pixels that do not fit in device memory are transferred again in each iteration. "dask"
         works on chunks, on the workers of a `distributed` client if there is one, and on their GPUs

@@ -14,7 +14,6 @@ import functools
 
 import numpy as np
 
-from cookbook_utils._kernels import keep_on_disk
 from cookbook_utils.interimage.arithmetic import NEVER, FixedPoint, Scores
 from cookbook_utils.interimage.bounds import ABSOLUTE, RELATIVE, PixelBounds
 from cookbook_utils.interimage.numba_rows import row_kernels, row_length
@@ -57,7 +56,6 @@ def movement_kernel():
     """Compile the search for distances of centers, and for movements near to each of them."""
     import numba
 
-    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(columns, moved, radius, distances, others, beyond):
         squares = np.empty(len(moved))
@@ -97,7 +95,6 @@ def reassign_kernel(bands: int, integer_pixels: bool):
     _, score, _ = score_kernels(bands)
     bound, settle = _settle_kernels(bands, integer_pixels)
 
-    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(
         values, labels, begin, end, centers, scale, distances, upper, lower, own, others, beyond,

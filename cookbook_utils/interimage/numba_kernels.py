@@ -16,7 +16,6 @@ import functools
 
 import numpy as np
 
-from cookbook_utils._kernels import keep_on_disk
 from cookbook_utils.interimage.arithmetic import (
     NEVER,
     FixedPoint,
@@ -37,7 +36,7 @@ from cookbook_utils.interimage.passes import Changes, Distances
 # fills a part of 32 KB of cache. Of the sizes 1536, 2304, 3072 and 4608 these were the fastest.
 VALUES_PER_INTEGER_TILE = 1536
 VALUES_PER_FLOAT_TILE = 3072
-LEAST_COEFFICIENTS = 2048  # of all centers together, for which skipping some is faster
+LEAST_COEFFICIENTS = 400  # of all centers, for which skipping some is faster even without bounds
 MOST_NEIGHBORS = 4096  # centers whose distances to each other are kept; each takes 4 bytes
 
 
@@ -120,7 +119,6 @@ def assign_kernel(bands: int, integer_pixels: bool, few_centers: bool):
     decide_in_float64 = _float64_kernel(bands)
     relabel, list_changed, add_changed = _sum_kernels(bands, integer_pixels)
 
-    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(
         values, labels, begin, end, offset, scale, coefficients, errors, index_mask, centers,
@@ -277,7 +275,6 @@ def _distance_kernel():
     """Compile the pass that sums squared distances and finds the farthest pixel."""
     import numba
 
-    @keep_on_disk
     @numba.njit(nogil=True)
     def kernel(values, labels, begin, end, centers, steps_per_squared_unit, fine_steps_per_coarse):
         coarse, fine, largest, at = np.int64(0), np.int64(0), -1.0, begin
