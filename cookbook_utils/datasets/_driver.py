@@ -129,8 +129,7 @@ class BlockReader:
         dtype = np.dtype(cfg.dtype)
         if dtype.kind == "f":
             return roi, pixels
-        decoded = np.full(pixels.shape, np.nan, pixels.exact)  # a quality band
-        pixels.decode(decoded)
+        decoded = pixels.decoded()  # a quality band
         return roi, np.where(np.isnan(decoded), cfg.fill_value, decoded).astype(dtype)
 
 
@@ -205,10 +204,7 @@ def _valid_pixels(
     file: OpenRaster, source: BlockAddress, roi: tuple[slice, slice], shape: tuple[int, int]
 ) -> np.ndarray:
     """Return pixels as floats that represent them, with NaN where the file or catalog has none."""
-    stored = _stored(file, source, roi, shape)
-    values = np.full(shape, np.nan, stored.exact)
-    stored.decode(values)
-    return values
+    return _stored(file, source, roi, shape).decoded()
 
 
 def _stored(
@@ -256,8 +252,19 @@ class StoredPixels:
         given = np.nan if source.nodata is None else source.nodata
         self.nodata = self.exact(nodata), self.exact(given)
 
-    def decode(self, out: np.ndarray, scale: float = 1.0, offset: float = 0.0) -> None:
-        """Write the valid pixels, times `scale` plus `offset`, where `out` is NaN."""
+    def decoded(self) -> np.ndarray:
+        """Return the pixels as floats that represent them, with NaN for those that are invalid."""
+        out = np.full(self.shape, np.nan, self.exact)
+        self.decode(out)
+        return out
+
+    def decode(
+        self, out: np.ndarray, scale: float = 1.0, offset: float = 0.0
+    ) -> tuple[int, int, int]:
+        """Write the valid pixels, times `scale` plus `offset`, where `out` is NaN.
+
+        Returns the counts of `decode_pixels`.
+        """
         low, high = REFLECTANCE_RANGE
         return decode_pixels(
             self.values, self.valid, *self.nodata, self.exact(scale), self.exact(offset),

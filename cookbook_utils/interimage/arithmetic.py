@@ -182,7 +182,7 @@ class Scores:
         rows = [row.tobytes() for row in self.centers + 0.0]  # -0 becomes 0
         index_of = dict(zip(rows[::-1], range(k - 1, -1, -1), strict=True))  # the first of equals
         first = list(index_of.values())
-        result = np.column_stack([-self._scaled, np.full(k, NEVER)]).astype(np.float32)
+        result = np.column_stack([-self.scaled, np.full(k, NEVER)]).astype(np.float32)
         result[first, -1] = self._half_squares[first]
         return result
 
@@ -192,16 +192,17 @@ class Scores:
         k, bands = self.centers.shape
         gamma = 1.1 * ((bands + 8) * 2.0**-24 + 2.0 ** (center_index_bits(k) - 23))
         delta = (bands + 3) * FARTHEST * 2.0**-53
-        b, a = gamma * np.abs(self._scaled) + delta, gamma * self._half_squares + 2.0**-80
+        b, a = gamma * np.abs(self.scaled) + delta, gamma * self._half_squares + 2.0**-80
         return np.column_stack([b, a]).astype(np.float32)
 
-    @property
-    def _scaled(self) -> np.ndarray:
-        return (self.centers - self.offset) * self.scale  # (k, bands)
+    @functools.cached_property
+    def scaled(self) -> np.ndarray:
+        """(k, bands) float64, the centers c of the scores."""
+        return (self.centers - self.offset) * self.scale
 
-    @property
+    @functools.cached_property
     def _half_squares(self) -> np.ndarray:
-        return (self._scaled**2).sum(axis=1) / 2  # ½|c|², (k,)
+        return (self.scaled**2).sum(axis=1) / 2  # ½|c|², (k,)
 
 
 def center_index_bits(n_clusters: int) -> int:

@@ -89,7 +89,7 @@ def near_movements(
     # Entries of labels that no pixel has are 0, and that of nodata, too.
     others, beyond = np.zeros((2, nodata_label(label_dtype(k)) + 1), np.float32)
     distances = np.empty((k, k), np.float32)
-    columns = np.ascontiguousarray(((scores.centers - scores.offset) * scores.scale).T)
+    columns = np.ascontiguousarray(scores.scaled.T)
     movement_kernel()(columns, moved, radius, distances, others, beyond)
     return distances, others, beyond
 
