@@ -101,17 +101,18 @@ def embedded(folder):
     embed_shards(folder / "insar_nordnes", folder / "embedded", n_features=8, shard_size=70)
 
 
+def tile(folder):
+    """Write a tile of points as the European Ground Motion Service delivers it."""
+    dates = ",".join(f"2020{month:02}01" for month in range(1, 13))
+    series = [f",{k / 7:.1f}" * 12 for k in range(240)]
+    rows = [f"p{k},{k + 4.6e6:.1f},{k + 1.7e6:.1f},{k}{series[k]}" for k in range(240)]
+    with _files.replacing(folder / "tiles" / "points.csv") as temporary:
+        temporary.write_text("\n".join([f"pid,easting,northing,height,{dates}", *rows]))
+
+
 def delivered(folder):
-    """Write the points of a CSV to shards; the CSV is written first, unless it is there."""
-    csv = folder / "tiles" / "points.csv"
-    if not csv.exists():
-        dates = ",".join(f"2020{month:02}01" for month in range(1, 13))
-        series = [f",{k / 7:.1f}" * 12 for k in range(240)]
-        rows = [f"p{k},{k + 4.6e6:.1f},{k + 1.7e6:.1f},{k}{series[k]}" for k in range(240)]
-        with _files.replacing(csv) as temporary:
-            temporary.write_text("\n".join([f"pid,easting,northing,height,{dates}", *rows]))
     egms.BYTES_PER_BATCH = 4096
-    open_points(csv, folder=folder / "points", shard_size=50)
+    open_points(folder / "tiles" / "points.csv", folder=folder / "points", shard_size=50)
 
 
 def label_map():
@@ -134,11 +135,11 @@ def exported_points(folder):
 
 
 WRITERS = (
-    scene, landsat, coast, site, shards, labels, smoothed, embedded, delivered, exported_map,
-    exported_polygons, exported_points,
+    scene, landsat, coast, site, shards, labels, smoothed, embedded, tile, delivered,
+    exported_map, exported_polygons, exported_points,
 )  # fmt: skip
 INPUTS = {  # the writer of the input
-    labels: shards, smoothed: shards, embedded: site, exported_points: labels,
+    labels: shards, smoothed: shards, embedded: site, delivered: tile, exported_points: labels,
 }  # fmt: skip
 
 
