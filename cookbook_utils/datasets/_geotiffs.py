@@ -279,11 +279,13 @@ def _read_block(*, file: RasterFile, status: tuple[int, int], block_info: Any) -
     import rasterio
     from rasterio.windows import Window
 
+    from cookbook_utils.datasets._open_rasters import opened
+
     _, rows, columns = block_info[None]["array-location"]
     try:
         now = file.path.stat()
-        with rasterio.Env(), rasterio.open(file.path, driver="GTiff") as source:
-            pixels = source.read(window=Window.from_slices(rows, columns))
+        with rasterio.Env(), opened(str(file.path)) as raster:
+            pixels = raster.dataset.read(window=Window.from_slices(rows, columns))
     except OSError as error:  # RasterioIOError is a subclass
         raise OSError(
             f"{file.path} cannot be read in rows {rows[0]} to {rows[1]}, columns {columns[0]} to "

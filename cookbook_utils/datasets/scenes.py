@@ -232,7 +232,17 @@ def _describe_bands(
         [band[fact] for band in bands] for fact in ("name", "number", "wavelength")
     )
     coords = band_coords(names, numbers, wavelengths)
-    return raw.where(raw != nodata).astype("float32").drop_attrs(deep=False).assign_coords(coords)
+    # One task for each chunk, and one copy: `where` and `astype` take five times as long.
+    pixels = xr.apply_ufunc(
+        _as_floats, raw, kwargs={"nodata": nodata}, dask="parallelized", output_dtypes=["float32"]
+    )
+    return pixels.drop_attrs(deep=False).assign_coords(coords)
+
+
+def _as_floats(values: np.ndarray, nodata: float) -> np.ndarray:
+    floats = values.astype(np.float32)
+    floats[values == nodata] = np.nan
+    return floats
 
 
 # -- scenes and truth ---------------------------------------------------------------------------
