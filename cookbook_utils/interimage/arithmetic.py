@@ -150,8 +150,8 @@ class Scores:
     centers: np.ndarray
     """(k, bands) float64, in the units of the pixels."""
     offset: np.ndarray
-    """(bands,) float64, the median of the centers, exact in the dtype of the pixels. An outlier
-    among the centers does not move it, so that the other centers keep their significant digits."""
+    """(bands,) float64, the upper median of the centers, exact in the dtype of the pixels. An
+    outlier does not move it, so that the other centers keep their significant digits."""
     scale: float
     """Power of two that brings the largest coordinate of a center close to 1."""
 
@@ -159,7 +159,7 @@ class Scores:
     def of(cls, centers: np.ndarray, dtype: np.dtype) -> Scores:
         """Return the scores of `centers` for pixels of `dtype`."""
         k, bands = centers.shape
-        offset = np.median(centers, axis=0)
+        offset = np.partition(centers, k // 2, axis=0)[k // 2]  # faster than np.median
         if dtype.kind in "ui":
             limits = np.iinfo(dtype)
             offset = np.clip(np.floor(offset), limits.min, limits.max)

@@ -56,6 +56,8 @@ def movement_kernel():
     """Compile the search for distances of centers, and for movements near to each of them."""
     import numba
 
+    shorter, absolute = np.float32(1 - RELATIVE), np.float32(ABSOLUTE)
+
     @numba.njit(nogil=True)
     def kernel(columns, moved, radius, distances, others, beyond):
         squares = np.empty(len(moved))
@@ -68,7 +70,7 @@ def movement_kernel():
                     squares[j] += difference * difference
             near, farthest, nearest_other = 2 * radius[a], np.float32(0), np.float32(np.inf)
             for j in range(len(squares)):
-                distances[a, j] = np.sqrt(squares[j]) * (1 - RELATIVE) - ABSOLUTE
+                distances[a, j] = np.sqrt(np.float32(squares[j])) * shorter - absolute
             for j in range(len(squares)):
                 if j == a:
                     continue
@@ -117,7 +119,7 @@ def reassign_kernel(bands: int, integer_pixels: bool):
             if n == 0:
                 continue
             group_by_label(labels[start:stop], at[:n], ends, grouped)
-            make_rows(values, start, stop - start, rows)
+            make_rows(values, start, stop - start, flags, rows)
             for a in range(k):
                 if ends[a] == ends[a + 1]:
                     continue

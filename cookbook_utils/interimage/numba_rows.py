@@ -28,10 +28,12 @@ def row_kernels(bands: int):
     pitch = row_length(bands)
 
     @numba.njit
-    def make_rows(values, start, size, rows):
-        """Copy pixels from `start` on to rows."""
+    def make_rows(values, start, size, flags, rows):
+        """Copy pixels from `start` on to rows, at least those with a flag."""
         whole = size // LANES * LANES
         for p in range(0, whole, LANES):
+            if not flags[p : p + LANES].any():
+                continue
             source, target = values[:, start + p :].ctypes.data, rows[p * pitch :].ctypes.data
             bands_to_rows(source, values.strides[0], target, rows.dtype.type(0))
         for p in range(whole, size):
