@@ -462,7 +462,7 @@ def make_near_ties(dtype):
 def test_float64_decides_near_ties(cupy, dtype, change_kernels):
     values, labels, centers = make_near_ties(dtype)
     assert_by_definition(cupy, values, labels, centers)
-    change_kernels("nearest[j] = nearest_in_float64(values, stride, at, centers, k);", ";")
+    change_kernels("nearest_in_float64(values, stride, at, centers, k);", "nearest[j];")
     with pytest.raises(AssertionError):
         assert_by_definition(cupy, values, labels, centers)
 
