@@ -1,4 +1,4 @@
-"""Fold the prose of a solution together with its code, so that an exercise does not show its answer.
+"""Fold the prose of a solution with its code, so that no answer stands in view below its exercise.
 
 MyST-NB folds code cells with the tag `hide-cell`, and nothing else.
 """

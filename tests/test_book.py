@@ -274,6 +274,19 @@ def test_search_works_from_disk(browser, word, page):
 
 
 @chapter
+def test_solutions_are_folded_with_their_prose(visit, name):
+    """No answer stands in plain view below its exercise."""
+    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
+    prose = [cell for cell in cells if cell.source.startswith("**Solution.**")]
+    folds = visit(f"notebooks/{name}.html").page.evaluate(
+        "[...document.querySelectorAll('p')].filter(p => p.textContent.startsWith('Solution.'))"
+        ".map(p => p.closest('details.hide')?.querySelector('summary').textContent ?? '')"
+    )
+    assert len(folds) == len(prose)
+    assert [fold for fold in folds if "Show the solution" not in fold] == []
+
+
+@chapter
 def test_quiz_is_answered_by_keyboard(visit, name):
     """Each answer opens and closes by a key, and says then whether it is right, and why."""
     page = visit(f"notebooks/{name}.html").page

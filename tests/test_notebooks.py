@@ -197,6 +197,13 @@ def test_every_exercise_has_a_folded_solution(name):
     assert {i for i in closing if cells[i].cell_type == "code"} <= solved
 
 
+@chapter
+def test_prose_of_a_solution_is_one_paragraph(name):
+    """A page folds the paragraph below the code of a solution together with it, and no more."""
+    prose = [c.source for c in read(name).cells if c.source.startswith("**Solution.**")]
+    assert [text for text in prose if "\n\n" in text.strip()] == []
+
+
 ANSWER = re.compile(
     r'<details class="quiz">\n<summary>(?P<answer>.+)</summary>\n\n'
     r"\*\*(?P<verdict>Right|Wrong)\.\*\* (?P<reason>.+)\n\n</details>"
