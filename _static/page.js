@@ -31,13 +31,15 @@
   }
 
   // Figures are drawn with text of 9 points or more at 150 pixels per inch, and diagrams with text of
-  // 15 pixels. On a phone they stay so wide that this text has 9 pixels.
-  function keepTextLegible() {
+  // 15 pixels. On a phone they stay so wide that this text has 9 pixels. On a wide page a figure is
+  // not wider than it was drawn, so that text has one size in all of them.
+  function sizePictures() {
     for (const image of document.querySelectorAll(".bd-article img")) {
       const isDiagram = image.src.endsWith(".svg");
-      if (!isDiagram && !image.closest(".cell_output")) continue;
+      if (!image.naturalWidth || !(isDiagram || image.closest(".cell_output"))) continue;
       const scale = isDiagram ? 9 / 15 : 9 / (9 * 150 / 72);
       image.style.minWidth = `${Math.ceil(image.naturalWidth * scale)}px`;
+      if (!isDiagram) image.style.maxWidth = `min(100%, ${image.naturalWidth * 96 / 150}px)`;
     }
   }
 
@@ -166,7 +168,7 @@
   });
   window.addEventListener("load", async () => {
     nameControls();
-    keepTextLegible();
+    sizePictures();
     await window.MathJax?.startup?.promise;
     focusScrollers();
   });

@@ -116,6 +116,15 @@ def test_text_of_figures_is_legible(shown):
     assert [size for size in shown[2].page.evaluate(TEXT_SIZES) if size < 9] == []
 
 
+def test_figures_are_not_wider_than_they_were_drawn(shown):
+    """At 150 pixels per inch, of which a page has 96: their text has one size."""
+    scales = shown[2].page.evaluate(
+        "[...document.querySelectorAll('.cell_output img')].filter(i => i.naturalWidth)"
+        ".map(i => i.getBoundingClientRect().width / i.naturalWidth)"
+    )
+    assert [scale for scale in scales if scale > 96 / 150 + 0.005] == []
+
+
 def test_figures_and_sliders_have_names(shown):
     assert shown[2].page.evaluate(NAMELESS) == 0
 
