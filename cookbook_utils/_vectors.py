@@ -117,6 +117,8 @@ def classes_in(data: geopandas.GeoDataFrame, column: Any) -> tuple[np.ndarray, d
         raise TypeError(f"column must be the name of a column, got {shown(column)}")
     if columns.count(column) != 1:
         raise ValueError(f"column must be one of the columns {columns}, got {shown(column)}")
+    if data.empty:
+        raise ValueError("data must have at least one feature, got none")
     values = data[column].infer_objects()
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype if values.notna().all() else object)

@@ -212,6 +212,12 @@ def test_classes_of_every_kind(classes, values, names):
     assert reference.attrs["flag_values"] == sorted(set(values))
 
 
+def test_data_without_features_are_refused():
+    fields = make_fields().iloc[:0]
+    with pytest.raises(ValueError, match="data must have at least one feature, got none"):
+        rasterize_reference(fields, make_grid(**GRID), "cover")
+
+
 @pytest.mark.parametrize("classes", [["a", None, "b"], ["a", " ", "b"], [1, np.nan, 2]])
 def test_a_feature_without_class_is_refused(classes):
     with pytest.raises(ValueError, match="class, got none in 'cover' for 1 of 3 features"):

@@ -174,6 +174,125 @@ def test_series_in_zarr_to_another_grid(tmp_path):
         open_scene(tmp_path / "a.zarr")
 
 
+def cube(names=("red", "nir"), dtype="int16", **attrs):
+    """Return a Dataset of packed numbers on a grid in UTM, as CF describes it."""
+    y, x = 4_000_000 - 30.0 * np.arange(50), 500_000 + 30.0 * np.arange(70)
+    maps = {
+        name: (("y", "x"), plane, {"scale_factor": 1e-4, **attrs})
+        for name, plane in zip(names, numbers(len(names), dtype=dtype), strict=True)
+    }
+    return xr.Dataset(maps, {"y": y, "x": x}).rio.write_crs(32633)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"valid_range": np.array([1, 5000], "int16")},
+        {"valid_min": np.int16(1), "valid_max": np.int16(5000)},
+        {"valid_range": np.array([1e-4, 0.5])},  # floats limit unpacked values
+    ],
+)
+def test_numbers_outside_of_the_valid_range_of_cf_are_nodata(tmp_path, limits):
+    cube(**limits).to_netcdf(tmp_path / "a.nc")
+    stored = numbers(dtype="int16")
+    wanted = np.where((stored >= 1) & (stored <= 5000), stored * np.float32(1e-4), np.nan)
+    assert same(open_scene(tmp_path / "a.nc", date=DAY), wanted.astype(np.float32))
+
+
+def test_a_valid_range_of_unsigned_numbers_in_signed_ones(tmp_path):
+    made = cube(dtype="int8", _Unsigned="true", valid_range=np.array([1, -6], "int8"))
+    made.to_netcdf(tmp_path / "a.nc")
+    stored = numbers(dtype="int8").view("uint8")
+    scene = open_scene(tmp_path / "a.nc", date=DAY)
+    assert np.array_equal(scene.isnull(), (stored < 1) | (stored > 250))
+
+
+@pytest.mark.parametrize(("name", "fill"), [("QA_PIXEL", 1), ("SCL", 0)])
+def test_nodata_of_the_quality_band_of_a_cube_is_fill(tmp_path, name, fill):
+    quality = np.full((50, 70), 4, "uint16")
+    quality[7, 9] = fill
+    made = cube(("red",)).assign({name: (("y", "x"), quality, {"_FillValue": np.uint16(fill)})})
+    made.to_netcdf(tmp_path / "a.nc")
+    mask = cloud_mask(open_scene(tmp_path / "a.nc", date=DAY), classes=["fill"])
+    assert np.argwhere(mask.values).tolist() == [[7, 9]]
+
+
+def test_bands_of_one_name_are_refused(tmp_path):
+    cube(names=("swir16", "swir1")).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(ValueError, match="bands of distinct names, got swir16, swir1"):
+        open_scene(tmp_path / "a.nc", date=DAY)
+
+
+def test_a_cube_with_another_dimension_names_it(tmp_path):
+    cube().to_dataarray("wavelength").to_dataset(name="r").to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(ValueError, match=r"time and band at most, got r .*wavelength"):
+        open_scene(tmp_path / "a.nc", date=DAY)
+
+
+def test_times_of_a_cube_are_sorted(tmp_path):
+    time = np.array(["2025-03-01", "2025-01-01", "2025-02-01"], "M8[ns]")
+    made = cube(("red",)).expand_dims(time=time).copy(deep=True)
+    made["red"][:] += np.arange(3, dtype="int16")[:, None, None] * 100
+    made["SCL"] = made["red"] % 12
+    made.to_zarr(tmp_path / "a.zarr")
+    series = open_scenes(tmp_path / "a.zarr")
+    assert np.array_equal(series.time, np.sort(time))
+    first = numbers(1, dtype="int16")[0] + np.array([100, 200, 0])[:, None, None]
+    assert same(series[:, 0], first.astype(np.float32) * np.float32(1e-4))
+    assert np.array_equal(series.quality, first % 12)
+
+
+@pytest.mark.parametrize("time", [[2019, 2020], ["a", "b"], [np.datetime64(DAY, "ns")] * 2, None])
+def test_times_that_are_no_distinct_dates_are_refused(tmp_path, time):
+    made = xr.concat([cube(("red",))] * 2, "time")
+    made = made if time is None else made.assign_coords(time=time)
+    made.to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(ValueError, match="must (have times that are dates|hold each time once)"):
+        open_scenes(tmp_path / "a.nc")
+
+
+def test_a_given_date_replaces_the_only_one_of_a_cube(tmp_path):
+    made = cube(("red", "SCL")).expand_dims(time=[np.datetime64("2020-02-02", "ns")])
+    made.to_netcdf(tmp_path / "a.nc")
+    scene = open_scene(tmp_path / "a.nc", date=DAY)
+    assert scene.time.values == scene.quality.time.values == np.datetime64(DAY, "ns")
+
+
+@pytest.mark.parametrize(
+    "crs", ['LOCAL_CS["site",UNIT["metre",1]]', "+proj=eqc +a=1737400 +b=1737400 +units=m"]
+)
+def test_a_crs_that_is_none_of_the_earth_is_refused(tmp_path, crs):
+    path = write(tmp_path / "a.tif", numbers(), crs=crs)
+    with pytest.raises(ValueError, match="a.tif must be in a CRS of the Earth, got"):
+        open_scene(path, **NAMED)
+    cube().rio.write_crs(crs).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(ValueError, match="a.nc must be in a CRS of the Earth, got"):
+        open_scene(tmp_path / "a.nc", date=DAY, bbox=(14, 36, 15, 37))
+
+
+def test_names_of_bands_are_found_in_any_case(tmp_path):
+    """Not by their order: the file has the near infrared first."""
+    path = write(tmp_path / "a.tif", numbers(), names=["NIR", "Red"])
+    nir, red = expected(path)
+    scene = open_scene(path, date=DAY, scale=1e-4)
+    assert list(scene.band.values) == ["nir", "red"]
+    for bands in (["red", "nir"], ["Red", "NIR"]):
+        chosen = open_scene(path, bands=bands, date=DAY, scale=1e-4)
+        assert list(chosen.band.values) == ["red", "nir"]
+        assert same(chosen, np.stack([red, nir]))
+
+
+def test_near_infrared_as_alpha_band_is_refused(tmp_path):
+    """GDAL declares the fourth band of bytes alpha unless it is told otherwise."""
+    bands = ["red", "green", "blue", "nir"]
+    path = write(tmp_path / "a.tif", numbers(4, dtype="uint8"), names=bands)
+    with pytest.raises(ValueError, match=r"'nir' as a band of values, got band 4 as alpha.*_4 und"):
+        open_scene(path, date=DAY, scale=1 / 255)
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [*file.colorinterp[:3], ColorInterp.undefined]
+    assert list(open_scene(path, date=DAY, scale=1 / 255).band.values) == bands
+
+
 def test_zip_with_one_raster(tmp_path):
     source = write(tmp_path / "a.tif", numbers(), nodata=0)
     with zipfile.ZipFile(tmp_path / "a b.zip", "w") as archive:

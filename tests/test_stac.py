@@ -223,8 +223,28 @@ def test_series_of_items_with_another_scale_each(tmp_path):
         assert np.array_equal(series[k, 0], reference, equal_nan=True)
 
 
+def change_red(field, value):
+    """Return a function that gives the red band of an item a field of another value."""
+
+    def change(item):
+        fields = item.assets["B04"].extra_fields
+        fields.pop("proj:transform")
+        fields[field] = value
+
+    return change
+
+
 BAD_ITEMS = {
     "no band": (lambda item: item.assets.clear(), "assets of reflectance with common names"),
+    "strings": (change_red("eo:bands", ["red"]), "eo:bands of the asset B04 .* list of objects"),
+    "an object": (change_red("raster:bands", {"scale": 1}), "raster:bands of .* list of objects"),
+    "none": (change_red("raster:bands", [None]), "raster:bands of .* list of objects"),
+    "comma": (change_red("raster:bands", [{"scale": "0,1"}]), "scale of .* a number, got '0,1'"),
+    "unit": (
+        change_red("eo:bands", [{"common_name": "red", "center_wavelength": "665 nm"}]),
+        "center_wavelength of the asset B04 of the item scene-.* a number, got '665 nm'",
+    ),
+    "pixel size": (change_red("gsd", "30 m"), "the pixel size of the asset B04 .* got '30 m'"),
     "unknown band": (lambda item: item.assets.pop("B04"), "bands must be among those of the item"),
 }
 
@@ -236,6 +256,14 @@ def test_items_that_are_refused(tmp_path, case):
     change(item)
     with pytest.raises(ValueError, match=message):
         open_scene(item, bands=["red"] if case == "unknown band" else None)
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-geotiff"])
+def test_rasters_are_known_by_their_ending(tmp_path, kind):
+    item = make_item(tmp_path, DAYS[0], 1)
+    for asset in item.assets.values():
+        asset.media_type = kind
+    assert is_right(open_scene(item), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,14 @@ def band_name(common: str, key: str = "", wavelength: float = np.nan) -> str:
     Parameters
     ----------
     common : str
-        Common name in STAC, or any name.
+        Common name in STAC, or any name. Those that are known are lower case here.
     key : str, optional
         Key of the asset.
     wavelength : float, optional
         Center wavelength in µm.
     """
+    if common.lower() in (*ALIASES, *REFLECTIVE, *OTHER):
+        common = common.lower()
     if common != "rededge":
         return ALIASES.get(common, common)
     if np.isnan(wavelength):

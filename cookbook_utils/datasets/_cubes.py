@@ -28,6 +28,7 @@ from cookbook_utils.datasets._access import (
 from cookbook_utils.datasets._bands import (
     OTHER,
     QUALITY,
+    QUALITY_VALUES,
     REFLECTIVE,
     BandSource,
     band_name,
@@ -35,7 +36,14 @@ from cookbook_utils.datasets._bands import (
 )
 from cookbook_utils.datasets._driver import require_possible
 from cookbook_utils.datasets._geotiffs import chunk_sizes
-from cookbook_utils.datasets._loading import CHUNKS, RESAMPLINGS, crop_slices, on_grid, other_grid
+from cookbook_utils.datasets._loading import (
+    CHUNKS,
+    RESAMPLINGS,
+    crop_slices,
+    on_grid,
+    other_grid,
+    require_place,
+)
 from cookbook_utils.datasets._rasters import choose_bands
 from cookbook_utils.datasets._scale import Given, as_time
 
@@ -73,15 +81,13 @@ def open_cube(
     `open_scenes`.
     """
     place = without_secrets(address)
-    data = _upright(_open(address, options), place)
+    data = _with_times(_upright(_open(address, options), place), date, place)
+    require_place(_geobox(data, place).crs, place)
     if bbox is not None:
         data = data.isel(crop_slices(_geobox(data, place), bbox))
     sizes = chunk_sizes(CHUNKS if chunks is None else chunks, (1, data.sizes["y"], data.sizes["x"]))
     data = data.chunk({"y": sizes[1], "x": sizes[2]})
-    series = _bands_of(data, bands, given, place)
-    if "time" not in series.dims:
-        series = series.expand_dims(time=[_time_of(data, date, place)])
-    series = series.transpose("time", "band", "y", "x")
+    series = _bands_of(data, bands, given, place).transpose("time", "band", "y", "x")
     grid = _geobox(data, place)
     series = on_grid(series, grid)
     if (quality := _quality_of(data)) is not None:
@@ -118,6 +124,7 @@ def _open(address: str, options: Mapping[str, Any]) -> xr.Dataset:
                 fact: variable.attrs.pop(key, None)
                 for fact, key in (("scale", "scale_factor"), ("offset", "add_offset"))
             } | {"dtype": str(variable.dtype)}
+            factors[name]["limits"] = _limits_of(variable, factors[name])
     decoded = xr.decode_cf(raw, decode_coords="all")
     for name, facts in factors.items():
         if name in decoded.variables:
@@ -154,6 +161,29 @@ def _open_zarr(address: str, options: Mapping[str, Any]) -> xr.Dataset:
     return xr.open_dataset(
         store, engine="zarr", decode_cf=False, chunks={}, backend_kwargs={"storage_options": own}
     )
+
+
+def _limits_of(variable: xr.Variable, facts: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the least and the largest stored number that is valid by the attributes of CF.
+
+    Limits in floats of packed integers are those of unpacked values.
+    """
+    attrs = variable.attrs
+    found = np.ravel(attrs.get("valid_range", ()))
+    if len(found) != 2:
+        found = attrs.get("valid_min"), attrs.get("valid_max")
+    limits = []
+    for value, unlimited in zip(found, (-np.inf, np.inf), strict=True):
+        limit = np.asarray(value)
+        if limit.size != 1 or limit.dtype.kind not in "iuf":
+            limit = np.asarray(unlimited)
+        if limit.dtype.kind == "i" and attrs.get("_Unsigned") == "true":
+            limit = limit.view(f"u{limit.itemsize}")
+        number = float(limit.item())
+        if limit.dtype.kind == "f" and variable.dtype.kind != "f" and facts["scale"] is not None:
+            number = round((number - (facts["offset"] or 0)) / facts["scale"], 3)
+        limits.append(number)
+    return limits[0], limits[1]
 
 
 # -- grids --------------------------------------------------------------------------------------
@@ -226,10 +256,12 @@ def _geobox(data: xr.Dataset, place: str) -> Any:
 
 
 def _bands_of(data: xr.Dataset, bands: Any, given: Given, place: str) -> xr.DataArray:
-    maps = _maps_of(data)
+    maps = _maps_of(data, place)
     if not maps:
+        found = (f"{key} {variable.dims}" for key, variable in data.data_vars.items())
         raise ValueError(
-            f"{place} must have variables along y and x, got {', '.join(map(str, data)) or 'none'}"
+            f"{place} must have variables of numbers along y and x, and time and band at most, got "
+            f"{', '.join(found) or 'none'}"
         )
     known = in_order(name for name in maps if name in REFLECTIVE or name in OTHER)
     if bands is not None:
@@ -245,8 +277,8 @@ def _bands_of(data: xr.Dataset, bands: Any, given: Given, place: str) -> xr.Data
         source = BandSource(place, 1, None, facts["dtype"], given.of("nodata", name), *factors)
         arrays.append(
             xr.apply_ufunc(
-                _reflectance, array.drop_attrs(), kwargs={"source": source}, dask="parallelized",
-                output_dtypes=[np.float32],
+                _reflectance, array.drop_attrs(), dask="parallelized", output_dtypes=[np.float32],
+                kwargs={"source": source, "limits": facts.get("limits")},
             )
         )  # fmt: skip
     series = xr.concat(
@@ -259,9 +291,9 @@ def _bands_of(data: xr.Dataset, bands: Any, given: Given, place: str) -> xr.Data
     return series.assign_attrs(long_name="reflectance", units="1").rename(None)
 
 
-def _maps_of(data: xr.Dataset) -> dict[str, xr.DataArray]:
+def _maps_of(data: xr.Dataset, place: str) -> dict[str, xr.DataArray]:
     """Return the variables along y and x by name, those along ``band`` divided."""
-    maps: dict[str, xr.DataArray] = {}
+    found: list[tuple[str, xr.DataArray]] = []
     for key, variable in data.data_vars.items():
         if not {"y", "x"} <= set(variable.dims) or variable.dtype.kind not in "iuf":
             continue
@@ -272,20 +304,28 @@ def _maps_of(data: xr.Dataset) -> dict[str, xr.DataArray]:
             continue
         variable.attrs.setdefault("declared", {"scale": None, "offset": None, "dtype": "float32"})
         if "band" in variable.dims:
-            labels = variable["band"].values if "band" in variable.coords else range(1, 1000)
-            for k in range(variable.sizes["band"]):
-                maps[band_name(str(labels[k]))] = variable.isel(band=k, drop=True)
+            n_bands = variable.sizes["band"]
+            labels = variable["band"].values if "band" in variable.coords else range(1, n_bands + 1)
+            found += [(str(labels[k]), variable.isel(band=k, drop=True)) for k in range(n_bands)]
         else:
-            maps[band_name(str(key))] = variable.drop_vars("band", errors="ignore")
+            found.append((str(key), variable.drop_vars("band", errors="ignore")))
+    maps = {band_name(name): variable for name, variable in found}
+    if len(maps) < len(found):
+        names = ", ".join(name for name, _ in found)
+        raise ValueError(f"{place} must have bands of distinct names, got {names[:300]}")
     return maps
 
 
-def _reflectance(values: np.ndarray, *, source: BandSource) -> np.ndarray:
+def _reflectance(
+    values: np.ndarray, *, source: BandSource, limits: tuple[float, float] | None
+) -> np.ndarray:
     """Return reflectance with NaN for nodata; of a block, or of nothing when Dask asks."""
     exact = np.float32 if np.can_cast(values.dtype, np.float32) else np.float64
     numbers = values.astype(exact)
     if source.nodata is not None:
         numbers = np.where(numbers == exact(source.nodata), exact(np.nan), numbers)
+    if limits is not None:
+        numbers[(numbers < exact(limits[0])) | (numbers > exact(limits[1]))] = np.nan
     reflectance = (numbers * exact(source.scale) + exact(source.offset)).astype(np.float32)
     require_possible(reflectance, source)
     return reflectance
@@ -303,20 +343,44 @@ def _wavelength(array: xr.DataArray) -> float:
 def _quality_of(data: xr.Dataset) -> xr.DataArray | None:
     for key in data.data_vars:
         if (kind := QUALITY.get(str(key).lower())) and {"y", "x"} <= set(data[key].dims):
-            raw = data[key].fillna(0) if data[key].dtype.kind == "f" else data[key]
-            dtype = "uint8" if kind == "sentinel2_scl" else "uint16"
+            nodata, dtype = QUALITY_VALUES[kind]
+            raw = data[key].fillna(nodata) if data[key].dtype.kind == "f" else data[key]
             return raw.astype(dtype).drop_attrs().assign_attrs(quality_kind=kind)
     return None
 
 
+def _with_times(data: xr.Dataset, date: Any, place: str) -> xr.Dataset:
+    """Return a Dataset along ``time`` by increasing date, or raise if its times are no dates."""
+    if data.sizes.get("time", 1) == 1:
+        when = _time_of(data, date, place)
+        data = data.isel(time=0) if "time" in data.dims else data
+        return data.drop_vars("time", errors="ignore").expand_dims(time=[when])
+    found = data["time"].values if "time" in data.coords else range(data.sizes["time"])
+    times = np.array([_as_time(time, place) for time in found])
+    if len(np.unique(times)) < len(times):
+        raise ValueError(f"{place} must hold each time once, got one more than once")
+    return data.assign_coords(time=times).sortby("time")
+
+
 def _time_of(data: xr.Dataset, date: Any, place: str) -> np.datetime64:
+    """Return the date of the only scene."""
     if date is not None:
         return as_time(date)
-    if "time" in data.coords and data["time"].size == 1 and data["time"].dtype.kind == "M":
-        return as_time(data["time"].values.reshape(-1)[0])
+    if "time" in data.coords:
+        return _as_time(data["time"].values.reshape(-1)[0], place)
     if found := data.attrs.get("time_coverage_start"):
         return as_time(str(found), f"time_coverage_start of {place}")
     raise ValueError(
         f"date must be given, because {place} declares none: the day of the image, such as "
         "'2025-06-01'"
     )
+
+
+def _as_time(time: Any, place: str) -> np.datetime64:
+    """Return a time as xarray decodes it; plain numbers and other calendars are refused."""
+    try:
+        return as_time(time)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{place} must have times that are dates of the standard calendar, got {time}"
+        ) from None

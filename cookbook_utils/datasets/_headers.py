@@ -12,6 +12,7 @@ from cookbook_utils.datasets._access import (
     raster_error,
     without_secrets,
 )
+from cookbook_utils.datasets._bands import OTHER, REFLECTIVE, band_name
 from cookbook_utils.datasets._geotiffs import require_georeference, require_sizes
 
 
@@ -83,6 +84,7 @@ def _header_of(place: str, file: Any) -> Header:
     require_georeference(place, file)
     require_sizes(place, file)
     chosen = [k for k, use in enumerate(file.colorinterp) if use != ColorInterp.alpha]
+    _require_plain_alpha(place, file)
     numbers = tuple(k + 1 for k in chosen)
     if wrong := [file.dtypes[k] for k in chosen if file.dtypes[k].startswith("complex")]:
         raise ValueError(f"{place} must hold real numbers, got {wrong[0]}")
@@ -99,3 +101,16 @@ def _header_of(place: str, file: Any) -> Header:
         ),
         file.tags(ns="IMAGERY").get("ACQUISITIONDATETIME"),
     )  # fmt: skip
+
+
+def _require_plain_alpha(place: str, file: Any) -> None:
+    """Refuse an alpha band with the name of a band: GDAL makes one of four bands of bytes."""
+    from rasterio.enums import ColorInterp
+
+    for number, use, name in zip(file.indexes, file.colorinterp, file.descriptions, strict=True):
+        if use == ColorInterp.alpha and name and band_name(name) in (*REFLECTIVE, *OTHER):
+            raise ValueError(
+                f"{place} must have {name!r} as a band of values, got band {number} as alpha band, "
+                f"which masks the others: change it by `gdal_edit.py -colorinterp_{number} "
+                "undefined`"
+            )

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from cookbook_utils._checks import needs, require_choice, require_number, shown
-from cookbook_utils._conventions.grids import same_crs
+from cookbook_utils._conventions.grids import same_crs, transformer
+from cookbook_utils.datasets._access import without_secrets
 from cookbook_utils.datasets._bands import QUALITY_VALUES, BandSource, SceneSource
 from cookbook_utils.datasets._driver import BlockAddress, BlockDriver, fuse
 from cookbook_utils.datasets._geotiffs import MAX_SIDE, chunk_sizes
@@ -56,6 +57,9 @@ def load_scenes(
     """
     require_choice(resampling, "resampling", RESAMPLINGS)
     names = _shared_bands(scenes)
+    sources = [source for scene in scenes for source in scene.bands.values()]
+    for source in {source.geobox.crs: source for source in sources}.values():
+        require_place(source.geobox.crs, without_secrets(source.address))
     grid = target_grid(scenes, bbox=bbox, crs=crs, resolution=resolution, like=like)
     height, width = grid.shape
     if max(height, width) > MAX_SIDE:
@@ -94,6 +98,14 @@ def on_grid(array: xr.DataArray, grid: Any) -> xr.DataArray:
     centers = affine_to_coords(grid.affine, grid.width, grid.height)
     array = array.drop_vars("spatial_ref", errors="ignore").assign_coords(centers)
     return array.rio.write_crs(grid.crs.to_wkt()).rio.write_transform(grid.affine)
+
+
+def require_place(crs: Any, place: str) -> None:
+    """Raise ValueError if a CRS leads to no longitude and latitude of the Earth."""
+    try:
+        transformer(crs.proj, "EPSG:4326")
+    except ValueError:
+        raise ValueError(f"{place} must be in a CRS of the Earth, got {crs_name(crs)}") from None
 
 
 def _quality(scenes: Sequence[SceneSource], driver: BlockDriver, **how: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cookbook_utils._checks import shown
 from cookbook_utils.datasets._access import without_secrets
 from cookbook_utils.datasets._bands import (
     OTHER,
@@ -144,13 +145,11 @@ def _candidates(item: Any) -> Iterator[_Candidate]:
         kind = (asset.media_type or "").lower()
         if set(asset.roles or []) & _NOT_DATA - {"metadata"} or key in ("visual", "preview"):
             continue
-        if not (kind.startswith("image/") or (not kind and _RASTER.search(asset.href))):
+        if not (kind.startswith("image/") or _RASTER.search(without_secrets(asset.href))):
             continue
-        described = asset.extra_fields.get("bands") or asset.extra_fields.get("eo:bands") or [{}]
-        if isinstance(described[0], int):  # before STAC 1.0, numbers of the bands of the item
-            listed = item.properties.get("eo:bands") or []
-            described = [listed[number] for number in described if number < len(listed)] or [{}]
-        raster = asset.extra_fields.get("raster:bands") or []
+        place = f"the asset {key} of the item {item.id}"
+        described = _described(item, asset, place) or [{}]
+        raster = _objects(asset.extra_fields, "raster:bands", place)
         for index, band in enumerate(described):
             facts = {
                 **{fact: asset.extra_fields.get(fact) for fact in _FACTS},
@@ -160,10 +159,33 @@ def _candidates(item: Any) -> Iterator[_Candidate]:
                 **{name.removeprefix("raster:").removeprefix("eo:"): value
                    for name, value in band.items()},
             }  # fmt: skip
+            wavelength = _number(facts.get("center_wavelength"), f"center_wavelength of {place}")
+            facts["center_wavelength"] = wavelength or np.nan
             if name := _name_of(key, facts, single=len(described) == 1):
-                step = _step(item, asset, facts)
+                for fact in ("scale", "offset", "nodata"):
+                    facts[fact] = _number(facts.get(fact), f"{fact} of {place}")
+                step = _step(item, asset, facts, place)
                 preference = (len(described), kind == "image/jp2" or "jp2" in key, step, key)
                 yield _Candidate(name, key, asset, index + 1, facts, preference)
+
+
+def _described(item: Any, asset: Any, place: str) -> list[dict[str, Any]]:
+    """Return what an item says of each band of an asset; before STAC 1.0, by numbers."""
+    numbers = asset.extra_fields.get("eo:bands")
+    if isinstance(numbers, list) and numbers and all(isinstance(number, int) for number in numbers):
+        listed = _objects(item.properties, "eo:bands", f"the item {item.id}")
+        return [listed[number] for number in numbers if number < len(listed)]
+    return _objects(asset.extra_fields, "bands", place) or _objects(
+        asset.extra_fields, "eo:bands", place
+    )
+
+
+def _objects(fields: Mapping[str, Any], name: str, place: str) -> list[dict[str, Any]]:
+    """Return a field that is a list of objects, empty if it is absent."""
+    found = fields.get(name) or []
+    if not (isinstance(found, list) and all(isinstance(one, dict) for one in found)):
+        raise ValueError(f"{name} of {place} must be a list of objects, got {shown(found)}")
+    return found
 
 
 _FACTS = ("scale", "offset", "nodata", "data_type")
@@ -174,25 +196,24 @@ def _name_of(key: str, facts: Mapping[str, Any], *, single: bool) -> str | None:
     plain = re.sub(r"_(10|20|60)m$", "", key.lower().split(".")[0])
     if single and plain in QUALITY:
         return plain
-    wavelength = float(facts.get("center_wavelength") or np.nan)
     own = str(facts.get("name") or key)
     for common, asked in ((facts.get("common_name"), own), (plain if single else own, key)):
         if common:
-            name = band_name(str(common), asked, wavelength)
+            name = band_name(str(common), asked, facts["center_wavelength"])
             if name in REFLECTIVE or name in OTHER:
                 return name
     return None
 
 
-def _step(item: Any, asset: Any, facts: Mapping[str, Any]) -> float:
+def _step(item: Any, asset: Any, facts: Mapping[str, Any], place: str) -> float:
     """Return the size of the pixels as far as the item gives it, to prefer the finest."""
     transform = asset.extra_fields.get("proj:transform")
     found = (
-        abs(transform[0]) if transform
+        transform[0] if isinstance(transform, list) and transform
         else asset.extra_fields.get("gsd") or facts.get("spatial_resolution")
         or item.properties.get("gsd")
     )  # fmt: skip
-    return float(found or np.inf)
+    return abs(_number(found or np.inf, f"the pixel size of {place}"))
 
 
 def _source(
@@ -205,8 +226,8 @@ def _source(
 ) -> BandSource:
     """Return one band, completed from the header of its file where the item says too little."""
     address = _address(item, candidate.asset)
-    facts = dict(candidate.facts)
-    scale, offset, nodata = (_number(facts.get(fact)) for fact in ("scale", "offset", "nodata"))
+    facts = candidate.facts
+    scale, offset, nodata = (facts[fact] for fact in ("scale", "offset", "nodata"))
     scale, offset, nodata = _of_collection(item, scale, offset, nodata)
     if given is not None and scale is None and _LANDSAT.match(item.id):
         scale, offset, nodata = SURFACE_SCALE, SURFACE_OFFSET, 0.0
@@ -232,8 +253,9 @@ def _source(
         return BandSource(address, candidate.index, geobox, dtype, nodata)
     nodata = nodata if given.of("nodata", name) is None else given.of("nodata", name)
     factors = given.decide(name, dtype, (scale, offset), without_secrets(address))
-    wavelength = float(facts.get("center_wavelength") or np.nan)
-    return BandSource(address, candidate.index, geobox, dtype, nodata, *factors, wavelength)
+    return BandSource(
+        address, candidate.index, geobox, dtype, nodata, *factors, facts["center_wavelength"]
+    )
 
 
 def _signed(address: str) -> str:
@@ -249,12 +271,12 @@ def _address(item: Any, asset: Any) -> str:
     return href.removeprefix("file://")
 
 
-def _number(value: Any) -> float | None:
-    """Return a number of an item, which writes NaN and infinity as text."""
+def _number(value: Any, what: str) -> float | None:
+    """Return a number of an item, which writes NaN and infinity as text, or None for none."""
     try:
         return None if value is None else float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"raster:bands must hold numbers, got {value!r}") from None
+        raise ValueError(f"{what} must be a number, got {shown(value)}") from None
 
 
 def _of_collection(
