@@ -44,6 +44,14 @@ def test_a_line_of_4_gb_is_not_read(csv, head):
     refused(csv, "cannot be parsed" if head else "must have at most 131072 bytes, got more")
 
 
+def test_a_csv_with_semicolons_is_refused_in_a_few_lines(csv):
+    dates = "".join(f";202001{day:02}" for day in range(1, 31)) * 10
+    csv.write_text(f"pid;latitude;longitude{dates}\n")
+    with pytest.raises(ValueError, match="it has pid;latitude.*separated by commas") as raised:
+        open_points(csv)
+    assert len(str(raised.value)) < 600
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -217,6 +217,24 @@ def test_nodata_of_the_quality_band_of_a_cube_is_fill(tmp_path, name, fill):
     assert np.argwhere(mask.values).tolist() == [[7, 9]]
 
 
+@pytest.mark.parametrize(("name", "fill"), [("QA_PIXEL", 1), ("SCL", 0)])
+def test_the_quality_band_of_a_cube_comes_along_to_another_grid(tmp_path, name, fill):
+    quality = np.arange(50 * 70, dtype="uint16").reshape(50, 70) % 12
+    made = cube().assign({name: (("y", "x"), quality)}).expand_dims(time=[np.datetime64(DAY, "ns")])
+    made.to_netcdf(tmp_path / "a.nc")
+    whole = open_scene(tmp_path / "a.nc")
+    like = whole.drop_vars("quality").assign_coords(y=whole.y - 300)  # by ten pixels
+    scene = open_scene(
+        tmp_path / "a.nc", like=like.rio.write_transform(like.rio.transform(recalc=True))
+    )
+    assert same(scene[:, :40], whole[:, 10:].values)
+    assert np.array_equal(scene.quality[:40], quality[10:])
+    assert (scene.quality[40:] == fill).all()
+    assert scene.quality.attrs == whole.quality.attrs
+    coarse = open_scene(tmp_path / "a.nc", resolution=60)
+    assert coarse.quality.shape == coarse.shape[1:] and np.isin(coarse.quality, quality).all()
+
+
 def test_bands_of_one_name_are_refused(tmp_path):
     cube(names=("swir16", "swir1")).to_netcdf(tmp_path / "a.nc")
     with pytest.raises(ValueError, match="bands of distinct names, got swir16, swir1"):
@@ -268,6 +286,18 @@ def test_a_crs_that_is_none_of_the_earth_is_refused(tmp_path, crs):
     cube().rio.write_crs(crs).to_netcdf(tmp_path / "a.nc")
     with pytest.raises(ValueError, match="a.nc must be in a CRS of the Earth, got"):
         open_scene(tmp_path / "a.nc", date=DAY, bbox=(14, 36, 15, 37))
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_nodata_counts_beside_an_internal_mask(tmp_path, dtype):
+    values = numbers(dtype=dtype)
+    path = write(tmp_path / "a.tif", values, nodata=0)
+    mask = np.full((50, 70), 255, "uint8")
+    mask[20:30] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.write_mask(mask)
+    scene = open_scene(path, **NAMED)
+    assert np.array_equal(scene.isnull(), (values == 0) | (mask == 0))
 
 
 def test_names_of_bands_are_found_in_any_case(tmp_path):

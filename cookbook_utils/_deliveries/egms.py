@@ -272,7 +272,7 @@ def _first_fault(path: Path, names: list[str], message: str) -> str:
 
 def _dates_of(path: Path, names: list[str]) -> list[str]:
     """Return the columns that are dates, in the order of time, or raise if columns are invalid."""
-    found = f"it has {', '.join(names[:12])}..."
+    found = f"it has {', '.join(names[:12])[:200]}..."
     missing = [name for name in ("pid", *PLACES[0]) if name not in names]
     if set(PLACES[1]) <= set(names):  # Level 3 has no other coordinates
         missing = [name for name in missing if name == "pid"]

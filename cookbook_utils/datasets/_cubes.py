@@ -89,14 +89,18 @@ def open_cube(
     data = data.chunk({"y": sizes[1], "x": sizes[2]})
     series = _bands_of(data, bands, given, place).transpose("time", "band", "y", "x")
     grid = _geobox(data, place)
-    series = on_grid(series, grid)
-    if (quality := _quality_of(data)) is not None:
-        series = series.assign_coords(
-            quality=quality.broadcast_like(series.isel(band=0, drop=True))
-        )
+    series, quality = on_grid(series, grid), _quality_of(data)
     if crs is not None or resolution is not None or like is not None:
-        series = _on_other_grid(series, grid, crs, resolution, like, resampling, sizes)
-    return series
+        require_choice(resampling, "resampling", RESAMPLINGS)
+        target = other_grid(grid, crs=crs, resolution=resolution, like=like)
+        series = _moved(series, target, resampling, np.nan, sizes)
+        if quality is not None:
+            nodata, _ = QUALITY_VALUES[quality.attrs["quality_kind"]]
+            quality = _moved(on_grid(quality, grid), target, "nearest", nodata, sizes)
+    if quality is None:
+        return series
+    quality = quality.drop_vars("spatial_ref").broadcast_like(series.isel(band=0, drop=True))
+    return series.assign_coords(quality=quality)
 
 
 # -- files --------------------------------------------------------------------------------------
@@ -226,21 +230,14 @@ def _upright(data: xr.Dataset, place: str) -> xr.Dataset:
     return data.rio.write_crs(crs)
 
 
-def _on_other_grid(
-    series: xr.DataArray,
-    own: Any,
-    crs: Any,
-    resolution: Any,
-    like: Any,
-    resampling: str,
-    sizes: Any,
+def _moved(
+    array: xr.DataArray, grid: Any, resampling: str, nodata: float, sizes: Any
 ) -> xr.DataArray:
-    require_choice(resampling, "resampling", RESAMPLINGS)
-    grid = other_grid(own, crs=crs, resolution=resolution, like=like)
+    """Return an array on another grid, of its own dtype."""
     chunks = (sizes[1][0], sizes[2][0])
-    moved = series.odc.reproject(grid, resampling=resampling, dst_nodata=np.nan, chunks=chunks)
+    moved = array.odc.reproject(grid, resampling=resampling, dst_nodata=nodata, chunks=chunks)
     moved = moved.rename(dict(zip(grid.dimensions, ("y", "x"), strict=True)))
-    return on_grid(moved.assign_attrs(series.attrs), grid)
+    return on_grid(moved.drop_attrs().assign_attrs(array.attrs), grid)
 
 
 def _geobox(data: xr.Dataset, place: str) -> Any:

@@ -218,6 +218,10 @@ def _stored(
     nodata, valid = file.nodata_value(source.band), None
     if nodata is None:
         valid = file.dataset.read_masks(source.band, **where) != 0
+        declared = file.dataset.nodatavals[source.band - 1]
+        if declared is not None:  # GDAL ignores it where there is a mask
+            with np.errstate(over="ignore"):
+                valid &= values != declared
     if file.alpha is not None:  # GDAL takes it for a mask in some formats only
         opaque = file.dataset.read(file.alpha, **where) != 0
         valid = opaque if valid is None else valid & opaque
