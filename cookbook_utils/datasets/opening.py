@@ -74,7 +74,7 @@ def open_scene(
     offset : float or mapping of str to float, optional
         As `scale`; by default 0 where `scale` is given.
     nodata : float or mapping of str to float, optional
-        A nodata value besides what the file declares by its value, mask or alpha band.
+        A nodata value besides what the file declares by its value, valid range, mask or alpha band.
     bbox : sequence of float, optional
         West, south, east and north in degrees. Only pixels that this box touches are opened.
     crs : str or CRS, optional
