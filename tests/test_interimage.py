@@ -22,6 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from cookbook_utils.interimage import (
     InterImageKMeans,
     cupy_kernels,
+    local_engine,
     numba_kernels,
     numpy_kernels,
     selection,
@@ -273,6 +274,7 @@ def test_threads_do_not_change_a_bit(dtype, n_threads, monkeypatch):
     scenes = make_series(ny=150, nx=200, dtype=dtype)
     reference = kmeans(6, max_iter=6, engine="numpy").fit(scenes)
     monkeypatch.setattr(numba_kernels, "threads", lambda: n_threads)
+    monkeypatch.setattr(local_engine, "LEAST_PIXELS_PER_PART", 2**12)
     assert_same(reference, kmeans(6, max_iter=6, engine="numba").fit(scenes))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from cookbook_utils.interimage import numba_kernels, numpy_kernels
+from cookbook_utils.interimage import local_engine, numba_kernels, numpy_kernels
 from cookbook_utils.interimage.arithmetic import DTYPES, FixedPoint, Scores
 from cookbook_utils.interimage.blocks import Scene
 from cookbook_utils.interimage.bounds import Bounds, near_movements
@@ -81,6 +81,7 @@ def check(shape, bands, k, n, dtype, seed, monkeypatch, n_threads=1):
     centers = draw_centers(pixels, k, seed)
     monkeypatch.setattr(numba_kernels, "uses_bounds", lambda k, bands: True)
     monkeypatch.setattr(numba_kernels, "threads", lambda: n_threads)
+    monkeypatch.setattr(local_engine, "LEAST_PIXELS_PER_PART", 2**8)
     reference = run(numpy_kernels, scenes, centers, 8, jump)
     assert_same_steps(reference, run(numba_kernels, scenes, centers, 8, jump))
 

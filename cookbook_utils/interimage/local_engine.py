@@ -33,8 +33,8 @@ from cookbook_utils.interimage.passes import (
 )
 from cookbook_utils.interimage.sampling import Sampling
 
-PARTS_PER_THREAD = 4  # so that a thread that ends early takes over parts of the others
-LEAST_PIXELS_PER_PART = 2**14  # smaller parts would cost more than they balance
+PARTS_PER_THREAD = 2  # so that a thread that ends early takes over a part of another
+LEAST_PIXELS_PER_PART = 2**16  # to hand on smaller ones takes longer than to work on them
 
 
 class LocalEngine:
