@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from cookbook_utils.datasets._open_rasters import opened
+
 MAX_SIDE = 1_000_000
 """Largest width and height of a raster in pixels."""
 
@@ -278,8 +280,6 @@ def _read_block(*, file: RasterFile, status: tuple[int, int], block_info: Any) -
     """Return the pixels of one chunk, or raise an OSError that names the file."""
     import rasterio
     from rasterio.windows import Window
-
-    from cookbook_utils.datasets._open_rasters import opened
 
     _, rows, columns = block_info[None]["array-location"]
     try:
