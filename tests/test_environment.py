@@ -25,7 +25,7 @@ MODULES = sorted(
 
 # A module imports only from floors below its own; the parts of one subpackage from each other too.
 FLOORS = [
-    {"_checks", "_command", "_gdal", "_hashing", "_threads"},
+    {"_checks", "_command", "_compiling", "_gdal", "_hashing", "_threads"},
     {"_files"},
     {"_conventions", "_npz"},
     {

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -72,7 +74,8 @@ def measure_chapter(path: Path) -> dict:
     watch.start()
     start = time.perf_counter()
     try:
-        client.execute()
+        with tempfile.TemporaryDirectory() as nothing_compiled:
+            client.execute(env={**os.environ, "NUMBA_CACHE_DIR": nothing_compiled})
     finally:
         watch.stopped.set()
         watch.join()

@@ -11,6 +11,8 @@ import functools
 
 import numpy as np
 
+from cookbook_utils._compiling import jit
+
 
 def decode_pixels(
     values: np.ndarray,
@@ -50,9 +52,7 @@ def decode_pixels(
 
 @functools.cache
 def _kernel():
-    import numba
-
-    @numba.njit(nogil=True)
+    @jit(cache=True, nogil=True)
     def kernel(values, valid, nodata, other_nodata, scale, offset, low, high, out):
         n, above, below = 0, 0, 0
         work, result = type(scale), out.dtype.type

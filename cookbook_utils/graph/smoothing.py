@@ -17,6 +17,7 @@ from cookbook_utils._checks import (
     require_integer,
     require_number,
 )
+from cookbook_utils._compiling import jit
 from cookbook_utils._conventions.nodata import mask_and_float
 
 if TYPE_CHECKING:
@@ -185,9 +186,8 @@ def smooth(
 @functools.cache
 def _compiled_hop() -> Callable[..., None]:
     """Return one hop of smoothing of the points from `start` to `stop`, compiled by Numba."""
-    import numba
 
-    @numba.njit(nogil=True)
+    @jit(cache=True, nogil=True)
     def hop(indptr, neighbors, weights, own, others, x, out, start, stop):
         cast, width = x.dtype.type, x.shape[1]
         for i in range(start, min(stop, len(x))):

@@ -171,7 +171,8 @@ class Scores:
         # scale, such distances must be below 2**-40, so that 2**-80 covers their squares.
         most = 490 if dtype == np.float64 else 126
         scale = _power_of_two(-np.clip(_exponent(np.abs(shifted).max()), -most, most))
-        return cls(centers, offset, float(scale))
+        # Kernels are compiled for the order of the axes in memory.
+        return cls(np.ascontiguousarray(centers), offset, float(scale))
 
     # Passes with bounds of most pixels need neither of these, and have many small parts.
     @functools.cached_property

@@ -14,6 +14,7 @@ import functools
 
 import numpy as np
 
+from cookbook_utils._compiling import jit
 from cookbook_utils.interimage.arithmetic import NEVER, FixedPoint, Scores
 from cookbook_utils.interimage.bounds import ABSOLUTE, RELATIVE, PixelBounds
 from cookbook_utils.interimage.numba_rows import row_kernels, row_length
@@ -54,11 +55,9 @@ def reassign(
 @functools.cache
 def movement_kernel():
     """Compile the search for distances of centers, and for movements near to each of them."""
-    import numba
-
     shorter, absolute = np.float32(1 - RELATIVE), np.float32(ABSOLUTE)
 
-    @numba.njit(nogil=True)
+    @jit(cache=True, nogil=True)
     def kernel(columns, moved, radius, distances, others, beyond):
         squares = np.empty(len(moved))
         for a in range(len(moved)):
@@ -86,8 +85,6 @@ def movement_kernel():
 @functools.cache
 def reassign_kernel(bands: int, integer_pixels: bool):
     """Compile the pass over pixels that have labels; the number of bands is a constant."""
-    import numba
-
     span = max(VALUES_PER_SPAN // bands, 2**12)
     width = max(VALUES_PER_GROUP // bands // LANES * LANES, LANES)
     stride, pitch = width + LANES, row_length(bands)
@@ -97,7 +94,7 @@ def reassign_kernel(bands: int, integer_pixels: bool):
     _, score, _ = score_kernels(bands)
     bound, settle = _settle_kernels(bands, integer_pixels)
 
-    @numba.njit(nogil=True)
+    @jit(cache=True, nogil=True)
     def kernel(
         values, labels, begin, end, centers, scale, distances, upper, lower, own, others, beyond,
         farthest, fixed_offset, steps_per_unit, sums, counts,
@@ -152,11 +149,9 @@ def reassign_kernel(bands: int, integer_pixels: bool):
 
 def _list_kernels():
     """Compile functions that list pixels whose label may change, and group them by label."""
-    import numba
-
     shrink, grow = np.float32(1 - 2.0**-22), np.float32(1 + 2.0**-22)
 
-    @numba.njit
+    @jit
     def move_bounds(labels, start, stop, upper, lower, own, others, beyond, flags):
         """Move the bounds with the centers, and flag the pixels that they leave uncertain."""
         nodata = np.iinfo(labels.dtype).max
@@ -168,7 +163,7 @@ def _list_kernels():
             upper[p], lower[p] = u, bound
             flags[p - start] = (not u < bound) & (a != nodata)
 
-    @numba.njit
+    @jit
     def list_pixels(labels, start, stop, upper, lower, own, others, beyond, flags, at):
         if len(upper):
             move_bounds(labels, start, stop, upper, lower, own, others, beyond, flags)
@@ -182,7 +177,7 @@ def _list_kernels():
             n += flags[p]
         return n
 
-    @numba.njit
+    @jit
     def group_by_label(labels, at, ends, grouped):
         """Sort pixels by label; those of label a lie from ``ends[a]`` to ``ends[a + 1]``."""
         ends[:] = 0
@@ -200,11 +195,9 @@ def _list_kernels():
 
 def _candidate_kernels(bands: int):
     """Compile functions that measure a group of pixels, and choose its candidates."""
-    import numba
-
     _, with_tag, float_bits = intrinsics()
 
-    @numba.njit
+    @jit
     def rounded_off(center, origin, scale):
         """Return an upper bound of the distance of a center to the origin, which is rounded."""
         squared = 0.0
@@ -212,7 +205,7 @@ def _candidate_kernels(bands: int):
             squared += ((center[b] - origin[b]) * scale[0]) ** 2
         return np.float32(np.sqrt(squared) * (1 + RELATIVE) + ABSOLUTE)
 
-    @numba.njit(fastmath={"contract"})
+    @jit(fastmath={"contract"})
     def square(x, m):
         """Store |x|², and return an upper bound of the largest |x|."""
         largest = np.int32(0)  # bits of positive floats are ordered as the floats are
@@ -226,7 +219,7 @@ def _candidate_kernels(bands: int):
         longest = np.sqrt(with_tag(np.float32(0), np.int32(0), largest))
         return longest * np.float32(1 + (bands + 16) * 2.0**-23) + np.float32(ABSOLUTE)
 
-    @numba.njit
+    @jit
     def choose(centers, a, origin, scale, distances, reach, candidates, near, halves):
         """Choose the candidates of pixels within `reach` of the origin and center a, and copy them.
 
@@ -265,15 +258,13 @@ def _candidate_kernels(bands: int):
 
 def _settle_kernels(bands: int, integer_pixels: bool):
     """Compile functions that give a group its bounds, and its labels and sums."""
-    import numba
-
     _, _, float_bits = intrinsics()
     pitch = row_length(bands)
     rounding = np.float32((bands + 16) * 2.0**-23)  # of |x|²
     relative, absolute = np.float32(1 - RELATIVE), np.float32(ABSOLUTE)
     longer = np.float32(1 + RELATIVE)
 
-    @numba.njit(fastmath={"contract"})
+    @jit(fastmath={"contract"})
     def bound(x, m, mine, mask, error, excluded, flags):
         """Find the bounds of a group, and flag pixels whose label changes or is uncertain."""
         squares, least, second = x[bands], x[bands + 1], x[bands + 2]
@@ -289,7 +280,7 @@ def _settle_kernels(bands: int, integer_pixels: bool):
             changes = (float_bits(low) & mask) != mine
             flags[q] = changes | (not next_low - low > 2 * error)
 
-    @numba.njit
+    @jit
     def nearest(rows, at, candidates, centers):
         least, index = np.inf, 0
         for j in candidates:  # ascending: of equally near ones the first
@@ -301,7 +292,7 @@ def _settle_kernels(bands: int, integer_pixels: bool):
                 least, index = squared, j
         return index
 
-    @numba.njit
+    @jit
     def settle(
         rows, labels, start, group, flags, a, x, mask, error, candidates, centers, upper, lower,
         fixed_offset, steps_per_unit, sums, counts,

@@ -16,6 +16,7 @@ import functools
 
 import numpy as np
 
+from cookbook_utils._compiling import jit
 from cookbook_utils.interimage.arithmetic import (
     NEVER,
     FixedPoint,
@@ -109,8 +110,6 @@ def assign_kernel(bands: int, integer_pixels: bool, few_centers: bool):
     The number of bands is a constant, so that the compiler unrolls loops over them. Integer pixels
     are their own fixed point.
     """
-    import numba
-
     values_per_tile = VALUES_PER_INTEGER_TILE if integer_pixels else VALUES_PER_FLOAT_TILE
     tile = max(values_per_tile // bands // 64 * 64, 64)  # pixels
     stride = tile + 16  # rows a power of two apart would compete for the same cache sets
@@ -119,7 +118,7 @@ def assign_kernel(bands: int, integer_pixels: bool, few_centers: bool):
     decide_in_float64 = _float64_kernel(bands)
     relabel, list_changed, add_changed = _sum_kernels(bands, integer_pixels)
 
-    @numba.njit(nogil=True)
+    @jit(cache=True, nogil=True)
     def kernel(
         values, labels, begin, end, offset, scale, coefficients, errors, index_mask, centers,
         first, fixed_offset, steps_per_unit, sums, counts,
@@ -160,12 +159,10 @@ def assign_kernel(bands: int, integer_pixels: bool, few_centers: bool):
 
 def _convert_kernel(bands: int, tile: int):
     """Compile the conversion of a tile to scaled float32, with the largest size in each band."""
-    import numba
-
     prefetch, with_tag, float_bits = intrinsics()
     without_sign = np.int32(0x7FFFFFFF)
 
-    @numba.njit
+    @jit
     def convert(values, start, size, label, offset, scale, x, peaks):
         work, nodata = offset.dtype.type, np.iinfo(label.dtype).max
         complete = True
@@ -196,11 +193,9 @@ def _convert_kernel(bands: int, tile: int):
 
 def _float64_kernel(bands: int):
     """Compile the search for the nearest center in float64 where scores are too close."""
-    import numba
-
     _, with_tag, float_bits = intrinsics()
 
-    @numba.njit
+    @jit
     def nearest(part, p, centers):
         least, index = np.inf, 0
         for i in range(len(centers)):
@@ -212,7 +207,7 @@ def _float64_kernel(bands: int):
                 least, index = squared, i
         return index
 
-    @numba.njit
+    @jit
     def decide_in_float64(part, label, index_mask, error_widths, centers, least, second):
         nodata = np.iinfo(label.dtype).max
         for p in range(len(label)):
@@ -226,11 +221,9 @@ def _float64_kernel(bands: int):
 
 def _sum_kernels(bands: int, integer_pixels: bool):
     """Compile functions that label a tile, list the pixels that changed, and add them up."""
-    import numba
-
     _, _, float_bits = intrinsics()
 
-    @numba.njit
+    @jit
     def relabel(label, index_mask, least, first, old, changed):
         kind = label.dtype.type
         nodata = kind(np.iinfo(label.dtype).max)
@@ -241,7 +234,7 @@ def _sum_kernels(bands: int, integer_pixels: bool):
             old[p] = before
             label[p] = now
 
-    @numba.njit
+    @jit
     def list_changed(changed, words, positions):
         n = 0
         for word in range(len(words)):  # mostly, none of the eight pixels of a word changed
@@ -251,7 +244,7 @@ def _sum_kernels(bands: int, integer_pixels: bool):
                     n += changed[p]
         return n
 
-    @numba.njit
+    @jit
     def add_changed(tile, label, old, positions, first, fixed_offset, steps_per_unit, sums, counts):
         for p in positions:
             new, before = label[p], old[p]
@@ -273,9 +266,8 @@ def _sum_kernels(bands: int, integer_pixels: bool):
 @functools.cache
 def _distance_kernel():
     """Compile the pass that sums squared distances and finds the farthest pixel."""
-    import numba
 
-    @numba.njit(nogil=True)
+    @jit(cache=True, nogil=True)
     def kernel(values, labels, begin, end, centers, steps_per_squared_unit, fine_steps_per_coarse):
         coarse, fine, largest, at = np.int64(0), np.int64(0), -1.0, begin
         nodata = np.iinfo(labels.dtype).max

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 
+from cookbook_utils._compiling import jit
 from cookbook_utils.interimage.numba_scores import LANES
 
 
@@ -22,12 +23,10 @@ def row_length(bands: int) -> int:
 @functools.cache
 def row_kernels(bands: int):
     """Compile functions that make rows of a span of pixels, and gather pixels from rows."""
-    import numba
-
     bands_to_rows, rows_to_bands = _intrinsics(bands)
     pitch = row_length(bands)
 
-    @numba.njit
+    @jit
     def make_rows(values, start, size, flags, rows):
         """Copy pixels from `start` on to rows, at least those with a flag."""
         whole = size // LANES * LANES
@@ -40,7 +39,7 @@ def row_kernels(bands: int):
             for b in range(bands):
                 rows[p * pitch + b] = values[b, start + p]
 
-    @numba.njit
+    @jit
     def gather(rows, at, n, origin, scale, x):
         """Copy the rows `at` to x[b], less their origin, scaled; whole vectors are filled."""
         for q in range(0, n, LANES):

@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 
+from cookbook_utils._compiling import jit
 from cookbook_utils.interimage.arithmetic import FARTHEST
 
 LANES = 16  # pixels in a vector of 512 bits, or in two of 256
@@ -19,13 +20,11 @@ def score_kernels(bands: int, few_centers: bool = False):
     The gap of a pixel is the difference of its two least scores. For at most `FEW_CENTERS` centers,
     the loop that the compiler vectorizes is faster than vectors by hand.
     """
-    import numba
-
     _, with_tag, float_bits = intrinsics()
     score_vector = _score_intrinsic(bands)
     farthest, without_sign = np.float32(FARTHEST), np.int32(0x7FFFFFFF)
 
-    @numba.njit
+    @jit
     def lower_scores(coefficients, errors, peaks, lowered, error_widths):
         """Subtract the error bound of a tile from ½|c|²; return twice the largest bound."""
         widest, near = np.float32(0), peaks.sum() <= farthest  # False if the sum is NaN
@@ -39,7 +38,7 @@ def score_kernels(bands: int, few_centers: bool = False):
         return widest
 
     # The last bits of a score hold the index of its center, as those of `_score_intrinsic` do.
-    @numba.njit(fastmath={"contract"})
+    @jit(fastmath={"contract"})
     def score_few(x, size, coefficients, lowered, index_mask, least, second):
         least[:size] = np.float32(3e38)
         second[:size] = np.float32(3e38)
@@ -56,7 +55,7 @@ def score_kernels(bands: int, few_centers: bool = False):
                     lowest = s if s < lowest else lowest
                 least[p], second[p] = lowest, next_lowest
 
-    @numba.njit
+    @jit
     def score(x, size, coefficients, lowered, index_mask, least, second):
         for p in range(0, size, LANES):
             score_vector(
@@ -64,7 +63,7 @@ def score_kernels(bands: int, few_centers: bool = False):
                 len(coefficients), index_mask, least[p:].ctypes.data, second[p:].ctypes.data,
             )  # fmt: skip
 
-    @numba.njit
+    @jit
     def smallest_gap(least, second):
         smallest = without_sign  # bits of positive floats are ordered as the floats are
         for p in range(len(least)):
