@@ -118,8 +118,8 @@ def compare(k: int, bands: int) -> Comparison:
     return Comparison(
         f"{k} clusters, {bands} bands",
         unit="pixels",
-        sizes=(10_000, 60_000, 300_000),
-        full_sizes=(100_000, 300_000, 1_000_000),
+        sizes=(10_000, 100_000, 1_000_000),
+        full_sizes=(100_000, 1_000_000, 3_000_000),
         ours={"InterImageKMeans, numba": ours(k, bands)},
         peers={
             "faiss Kmeans": faiss(k, bands),
