@@ -49,15 +49,15 @@ def side_of(n: int) -> int:
     return round(n**0.5)
 
 
-def write_geotiff(n: int, folder: Path, tile: int = 512) -> None:
-    """Write a scene of about `n` pixels as one GeoTIFF for each band, tiled, deflated, uint16."""
+def write_geotiff(n: int, folder: Path, tile: int = 512, compress: str = "deflate") -> None:
+    """Write a scene of about `n` pixels as one tiled GeoTIFF of uint16 for each band."""
     import rasterio
 
     side = side_of(n)
     transform = rasterio.transform.from_origin(3e5, 4.3e6, 30, 30)
     profile = {"driver": "GTiff", "width": side, "height": side, "count": 1, "dtype": "uint16",
                "nodata": 0, "crs": "EPSG:32611", "transform": transform, "tiled": True,
-               "blockxsize": tile, "blockysize": tile, "compress": "deflate"}  # fmt: skip
+               "blockxsize": tile, "blockysize": tile, "compress": compress}  # fmt: skip
     for band, values in enumerate(make_pixels(side * side), start=1):
         with rasterio.open(folder / f"B{band}.tif", "w", **profile) as file:
             file.write(values.reshape(side, side), 1)
