@@ -5,7 +5,7 @@ it pickles into its keys with an identity that is new in each process; and it do
 function called in another file has changed. Machine code from its files also keeps the symbols of
 the process that wrote it, so that a kernel for 5 bands that is loaded could take the place of one
 for 6 bands that is compiled. Here the name of a function contains a digest of all that determines
-its code: instructions and constants of the function and of those that it calls, by their names.
+its code: options, instructions and constants of the function and of those that it calls.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -43,7 +43,7 @@ def jit(function: Callable | None = None, *, cache: bool = False, **options: Any
 
     if function is None:
         return functools.partial(jit, cache=cache, **options)
-    function.__qualname__ += f"_{_digest(function)}"
+    function.__qualname__ += f"_{_digest(function, options)}"
     compiled = numba.njit(**options)(function)
     if cache:
         with contextlib.suppress(RuntimeError):  # no folder can be written
@@ -51,7 +51,7 @@ def jit(function: Callable | None = None, *, cache: bool = False, **options: Any
     return compiled
 
 
-def _digest(function: types.FunctionType) -> str:
+def _digest(function: types.FunctionType, options: Mapping[str, Any] | None = None) -> str:
     """Return the digest of the code of a function, and of all that its names refer to."""
     code, module = function.__code__, function.__globals__
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
@@ -59,7 +59,8 @@ def _digest(function: types.FunctionType) -> str:
     refers_to = {name: module[name] for name in names if name in module}
     refers_to |= dict(zip(code.co_freevars, cells, strict=True))
     described = [_describe(name, value) for name, value in sorted(refers_to.items())]
-    return sha256(repr((function.__qualname__, content, described)).encode()).hexdigest()[:16]
+    whole = function.__qualname__, sorted((options or {}).items()), content, described
+    return sha256(repr(whole).encode()).hexdigest()[:16]
 
 
 def _content(code: types.CodeType) -> tuple[list, set[str]]:

@@ -102,6 +102,14 @@ def test_names_say_the_value_of_globals(monkeypatch):
     assert _compiling._digest(global_factor) != before
 
 
+def test_names_depend_on_the_options():
+    def function(x):
+        return x * x + 1
+
+    digests = [_compiling._digest(function, options) for options in ({}, {"fastmath": True})]
+    assert digests[0] != digests[1]
+
+
 def test_names_depend_on_the_instructions():
     def one(x):
         return x + 1
