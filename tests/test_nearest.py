@@ -110,10 +110,24 @@ def test_pixels_of_any_scale_are_clustered_alike(scale):
 def test_values_that_float64_cannot_square_are_refused(value):
     scene = make_scene().astype(np.float64)
     scene[1, 2, 3] = value
-    with pytest.raises(ValueError, match="pixels of X must be finite numbers of at most 1e150"):
+    with pytest.raises(ValueError, match=r"pixels of X \(2.* must be finite numbers of at most 1e"):
         InterImageKMeans(2, random_state=0).fit(scene)
     with pytest.raises(ValueError, match="pixels must have a band with a range of at least 1e-153"):
         InterImageKMeans(2, random_state=0).fit(make_scene().astype(np.float64) * 1e-160)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "dask"])
+def test_the_scene_with_an_infinite_pixel_is_named(engine):
+    days = np.array(["2020-06-01", "2021-06-01"], "M8[ns]")
+    series = xr.concat([make_scene(), make_scene()], xr.Variable("time", days)).astype(np.float32)
+    series[1, 1, 2, 3] = np.inf
+    model = InterImageKMeans(2, random_state=0, engine=engine)
+    with pytest.raises(ValueError, match=r"^pixels of X \(2021-06-01\) must be .*, got inf$"):
+        model.fit(series)
+    with pytest.raises(ValueError, match=r"^pixels of scene 1 of X \(2021-06-01\) must be "):
+        model.fit(list(series))
+    with pytest.raises(ValueError, match=r"^pixels of scene 1 of X must be "):
+        model.fit(list(series.drop_vars("time")))
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint64"])

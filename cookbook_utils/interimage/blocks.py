@@ -27,6 +27,8 @@ class Scene(NamedTuple):
     """Nodata values; NaN is nodata in any case."""
     complete: bool = False
     """Whether nodata is an error, as in a table."""
+    name: str = "X"
+    """What errors call it."""
 
 
 def array_module(values: Any) -> ModuleType:
@@ -81,7 +83,7 @@ def load(
                 labels[xp.isnan(band)] = nodata
             suspects.append((band, usable))
     for band, usable in suspects:  # a second loop, because any band may make a pixel invalid
-        _require_usable(band[~usable & (labels != nodata)])
+        _require_usable(band[~usable & (labels != nodata)], scene.name)
     if scene.complete and labels.any():
         raise ValueError("X must be a table without NaN and nodata, got a sample with one of them")
     return xp.ascontiguousarray(values, dtype), labels
@@ -113,17 +115,17 @@ def _usable(band: Any) -> Any:
     return (band >= lowest) & (band <= 2**53)
 
 
-def _require_usable(unusable: Any) -> None:
-    """Raise ValueError if there are values of valid pixels that are not usable."""
+def _require_usable(unusable: Any, name: str) -> None:
+    """Raise ValueError if there are values of valid pixels of a scene that are not usable."""
     if unusable.size and unusable.dtype.kind == "f":
         raise ValueError(
-            "pixels of X must be finite numbers of at most 1e150 in size, NaN or nodata, "
+            f"pixels of {name} must be finite numbers of at most 1e150 in size, NaN or nodata, "
             f"got {float(unusable[0])}"
         )
     if unusable.size:
         raise ValueError(
-            "pixels must be integers that float64 holds, at most 2**53 in size, or nodata, "
-            f"got {int(unusable[0])}: subtract an offset first"
+            f"pixels of {name} must be integers that float64 holds, at most 2**53 in size, or "
+            f"nodata, got {int(unusable[0])}: subtract an offset first"
         )
 
 

@@ -92,8 +92,21 @@ def read_scenes(x: Any) -> tuple[list[Scene], Traits]:
         extra = _extra_dims(array)
         values = array.transpose(*extra, "band", "y", "x").data
         nodata = nodata_values(array)
-        scenes += [Scene(values[at], nodata) for at in np.ndindex(values.shape[: len(extra)])]
+        for at in np.ndindex(values.shape[: len(extra)]):
+            name = _name(what, array[dict(zip(extra, at, strict=True))], extra)
+            scenes.append(Scene(values[at], nodata, name=name))
     return scenes, _shared_traits(arrays)
+
+
+def _name(what: str, scene: xr.DataArray, dims: list) -> str:
+    """Return a name for a scene, with its date and its place along other dimensions if known."""
+    known = [scene.coords[dim] for dim in dict.fromkeys(["time", *dims]) if dim in scene.coords]
+    texts = [
+        str(each.values)[:10] if each.dtype.kind == "M" else f"{each.name} {each.values}"
+        for each in known
+        if each.ndim == 0
+    ]
+    return f"{what} ({', '.join(texts)})" if texts else what
 
 
 def _shared_traits(arrays: list[xr.DataArray]) -> Traits:
