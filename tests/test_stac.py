@@ -236,6 +236,10 @@ def change_red(field, value):
 
 BAD_ITEMS = {
     "no band": (lambda item: item.assets.clear(), "assets of reflectance with common names"),
+    "own names": (
+        lambda item: [item.assets.pop(key) for key in ("B04", "B08", "B11")],
+        "got scl, thumbnail: open its files as a mapping of band names to addresses",
+    ),
     "strings": (change_red("eo:bands", ["red"]), "eo:bands of the asset B04 .* list of objects"),
     "an object": (change_red("raster:bands", {"scale": 1}), "raster:bands of .* list of objects"),
     "none": (change_red("raster:bands", [None]), "raster:bands of .* list of objects"),
@@ -243,6 +247,10 @@ BAD_ITEMS = {
     "unit": (
         change_red("eo:bands", [{"common_name": "red", "center_wavelength": "665 nm"}]),
         "center_wavelength of the asset B04 of the item scene-.* a number, got '665 nm'",
+    ),
+    "radiance": (
+        change_red("raster:bands", [{"scale": 0.01, "unit": "W⋅sr−1⋅m−2⋅nm−1"}]),
+        "must be given, because the item scene-.* states those to radiance for the band red",
     ),
     "pixel size": (change_red("gsd", "30 m"), "the pixel size of the asset B04 .* got '30 m'"),
     "unknown band": (lambda item: item.assets.pop("B04"), "bands must be among those of the item"),
@@ -256,6 +264,75 @@ def test_items_that_are_refused(tmp_path, case):
     change(item)
     with pytest.raises(ValueError, match=message):
         open_scene(item, bands=["red"] if case == "unknown band" else None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "offset"),
+    [
+        (
+            {"sentinel:product_id": "S2A_MSIL2A_20200714T115221_N0214_R123_T28QCH_x"},
+            0,
+        ),
+        ({"s2:product_uri": "S2B_MSIL2A_20250731T131909_N0511_R095_T20EPT_x.SAFE"}, -0.1),
+        ({"sentinel:processing_baseline": "05.11", "sentinel:boa_offset_applied": True}, 0),
+        ({"s2:processing_baseline": "05.11", "earthsearch:boa_offset_applied": False}, -0.1),
+    ],
+)
+def test_items_of_sentinel_2_that_leave_bands_and_scale_to_their_collection(
+    tmp_path, facts, offset
+):
+    item = make_item(tmp_path, DAYS[0], 1, properties={"constellation": "Sentinel 2", **facts})
+    for asset in item.assets.values():
+        asset.extra_fields.pop("eo:bands", None), asset.extra_fields.pop("raster:bands", None)
+    with pytest.raises(ValueError, match="scale and offset to reflectance must be given"):
+        open_scene(pystac.Item.from_dict({**item.to_dict(), "properties": {
+            "datetime": DAYS[0], "platform": "sentinel-2a"}}))  # fmt: skip
+    scene = open_scene(item)
+    assert scene.band.values.tolist() == ["red", "nir", "swir1"]
+    red = expected(tmp_path / DAYS[0] / "B04.tif", 1e-4, offset)
+    assert np.array_equal(scene[0], red, equal_nan=True)
+    item.properties |= {"constellation": "other", "platform": "other"}
+    with pytest.raises(ValueError, match="must have assets of reflectance"):
+        open_scene(item)
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [{}, {"s2:product_type": "S2MSI1C"}, {"processing:level": "L1"}, {"id": "S2A_MSIL1C_2021_N03"},
+     {"id": "LM05_L1GS_039039_20130107_02_T2"}, {"collection": "sentinel-2-l1c"}],
+)  # fmt: skip
+def test_the_quantity_of_an_item(tmp_path, fact):
+    document = make_item(tmp_path, DAYS[0], 1).to_dict()
+    document["properties"] |= {"s2:product_type": "S2MSI2A", "processing:level": "L2A", **fact}
+    document |= fact
+    quantity = open_scene(document).attrs["quantity"]
+    assert quantity == f"{'top-of-atmosphere' if fact else 'surface'} reflectance"
+
+
+@pytest.mark.parametrize("box", [BOX, (13.0, 36.0, 0.0, 15.5, 36.2, 99.0), None])
+@pytest.mark.parametrize(
+    "facts", [{"proj:code": "EPSG:3271"}, {"proj:transform": [500_000, 30, 0, 4_000_000, 0, -30]}]
+)
+def test_the_file_says_where_it_is_if_the_item_cannot_be_right(tmp_path, facts, box):
+    item = make_item(tmp_path, DAYS[0], 1)
+    item.bbox = None if box is None else list(box)
+    for key in ("B04", "B08"):
+        item.assets[key].extra_fields |= facts
+    assert is_right(open_scene(item), tmp_path)
+
+
+def test_assets_without_address_are_left_out(server):
+    """Planetary Computer lists those that a product may have."""
+    server.items[0]["assets"]["ST_B10"] = {"type": "image/tiff", "roles": ["data"]}
+    assert is_right(open_scene(server.items[0]), server.folder)
+    found = search_scenes(server.url + "/api", "x", max_cloud_cover=15, **PLACE)
+    assert is_right(open_scene(found), server.folder)
+
+
+def test_files_of_this_machine_in_an_item_of_a_server(tmp_path):
+    document = make_item(tmp_path, DAYS[0], 1).to_dict()
+    document["links"] = [{"rel": "self", "href": "https://127.0.0.1:9/item.json"}]
+    assert is_right(open_scene(document), tmp_path)
 
 
 @pytest.mark.parametrize("kind", [None, "application/x-geotiff"])
@@ -345,11 +422,17 @@ def test_search(server):
         search_scenes(server.url + "/api", "x", max_cloud_cover=1, **PLACE)
 
 
-def test_search_without_query_extension(server):
-    server.classes = ["core", "item-search"]
+@pytest.mark.parametrize("classes", [["core", "item-search"], []])
+def test_search_without_query_extension(server, classes):
+    server.classes = classes
     clear = search_scenes(server.url + "/api", "x", max_cloud_cover=15, **PLACE)
     assert [item.id for item in clear] == [f"scene-{DAYS[0]}"]
     assert "query" not in server.searches[0]
+
+
+def test_a_catalog_cannot_be_searched(server):
+    with pytest.raises(OSError, match=r"catalog.json must be a STAC API that can be searched"):
+        search_scenes(server.url + "/catalog.json", "x", **PLACE)
 
 
 def test_readers_of_the_catalog(server, tmp_path):

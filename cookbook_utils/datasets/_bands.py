@@ -31,7 +31,12 @@ QUALITY_VALUES = {"landsat_qa_pixel": (1, "uint16"), "sentinel2_scl": (0, "uint8
 """Nodata value and dtype of each kind of quality band."""
 
 _RED_EDGES = ((0.72, "rededge1"), (0.76, "rededge2"), (0.82, "rededge3"), (1.0, "nir08"))
-_SENTINEL_2 = {"B05": "rededge1", "B06": "rededge2", "B07": "rededge3", "B8A": "nir08"}
+SENTINEL_2 = {
+    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1",
+    "B06": "rededge2", "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B09": "nir09",
+    "B10": "cirrus", "B11": "swir1", "B12": "swir2",
+}  # fmt: skip
+"""Names of the bands of Sentinel-2 by their numbers."""
 
 
 class BandSource(NamedTuple):
@@ -77,7 +82,7 @@ def band_name(common: str, key: str = "", wavelength: float = np.nan) -> str:
     if common != "rededge":
         return ALIASES.get(common, common)
     if np.isnan(wavelength):
-        return _SENTINEL_2.get(key[:3].upper(), key if key in REFLECTIVE else common)
+        return SENTINEL_2.get(key[:3].upper(), key if key in REFLECTIVE else common)
     return next((name for most, name in _RED_EDGES if wavelength < most), common)
 
 

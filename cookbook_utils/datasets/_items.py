@@ -228,9 +228,9 @@ def _parse(document: dict[str, Any], address: str, options: Mapping[str, Any]) -
     kind = document.get("type")
     try:
         if kind == "Feature":
-            return [_item(document, address)]
+            return [read_item(document, address)]
         if kind == "FeatureCollection":
-            found = (_item(feature, address) for feature in document.get("features", []))
+            found = (read_item(feature, address) for feature in document.get("features", []))
             return _require_few(found, place)
         if kind in ("Catalog", "Collection"):
             catalog = pystac.read_dict(document, href=address, stac_io=_stac_io(options))
@@ -252,10 +252,12 @@ def _malformed(place: str, error: Exception) -> ValueError:
     return ValueError(f"{place} must be a STAC document, got a malformed one ({reason})")
 
 
-def _item(document: dict[str, Any], address: str) -> Any:
+def read_item(document: dict[str, Any], address: str) -> Any:
+    """Return the item of a document, without assets that lead nowhere: some archives list them."""
     import pystac
 
-    item = pystac.Item.from_dict(document, href=None, preserve_dict=True)
+    assets = {key: one for key, one in document.get("assets", {}).items() if "href" in one}
+    item = pystac.Item.from_dict({**document, "assets": assets}, href=None, preserve_dict=True)
     own = item.get_self_href()
     if own is None or (not is_remote(address) and "://" not in own):
         item.set_self_href(address if "://" in address else os.path.abspath(address))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ from cookbook_utils.datasets._bands import (
     OTHER,
     QUALITY,
     REFLECTIVE,
+    SENTINEL_2,
     BandSource,
     SceneSource,
     band_name,
@@ -30,6 +33,19 @@ _NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}
 
 _LANDSAT = re.compile(r"L[A-Z]\d\d_L2S[PR]_\d{6}_\d{8}_(\d{8}_)?02_")
 """Items of Landsat Collection 2, Level 2; those of the U.S. Geological Survey state no scale."""
+
+_SENTINEL_2 = re.compile(r"sentinel[- ]?s?2", re.IGNORECASE)
+"""Collections, constellations and platforms of Sentinel-2, as archives write them."""
+
+_SENTINEL_2_PRODUCT = re.compile(r"S2[A-Z]_MSIL[12][AC]_\d{8}T\d{6}_N(\d\d)(\d\d)_")
+"""Names of ESA's products, which have the processing baseline."""
+
+_LEVELS = ("s2:product_type", "product:type", "processing:level")
+_LEVEL_1 = re.compile(r"L1[A-Z]{0,2}(?![A-Za-z0-9])|S2MSI1C|level-?1", re.IGNORECASE)
+"""Properties that state the level of a product, and how archives write the first."""
+
+_RADIANCE = re.compile(r"W.*(sr|steradian)", re.IGNORECASE)
+"""Units of radiance."""
 
 _RASTER = re.compile(r"\.(tiff?|jp2|img|vrt)$", re.IGNORECASE)
 
@@ -88,7 +104,8 @@ def item_scene(item: Any, bands: Any, given: Given, options: Mapping[str, Any]) 
     if not names:
         raise ValueError(
             f"the item {item.id} must have assets of reflectance with common names such as 'red', "
-            f"got {', '.join(list(item.assets)[:12]) or 'none'}"
+            f"got {', '.join(list(item.assets)[:12]) or 'none'}: open its files as a mapping of "
+            "band names to addresses, with date, scale and offset"
         )
     given.check(names)
     headers: dict[str, Header] = {}
@@ -112,7 +129,8 @@ def _attrs(item: Any) -> dict[str, Any]:
     """Return attributes of a scene: its quantity, and its sensor where the item names it."""
     quantity = item.properties.get("quantity")
     if quantity is None:
-        level_1 = re.search(r"l1c|level-?1|l1\b", (item.collection_id or "").lower())
+        facts = (item.collection_id, item.id, *map(item.properties.get, _LEVELS))
+        level_1 = any(_LEVEL_1.search(str(fact)) for fact in facts)
         quantity = f"{'top-of-atmosphere' if level_1 else 'surface'} reflectance"
     attrs = {"long_name": quantity, "quantity": quantity}
     if sensor := item.properties.get("sensor") or item.properties.get("platform"):
@@ -161,7 +179,7 @@ def _candidates(item: Any) -> Iterator[_Candidate]:
             }  # fmt: skip
             wavelength = _number(facts.get("center_wavelength"), f"center_wavelength of {place}")
             facts["center_wavelength"] = wavelength or np.nan
-            if name := _name_of(key, facts, single=len(described) == 1):
+            if name := _name_of(item, key, facts, single=len(described) == 1):
                 for fact in ("scale", "offset", "nodata"):
                     facts[fact] = _number(facts.get(fact), f"{fact} of {place}")
                 step = _step(item, asset, facts, place)
@@ -188,16 +206,19 @@ def _objects(fields: Mapping[str, Any], name: str, place: str) -> list[dict[str,
     return found
 
 
-_FACTS = ("scale", "offset", "nodata", "data_type")
+_FACTS = ("scale", "offset", "nodata", "data_type", "unit")
 
 
-def _name_of(key: str, facts: Mapping[str, Any], *, single: bool) -> str | None:
+def _name_of(item: Any, key: str, facts: Mapping[str, Any], *, single: bool) -> str | None:
     """Return the name of a band in this package, or None if it has none here."""
     plain = re.sub(r"_(10|20|60)m$", "", key.lower().split(".")[0])
     if single and plain in QUALITY:
         return plain
     own = str(facts.get("name") or key)
-    for common, asked in ((facts.get("common_name"), own), (plain if single else own, key)):
+    named = [(facts.get("common_name"), own), (plain if single else own, key)]
+    if _is_sentinel2(item):  # archives leave common names to the collection
+        named += [(SENTINEL_2.get(number.upper()), own) for number in (own, plain)]
+    for common, asked in named:
         if common:
             name = band_name(str(common), asked, facts["center_wavelength"])
             if name in REFLECTIVE or name in OTHER:
@@ -227,6 +248,8 @@ def _source(
     """Return one band, completed from the header of its file where the item says too little."""
     address = _address(item, candidate.asset)
     facts = candidate.facts
+    if given is not None and given.of("scale", name) is None:
+        _require_no_radiance(item, name, facts)
     scale, offset, nodata = (facts[fact] for fact in ("scale", "offset", "nodata"))
     scale, offset, nodata = _of_collection(item, scale, offset, nodata)
     if given is not None and scale is None and _LANDSAT.match(item.id):
@@ -248,7 +271,6 @@ def _source(
         geobox, dtype = header.geobox, header.dtypes[k]
         if scale is None and (header.scales[k], header.offsets[k]) != (1, 0):
             scale, offset = header.scales[k], header.offsets[k]
-    _require_upright(geobox, address)
     if given is None:
         return BandSource(address, candidate.index, geobox, dtype, nodata)
     nodata = nodata if given.of("nodata", name) is None else given.of("nodata", name)
@@ -256,6 +278,17 @@ def _source(
     return BandSource(
         address, candidate.index, geobox, dtype, nodata, *factors, facts["center_wavelength"]
     )
+
+
+def _require_no_radiance(item: Any, name: str, facts: Mapping[str, Any]) -> None:
+    """Refuse a stated scale that leads to radiance; that of Level 1 is often plausible."""
+    unit = str(facts.get("unit"))
+    if facts["scale"] is not None and _RADIANCE.search(unit):
+        raise ValueError(
+            f"scale and offset to reflectance must be given, because the item {item.id} states "
+            f"those to radiance for the band {name}, in {unit}; of Landsat, open the ..._MTL.txt, "
+            "which has them"
+        )
 
 
 def _signed(address: str) -> str:
@@ -266,7 +299,8 @@ def _signed(address: str) -> str:
 
 def _address(item: Any, asset: Any) -> str:
     href = asset.href
-    if not href.startswith("/vsi") and "://" not in href:
+    here = os.path.isabs(href) and os.path.exists(href)  # in an item of a web server, too
+    if not here and not href.startswith("/vsi") and "://" not in href:
         href = asset.get_absolute_href() or href
     return href.removeprefix("file://")
 
@@ -279,6 +313,11 @@ def _number(value: Any, what: str) -> float | None:
         raise ValueError(f"{what} must be a number, got {shown(value)}") from None
 
 
+def _is_sentinel2(item: Any) -> bool:
+    facts = item.collection_id, *map(item.properties.get, ("constellation", "platform"))
+    return any(_SENTINEL_2.search(str(fact)) for fact in facts)
+
+
 def _of_collection(
     item: Any, scale: float | None, offset: float | None, nodata: float | None
 ) -> tuple[float | None, float | None, float | None]:
@@ -286,21 +325,31 @@ def _of_collection(
 
     Items of Earth Search state the offset even where their files have it applied already.
     """
-    facts = item.properties
-    if not (item.collection_id or "").startswith("sentinel-2"):
+    if not _is_sentinel2(item):
         return scale, offset, nodata
-    if facts.get("earthsearch:boa_offset_applied") is True:
+    archives = ("earthsearch", "sentinel")
+    applied = any(item.properties.get(f"{one}:boa_offset_applied") is True for one in archives)
+    if applied:
         offset = 0.0
-    if scale is None:
-        baseline = str(facts.get("s2:processing_baseline") or facts.get("processing:version") or "")
-        if re.match(r"\d+\.\d+", baseline):
-            scale, nodata = 1e-4, 0.0 if nodata is None else nodata
-            offset = -0.1 if float(baseline[:5]) >= 4 and offset is None else offset or 0.0
+    if scale is None and (baseline := _baseline(item)):
+        scale, nodata = 1e-4, 0.0 if nodata is None else nodata
+        offset = -0.1 if baseline >= (4, 0) and offset is None else offset or 0.0
     return scale, offset, nodata
 
 
+def _baseline(item: Any) -> tuple[int, int] | None:
+    """Return Sentinel-2's processing baseline, as a property or a name of the product has it."""
+    facts = item.properties
+    stated = map(facts.get, ("s2:processing_baseline", "sentinel:processing_baseline",
+                             "processing:version"))  # fmt: skip
+    named = (*map(facts.get, ("s2:product_uri", "sentinel:product_id")), item.id)
+    found = [re.match(r"(\d+)\.(\d+)", str(fact)) for fact in stated]
+    found += [_SENTINEL_2_PRODUCT.match(str(fact)) for fact in named]
+    return next(((int(match[1]), int(match[2])) for match in found if match), None)
+
+
 def _geobox(item: Any, asset: Any) -> Any:
-    """Return the grid that the projection extension gives an asset, or None."""
+    """Return the grid that the projection extension gives an asset, or None if that cannot be."""
     from odc.geo import CRS
     from odc.geo.geobox import GeoBox
     from rasterio.transform import Affine
@@ -319,16 +368,41 @@ def _geobox(item: Any, asset: Any) -> Any:
         elif isinstance(code, int):
             code = f"EPSG:{code}"
         height, width = (int(side) for side in shape)
-        return GeoBox((height, width), Affine(*map(float, transform[:6])), CRS(code))
+        affine = Affine(*map(float, transform[:6]))
+        grid = GeoBox((height, width), affine, CRS(code))
+        upright = affine.a > 0 and affine.e and not (affine.b or affine.d)
+        return grid if upright and _is_near(grid, _box_of(item)) else None
     except Exception as error:  # pyproj, TypeError, ValueError: the header of the file will tell
         del error
         return None
 
 
-def _require_upright(geobox: Any, address: str) -> None:
-    a, b, _, d, e, _ = tuple(geobox.affine)[:6]
-    if b or d or not (a > 0 and e):
-        raise ValueError(
-            f"{without_secrets(address)} must have rows from west to east, got the transform "
-            f"{tuple(geobox.affine)[:6]}"
-        )
+def _box_of(item: Any) -> tuple[float, ...] | None:
+    """Return west, south, east and north of an item, or None if it does not say where it is."""
+    if item.bbox:
+        half = len(item.bbox) // 2  # 3 with heights
+        return (*item.bbox[:2], *item.bbox[half : half + 2])
+    if item.geometry is None:
+        return None
+    from shapely.geometry import shape
+
+    return shape(item.geometry).bounds
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_near(grid: Any, box: tuple[float, ...] | None) -> bool:
+    """Return whether a grid lies where its item does: some items state the code of another CRS."""
+    from odc.geo import CRS
+
+    if box is None:
+        return True
+    west, south, east, north = box
+    along = np.linspace(0, 1, 5)
+    longitude = west + along * ((east - west) % 360 or 360)  # also across the antimeridian
+    points = np.meshgrid(longitude, south + along * (north - south))
+    x, y = CRS("EPSG:4326").transformer_to_crs(grid.crs)(*points)
+    for positions, size in zip(~grid.affine * (x, y), grid.shape[::-1], strict=True):
+        found = positions[np.isfinite(positions)]
+        if not (found.size and found.min() < 2 * size and found.max() > -size):
+            return False
+    return True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cookbook_utils._checks import needs, require_integer, require_number, shown
 from cookbook_utils.datasets._access import TIMEOUT, TRIES, retries, unreachable
+from cookbook_utils.datasets._items import read_item
 from cookbook_utils.datasets._loading import require_bbox
 from cookbook_utils.datasets._scale import as_time
 
@@ -148,6 +149,7 @@ def _search(
         import pystac_client
         from pystac_client.exceptions import APIError
         from pystac_client.stac_api_io import StacApiIO
+        from pystac_client.warnings import DoesNotConformTo
 
     import pystac
     import requests
@@ -158,18 +160,21 @@ def _search(
             api = pystac_client.Client.open(
                 url, stac_io=StacApiIO(max_retries=retries(), timeout=TIMEOUT)
             )
+            if api.get_search_link() is not None:  # older servers do not say that they can search
+                api.add_conforms_to("ITEM_SEARCH")
             asked = _conditions(api, url, conditions)
             search = api.search(
                 collections=[collection], bbox=box, datetime=interval, limit=min(n, 100), **asked
             )
             most = None if asked.get("query") else conditions.get("eo:cloud_cover", {}).get("lte")
-            items: Iterator[Any] = search.items()
+            found = search.items_as_dicts()
+            items: Iterator[Any] = (read_item(document, url) for document in found)
             if most is not None:
                 items = (item for item in items if _is_clear(item, most))
             return list(itertools.islice(items, n))
     except (APIError, requests.RequestException, pystac.errors.STACError) as error:
         raise _failure(url, error) from None
-    except (KeyError, AttributeError, TypeError, NotImplementedError) as error:
+    except (KeyError, AttributeError, TypeError, NotImplementedError, DoesNotConformTo) as error:
         raise OSError(
             f"{url} must be a STAC API that can be searched, got an answer that is none "
             f"({type(error).__name__}: {error})"
