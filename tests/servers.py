@@ -17,6 +17,8 @@ class FolderServer(http.server.ThreadingHTTPServer):
     """Serve the files of a folder, parts of them too, and a STAC API at ``/api``.
 
     ``failures`` holds for a path how often it is answered with which status before it is served.
+    ``lifetimes`` holds for a path after how many requests its signature expires; ``parts`` says
+    whether parts are served.
     ``requests`` counts the requests of each path, ``ranges`` those of a part, ``wholes`` others.
     """
 
@@ -26,6 +28,8 @@ class FolderServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.failures: dict[str, tuple[int, int]] = {}
+        self.lifetimes: dict[str, int] = {}
+        self.parts = True
         self.requests: Counter[str] = Counter()
         self.ranges: Counter[str] = Counter()
         self.wholes: Counter[str] = Counter()
@@ -68,6 +72,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if times:
             self.server.failures[path] = times - 1, status
             return self._answer(status)
+        if self.server.requests[path] > self.server.lifetimes.get(path, float("inf")):
+            return self._answer(403)
         if path == "/api":
             return self._json(self._landing())
         if path in self.server.documents:
@@ -77,9 +83,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(404)
         content = file.read_bytes()
         part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if part is None:
+        if part is None or not self.server.parts:
             self.server.wholes[path] += self.command == "GET"
-            return self._answer(200, content, Accept_Ranges="bytes")
+            accepted = {"Accept_Ranges": "bytes"} if self.server.parts else {}
+            return self._answer(200, content, **accepted)
         self.server.ranges[path] += 1
         first, last = int(part[1]), min(int(part[2] or len(content)), len(content) - 1)
         if first >= len(content):

@@ -564,6 +564,31 @@ def test_what_a_server_refuses_is_named(server):
         search_scenes(server.url + "/nothing", "x", **PLACE)
 
 
+def serve_large(server):
+    """Serve a file of several megabytes, and return its path and the arguments that open it."""
+    path = f"/{DAYS[0]}/large.tif"
+    values = np.random.default_rng(0).integers(1500, 9000, (1500, 1500)).astype("uint16")
+    write_cog(server.folder / path[1:], values)
+    return path, {"bands": ["red"], "date": DAYS[0], "scale": 1e-4, "chunks": 128}
+
+
+def test_a_signature_that_expires_while_a_file_is_read_is_named(server):
+    path, given = serve_large(server)
+    scene = open_scene(f"{server.url}{path}?sig=secret", **given)
+    server.lifetimes = {path: server.requests[path] + 3}
+    with pytest.raises(OSError, match=r"large.tif must be .* the server answered 403 in 1 try$"):
+        scene.compute()
+    server.lifetimes = {}
+    assert np.isfinite(scene).all()
+
+
+def test_a_server_that_sends_whole_files_only_is_named(server):
+    path, given = serve_large(server)
+    server.parts = False
+    with pytest.raises(OSError, match=r"tif must be on a server that sends parts .*: download it"):
+        open_scene(server.url + path, **given).compute()
+
+
 def test_no_server(tmp_path, monkeypatch):
     monkeypatch.setenv("GDAL_HTTP_PROXY", "")
     monkeypatch.setattr(_access, "RETRY_DELAY", 0.01)

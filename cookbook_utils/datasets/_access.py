@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -174,18 +174,18 @@ def gdal_environment(address: str, options: Mapping[str, Any]) -> Iterator[None]
 
 def unreachable(address: str, error: BaseException) -> Unreachable:
     """Return an error that names an address, what is wrong there and how often it was tried."""
-    chain, reasons = error, []
-    while chain is not None:
-        reasons.append(re.sub(r"\?\S*|\s+", " ", str(chain)).strip())  # no signature
-        chain = chain.__cause__ or chain.__context__
-    text = " ".join(reasons)
+    reasons = _reasons(error)
     place = without_secrets(address)
-    status = re.search(r"(?:response code|HTTP error code|status)\D{0,10}(\d{3})", text)
     if is_remote(address):
-        code = int(status[1]) if status else _code_of_s3(text)
+        code = _code_of(reasons)
         said = f"the server answered {code}" if code else "no answer that can be read"
         tries = TRIES if code in RETRIED or not code else 1
         detail = "" if code else f" ({reasons[-1][:200]})"
+        if "Range downloading not supported" in detail:
+            return Unreachable(
+                f"{place} must be on a server that sends parts of files, got one that sends whole "
+                "files only: download it"
+            )
         return Unreachable(
             f"{place} must be a readable file, got: {said} in {tries} "
             f"{'try' if tries == 1 else 'tries'}{detail}"
@@ -195,21 +195,43 @@ def unreachable(address: str, error: BaseException) -> Unreachable:
     return Unreachable(f"{place} must be a readable raster, got: {reasons[-1][:300]}")
 
 
+def _reasons(error: BaseException | None) -> list[str]:
+    """Return the messages of an error and of those that led to it, without signatures."""
+    reasons = []
+    while error is not None:
+        reasons.append(re.sub(r"\?\S*|\s+", " ", str(error)).strip())
+        error = error.__cause__ or error.__context__
+    return reasons
+
+
+def _code_of(reasons: Sequence[str]) -> int:
+    """Return the HTTP status that messages name or stand for, or 0."""
+    text = " ".join(reasons)
+    status = re.search(r"(?:response code|HTTP error code|status)\D{0,10}(\d{3})", text)
+    return int(status[1]) if status else _code_of_s3(text)
+
+
 def raster_error(address: str, error: BaseException, options: Mapping[str, Any]) -> Unreachable:
-    """Return `unreachable`, after GDAL has forgotten the failure, which it would repeat else."""
+    """Return `unreachable`, after GDAL has forgotten the failure, which it would repeat else.
+
+    Of a block GDAL says only that it cannot be read; opened anew, the file gives the status.
+    """
     import rasterio
 
     if is_remote(address):
         name = gdal_name(address)
         file = re.sub(r"/vsi(?:tar|zip)/\{(.*)\}/.*", r"\1", name)
         once = {"GDAL_HTTP_MAX_RETRY": 0, "GDAL_HTTP_TIMEOUT": 1, "CPL_VSIL_CURL_NON_CACHED": file}
-        with (
-            contextlib.suppress(Exception),
-            gdal_environment(address, options),
-            rasterio.Env(**once),
-            rasterio.open(name, sharing=False),
-        ):
-            pass
+        try:
+            with (
+                gdal_environment(address, options),
+                rasterio.Env(**once),
+                rasterio.open(name, sharing=False),
+            ):
+                pass
+        except Exception as again:
+            if not _code_of(_reasons(error)) and _code_of(_reasons(again)):
+                return unreachable(address, again)
     return unreachable(address, error)
 
 
