@@ -57,7 +57,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):  # a client that has enough
+                self.wfile.write(body)
 
     def _json(self, document: object) -> None:
         self._answer(200, json.dumps(document).encode(), Content_Type="application/json")

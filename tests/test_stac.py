@@ -330,9 +330,14 @@ def test_assets_without_address_are_left_out(server):
 
 
 def test_files_of_this_machine_in_an_item_of_a_server(tmp_path):
+    """Their addresses are absolute, or relative to the item that was downloaded with them."""
     document = make_item(tmp_path, DAYS[0], 1).to_dict()
     document["links"] = [{"rel": "self", "href": "https://127.0.0.1:9/item.json"}]
     assert is_right(open_scene(document), tmp_path)
+    for asset in document["assets"].values():
+        asset["href"] = asset["href"].replace(f"{tmp_path}/", "./")
+    (tmp_path / "item.json").write_text(json.dumps(document))
+    assert is_right(open_scene(tmp_path / "item.json"), tmp_path)
 
 
 @pytest.mark.parametrize("kind", [None, "application/x-geotiff"])
@@ -646,6 +651,9 @@ def test_s3(bucket, tmp_path, monkeypatch):
     assert np.array_equal(cog[0], reference, equal_nan=True)
     with pytest.raises(OSError, match=r"s3://scenes/none.tif must be .* answered 404 in 1 try"):
         open_scene("s3://scenes/none.tif", bands=["red"], date=DAYS[0], scale=1e-4)
+    absent = {**keys, "endpoint_url": "http://127.0.0.1:9"}
+    with pytest.raises(OSError, match=r"s3://scenes/none.tif must be .* no answer .* connect"):
+        open_scene("s3://scenes/none.tif", date=DAYS[0], scale=1e-4, storage_options=absent)
     with pytest.raises(OSError, match=r"s3://scenes/none.json must be a readable file"):
         open_scene("s3://scenes/none.json", storage_options=keys)
     cog.to_dataset(name="red").isel(band=0, drop=True).to_zarr(tmp_path / "a.zarr")

@@ -237,7 +237,7 @@ def raster_error(address: str, error: BaseException, options: Mapping[str, Any])
 
 def _code_of_s3(text: str) -> int:
     """Return the HTTP status that a message of S3 stands for, or 0."""
-    if re.search(r"does not exist|NoSuchKey|NoSuchBucket", text):
+    if re.search(r"does not exist(?! in the file system)|NoSuchKey|NoSuchBucket", text):
         return 404
     return 403 if re.search(r"AccessDenied|Access Denied|InvalidAccessKeyId|Forbidden", text) else 0
 

@@ -259,9 +259,16 @@ def read_item(document: dict[str, Any], address: str) -> Any:
     assets = {key: one for key, one in document.get("assets", {}).items() if "href" in one}
     item = pystac.Item.from_dict({**document, "assets": assets}, href=None, preserve_dict=True)
     own = item.get_self_href()
-    if own is None or (not is_remote(address) and "://" not in own):
+    if own is None or (not is_remote(address) and ("://" not in own or _is_beside(item, address))):
+        item.remove_links("self")  # from which pystac would rewrite relative addresses
         item.set_self_href(address if "://" in address else os.path.abspath(address))
     return item
+
+
+def _is_beside(item: Any, address: str) -> bool:
+    """Return whether files of an item lie beside its document: their server was the origin."""
+    folder = os.path.dirname(os.path.abspath(address))
+    return any(os.path.exists(os.path.join(folder, one.href)) for one in item.assets.values())
 
 
 def _stac_io(options: Mapping[str, Any]) -> Any:
