@@ -299,12 +299,13 @@ def test_items_of_sentinel_2_that_leave_bands_and_scale_to_their_collection(
 @pytest.mark.parametrize(
     "fact",
     [{}, {"s2:product_type": "S2MSI1C"}, {"processing:level": "L1"}, {"id": "S2A_MSIL1C_2021_N03"},
-     {"id": "LM05_L1GS_039039_20130107_02_T2"}, {"collection": "sentinel-2-l1c"}],
+     {"id": "LM05_L1GS_039039_20130107_02_T2"}, {"collection": "landsat-c2l1"},
+     {"collection": "a-col1-level-1"}],
 )  # fmt: skip
 def test_the_quantity_of_an_item(tmp_path, fact):
     document = make_item(tmp_path, DAYS[0], 1).to_dict()
     document["properties"] |= {"s2:product_type": "S2MSI2A", "processing:level": "L2A", **fact}
-    document |= fact
+    document |= {"collection": "landsat-col1", **fact}
     quantity = open_scene(document).attrs["quantity"]
     assert quantity == f"{'top-of-atmosphere' if fact else 'surface'} reflectance"
 
@@ -319,6 +320,20 @@ def test_the_file_says_where_it_is_if_the_item_cannot_be_right(tmp_path, facts, 
     for key in ("B04", "B08"):
         item.assets[key].extra_fields |= facts
     assert is_right(open_scene(item), tmp_path)
+
+
+def test_no_header_is_read_for_a_scale_that_is_known(server):
+    """A search finds hundreds of scenes, of each of which a request for each band took minutes."""
+    document = server.items[0]
+    document["collection"] = "sentinel-2-l2a"
+    document["properties"]["s2:processing_baseline"] = "05.10"
+    for asset in document["assets"].values():
+        asset.pop("raster:bands", None)
+    for given in ({}, {"scale": 1e-4, "offset": -0.1}):
+        scene = open_scene(document, **given)
+        assert not server.requests
+        assert is_right(scene, server.folder)
+        server.requests.clear()
 
 
 def test_assets_without_address_are_left_out(server):

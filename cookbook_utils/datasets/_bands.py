@@ -45,7 +45,6 @@ class BandSource(NamedTuple):
     address: str
     band: int
     geobox: Any
-    dtype: str
     nodata: float | None
     scale: float = 1.0
     offset: float = 0.0

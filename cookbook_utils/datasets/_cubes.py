@@ -271,7 +271,7 @@ def _bands_of(data: xr.Dataset, bands: Any, given: Given, place: str) -> xr.Data
         array = maps[name]
         facts = array.attrs["declared"]
         factors = given.decide(name, facts["dtype"], (facts["scale"], facts["offset"]), place)
-        source = BandSource(place, 1, None, facts["dtype"], given.of("nodata", name), *factors)
+        source = BandSource(place, 1, None, given.of("nodata", name), *factors)
         arrays.append(
             xr.apply_ufunc(
                 _reflectance, array.drop_attrs(), dask="parallelized", output_dtypes=[np.float32],

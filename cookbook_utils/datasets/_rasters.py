@@ -88,7 +88,7 @@ def _band(name: str, file: str, header: Header, k: int, given: Given) -> BandSou
     declared = header.scales[k], header.offsets[k]
     scale, offset = given.decide(name, header.dtypes[k], declared, _place(file))
     return BandSource(
-        file, header.numbers[k], header.geobox, header.dtypes[k], given.of("nodata", name), scale,
+        file, header.numbers[k], header.geobox, given.of("nodata", name), scale,
         offset,
     )  # fmt: skip
 

@@ -12,6 +12,9 @@ import pandas as pd
 from cookbook_utils._checks import require_number, shown
 from cookbook_utils.datasets._text import did_you_mean
 
+LARGEST_SCALE = 0.1
+"""Largest scale of integers."""
+
 _LIMITS = {"scale": (1e-6, 1.0), "offset": (-1.0, 1.0)}
 _KNOWN = (
     "2.75e-05 and -0.2 for Landsat Collection 2 Level-2, 0.0001 and -0.1 for Sentinel-2 Level-2A "
@@ -84,11 +87,15 @@ class Given(NamedTuple):
             )
         found = {"scale": 1.0 if scale is None else scale, "offset": offset or 0.0}
         for fact, (least, most) in _LIMITS.items():
-            if not least <= found[fact] <= (0.1 if fact == "scale" and integers else most):
+            if (
+                not least
+                <= found[fact]
+                <= (LARGEST_SCALE if fact == "scale" and integers else most)
+            ):
                 raise ValueError(
-                    f"{fact} must be a number from {least:g} to {most:g}, at most 0.1 for "
-                    f"integers, got {found[fact]:g} for the band {name} of {place}: give that of "
-                    f"the data, {_KNOWN}"
+                    f"{fact} must be a number from {least:g} to {most:g}, at most "
+                    f"{LARGEST_SCALE:g} for integers, got {found[fact]:g} for the band {name} of "
+                    f"{place}: give that of the data, {_KNOWN}"
                 )
         return float(found["scale"]), float(found["offset"])
 

@@ -26,7 +26,7 @@ from cookbook_utils.datasets._bands import (
 from cookbook_utils.datasets._headers import Header, read_header
 from cookbook_utils.datasets._landsat_metadata import SURFACE_OFFSET, SURFACE_SCALE
 from cookbook_utils.datasets._rasters import choose_bands
-from cookbook_utils.datasets._scale import Given, as_time
+from cookbook_utils.datasets._scale import LARGEST_SCALE, Given, as_time
 
 _NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}
 """Roles of assets that are no measurements."""
@@ -41,7 +41,7 @@ _SENTINEL_2_PRODUCT = re.compile(r"S2[A-Z]_MSIL[12][AC]_\d{8}T\d{6}_N(\d\d)(\d\d
 """Names of ESA's products, which have the processing baseline."""
 
 _LEVELS = ("s2:product_type", "product:type", "processing:level")
-_LEVEL_1 = re.compile(r"L1[A-Z]{0,2}(?![A-Za-z0-9])|S2MSI1C|level-?1", re.IGNORECASE)
+_LEVEL_1 = re.compile(r"(?<![a-hj-z])L1[A-Z]{0,2}(?![A-Z0-9])|S2MSI1C|level-?1", re.IGNORECASE)
 """Properties that state the level of a product, and how archives write the first."""
 
 _RADIANCE = re.compile(r"W.*(sr|steradian)", re.IGNORECASE)
@@ -256,8 +256,7 @@ def _source(
         scale, offset, nodata = SURFACE_SCALE, SURFACE_OFFSET, 0.0
     geobox = _geobox(item, candidate.asset)
     dtype = facts.get("data_type")
-    unscaled = given is not None and scale is None and given.of("scale", name) is None
-    if geobox is None or dtype is None or unscaled:
+    if geobox is None or not (given is None or _is_scaled(given.of("scale", name), scale, dtype)):
         if address not in headers:
             signed = _signed(address) if _needs_signature(item) else address
             headers[address] = read_header(signed, options)
@@ -272,12 +271,18 @@ def _source(
         if scale is None and (header.scales[k], header.offsets[k]) != (1, 0):
             scale, offset = header.scales[k], header.offsets[k]
     if given is None:
-        return BandSource(address, candidate.index, geobox, dtype, nodata)
+        return BandSource(address, candidate.index, geobox, nodata)
     nodata = nodata if given.of("nodata", name) is None else given.of("nodata", name)
-    factors = given.decide(name, dtype, (scale, offset), without_secrets(address))
+    factors = given.decide(name, dtype or "uint16", (scale, offset), without_secrets(address))
     return BandSource(
-        address, candidate.index, geobox, dtype, nodata, *factors, facts["center_wavelength"]
+        address, candidate.index, geobox, nodata, *factors, facts["center_wavelength"]
     )
+
+
+def _is_scaled(given: float | None, stated: float | None, dtype: str | None) -> bool:
+    """Return whether the scale of a band is known, so that its file need not be asked for more."""
+    scale = stated if given is None else given
+    return scale is not None and (dtype is not None or scale <= LARGEST_SCALE)
 
 
 def _require_no_radiance(item: Any, name: str, facts: Mapping[str, Any]) -> None:
