@@ -450,6 +450,15 @@ def test_search_without_query_extension(server, classes):
     assert "query" not in server.searches[0]
 
 
+@pytest.mark.parametrize(
+    "change", [{"properties": {"datetime": "noon"}}, {"assets": ["red"]}, {"type": "Item"}]
+)
+def test_malformed_items_of_a_search(server, change):
+    server.items[0] |= change
+    with pytest.raises(ValueError, match="/api must be a STAC document, got a malformed one"):
+        search_scenes(server.url + "/api", "x", **PLACE)
+
+
 def test_a_catalog_cannot_be_searched(server):
     with pytest.raises(OSError, match=r"catalog.json must be a STAC API that can be searched"):
         search_scenes(server.url + "/catalog.json", "x", **PLACE)

@@ -253,11 +253,20 @@ def _malformed(place: str, error: Exception) -> ValueError:
 
 
 def read_item(document: dict[str, Any], address: str) -> Any:
-    """Return the item of a document, without assets that lead nowhere: some archives list them."""
+    """Return the item of a document, without assets that lead nowhere: some archives list them.
+
+    Raises
+    ------
+    ValueError
+        If the document is malformed.
+    """
     import pystac
 
-    assets = {key: one for key, one in document.get("assets", {}).items() if "href" in one}
-    item = pystac.Item.from_dict({**document, "assets": assets}, href=None, preserve_dict=True)
+    try:
+        assets = {key: one for key, one in document.get("assets", {}).items() if "href" in one}
+        item = pystac.Item.from_dict({**document, "assets": assets}, href=None, preserve_dict=True)
+    except Exception as error:  # of pystac, dateutil and Python, without a common base class
+        raise _malformed(without_secrets(address), error) from None
     own = item.get_self_href()
     if own is None or (not is_remote(address) and ("://" not in own or _is_beside(item, address))):
         item.remove_links("self")  # from which pystac would rewrite relative addresses

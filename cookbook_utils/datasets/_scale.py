@@ -87,11 +87,8 @@ class Given(NamedTuple):
             )
         found = {"scale": 1.0 if scale is None else scale, "offset": offset or 0.0}
         for fact, (least, most) in _LIMITS.items():
-            if (
-                not least
-                <= found[fact]
-                <= (LARGEST_SCALE if fact == "scale" and integers else most)
-            ):
+            greatest = LARGEST_SCALE if fact == "scale" and integers else most
+            if not least <= found[fact] <= greatest:
                 raise ValueError(
                     f"{fact} must be a number from {least:g} to {most:g}, at most "
                     f"{LARGEST_SCALE:g} for integers, got {found[fact]:g} for the band {name} of "
