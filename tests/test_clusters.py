@@ -15,7 +15,7 @@ import pytest
 import rasterio
 import rioxarray
 import xarray as xr
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_client
 from numpy.testing import assert_array_equal
 
 from cookbook_utils.interimage import InterImageKMeans, checkpoints
@@ -223,6 +223,39 @@ def test_fit_of_a_client_that_died_goes_on_from_its_checkpoint(client, reference
     died = subprocess.run([sys.executable, "-c", FIT_AND_DIE, *arguments], check=False)
     assert died.returncode == -signal.SIGKILL and checkpoint.exists()
     assert_same(kmeans(checkpoint=checkpoint).fit(lazy_scene(make_values())), reference)
+
+
+# -- other clients --------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Yield a client of a cluster in this process whose only worker has one thread."""
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    with (
+        LocalCluster(**options, dashboard_address=None, scheduler_port=0) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def test_a_task_that_fits_gives_its_thread_to_the_tasks_of_the_fit(reference):
+    def fit():
+        get_client()  # the client of the worker becomes the default
+        return kmeans().fit(lazy_scene(make_values())).labels_.compute()
+
+    with one_thread() as client:
+        found = client.map(lambda _: fit(), range(2), pure=False)
+        for future in found:  # they waited for each other for ever
+            assert_array_equal(future.result(timeout=100), reference.labels_)
+
+
+def test_chunks_that_another_cluster_holds_are_refused():
+    message = "must keep the tasks of a fit, got tasks that were cancelled: .* another client"
+    with one_thread():
+        scene = lazy_scene(make_values()).persist()
+        with one_thread(), pytest.raises(RuntimeError, match=message):
+            kmeans().fit(scene)
 
 
 # -- files and memory -----------------------------------------------------------------------

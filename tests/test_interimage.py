@@ -710,3 +710,51 @@ def test_bands_in_chunks_of_their_own_are_put_together_in_their_order():
         pixels = chunk.read({})
         assert pixels.dtype == scene.dtype
         np.testing.assert_array_equal(pixels, 2 * scene.values[:, rows, columns])
+
+
+@pytest.mark.parametrize("rows", [(0, 40), (15, 0, 25), (40, 0)])
+def test_chunks_without_pixels_change_nothing(rows):
+    scene = make_series(1)[0]
+    data = da.from_array(scene.values, chunks=(4, rows, 20))
+    assert_same(kmeans(4).fit([scene]), kmeans(4).fit([scene.copy(data=data)]))
+
+
+@pytest.mark.parametrize("n_parts", [1, 2])
+@pytest.mark.parametrize(
+    "function, error, message",
+    [
+        (lambda block: block * 0.5, TypeError, "declares, uint16, got float64"),
+        (lambda block: block.astype("i4"), TypeError, "declares, uint16, got int32"),
+        (lambda block: block.tolist(), TypeError, "declares, uint16, got list"),
+        (lambda block: block[:1], ValueError, r"here \(2, 10, 25\), got \(1, 10, 25\)"),
+        (lambda block: block[:, :-1], ValueError, r"here \(2, 10, 25\), got \(2, 9, 25\)"),
+        (lambda block: block.swapaxes(1, 2), ValueError, r"here \(2, 10, 25\), got \(2, 25, 10\)"),
+    ],
+)
+def test_chunks_that_are_not_as_declared_are_refused(function, error, message, n_parts):
+    """They would give other centers, or labels in other places, than their pixels."""
+    data = da.from_array(make_series(1, n_bands=2)[0].values, chunks=(2, 10, 25))
+    data = da.concatenate([data.map_blocks(function, meta=data._meta)] * n_parts)
+    with pytest.raises(error, match=message) as caught:
+        kmeans(4).fit(xr.DataArray(data, dims=("band", "y", "x")))
+    assert "scene 0, rows " in caught.value.__notes__[0]
+
+
+def test_floats_of_more_bits_than_declared_are_rounded():
+    scene = make_series(1, dtype="float32")[0]
+    data = da.from_array(scene.values, chunks=(4, 10, 25)).map_blocks(
+        lambda block: block.astype("f8"), meta=scene.values[:0, :0, :0]
+    )
+    assert_same(kmeans(4).fit([scene]), kmeans(4).fit([scene.copy(data=data)]))
+
+
+def test_tasks_name_the_chunks_that_they_serve():
+    """Also those that read what several chunks share, such as a file."""
+    values = make_series(1)[0].values
+    whole = da.from_array(values, chunks=-1).map_blocks(np.negative, dtype=values.dtype)
+    engine = DaskEngine([Scene(whole.rechunk((4, 10, 25)))])
+    shared = [key for piece in engine._pieces for key in piece.inputs]
+    assert shared
+    for key in [*shared, *engine._persisted.keys, ("assign", 0)]:
+        assert "scene 0, rows " in engine._place_of(key, "assign")
+    assert engine._place_of(("array", 99), "assign") is None

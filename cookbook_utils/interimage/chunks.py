@@ -49,8 +49,8 @@ class Chunk(NamedTuple):
 
     parts: list[Any]
     """Nodes that return some bands (bands, ...) of the pixels each, in their order."""
-    n_bands: int
-    """Number of bands."""
+    n_bands: tuple[int, ...]
+    """Number of bands that each of them returns."""
     dtype: np.dtype
     """Dtype of the scene."""
     scene: Scene
@@ -72,17 +72,26 @@ class Chunk(NamedTuple):
         return list(dict.fromkeys(key for part in self.parts for key in part.dependencies))
 
     def read(self, inputs: dict) -> Any:
-        """Return the pixels (bands, ...), from the values of the keys of `inputs`."""
-        if len(self.parts) == 1:
-            return _call(self.parts[0], inputs)
+        """Return the pixels (bands, ...), from the values of the keys of `inputs`.
+
+        Raises
+        ------
+        TypeError
+            If they are no array, or of a dtype that the declared one cannot represent.
+        ValueError
+            If they have another shape than declared.
+        """
         pixels, start = None, 0
-        for part in self.parts:
+        for part, n_bands in zip(self.parts, self.n_bands, strict=True):
             bands = _call(part, inputs)
+            _require_declared(bands, (n_bands, *self.place.shape), self.dtype)
+            if len(self.parts) == 1:
+                return bands
             if pixels is None:
-                shape = (self.n_bands, *self.place.shape)
+                shape = (sum(self.n_bands), *self.place.shape)
                 pixels = array_module(bands).empty(shape, self.dtype)
-            pixels[start : start + len(bands)] = bands
-            start += len(bands)
+            pixels[start : start + n_bands] = bands
+            start += n_bands
         return pixels
 
 
@@ -113,7 +122,7 @@ def read_chunks(scenes: list[Scene]) -> Chunks:
     chunks = []
     for of_chunk, (scene, place) in zip(keys, _places(scenes, arrays), strict=True):
         persisted = all(_is_persisted(key, graph) for key in of_chunk)
-        n_bands, dtype = len(scene.values), arrays[place.scene].dtype
+        n_bands, dtype = arrays[place.scene].chunks[0], arrays[place.scene].dtype
         parts = [tasks[key] for key in of_chunk]
         chunks.append(Chunk(parts, n_bands, dtype, scene._replace(values=None), place, persisted))
     grids = [array.chunks[1:] for array in arrays]
@@ -198,6 +207,28 @@ def _run_in_order(steps: list, result: Any, names: tuple, *inputs: Any) -> Any:
 
 def _call(node: Any, inputs: dict) -> Any:
     return node({key: inputs[key] for key in node.dependencies})
+
+
+def _require_declared(values: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raise unless values have the shape that their Dask array declares, and fit in its dtype.
+
+    Floats of more bits are rounded as declared. Other conversions would change values silently.
+    """
+    found = getattr(values, "dtype", type(values).__name__)
+    fits = isinstance(found, np.dtype) and (
+        np.can_cast(found, dtype, "safe") or found.kind == dtype.kind == "f"
+    )
+    if not fits:
+        raise TypeError(
+            f"chunks of X must be arrays of the dtype that the Dask array declares, {dtype}, got "
+            f"{found}: name the dtype that its function returns, for example in map_blocks"
+        )
+    if values.shape != shape:
+        raise ValueError(
+            f"chunks of X must have the shape that the Dask array declares, here {shape}, got "
+            f"{values.shape}: name the shapes that its function returns, for example by the "
+            "`chunks` of map_blocks"
+        )
 
 
 def _futures(nodes: list, graph: dict) -> dict:

@@ -98,7 +98,7 @@ class DaskEngine:
         room = 0.0
         for chunk in chunks:
             size = chunk.n_pixels * self._bytes_per_pixel
-            if size > room or self._is_in_place(chunk):
+            if not groups or size > room or self._is_in_place(chunk):
                 groups.append([])
                 room = most
             groups[-1].append(chunk)
@@ -210,7 +210,7 @@ class DaskEngine:
             keys = [(f"{name}-merge-{level}", index) for index in range(len(groups))]
             for key, group in zip(keys, groups, strict=True):
                 graph[key] = Task(key, merge, List(*map(TaskRef, group)))
-        return self._workers.compute(graph, keys[0], self._place_of)
+        return self._workers.compute(graph, keys[0], lambda key: self._place_of(key, name))
 
     def _piece_tasks(self, function: Callable, *args: Any) -> tuple[str, dict, list]:
         """Return a name, a graph and the keys of ``function(piece, inputs, *args)`` in it."""
@@ -224,10 +224,14 @@ class DaskEngine:
             graph[key] = Task(key, pieces.call, function, TaskRef(persisted), inputs, TaskRef(name))
         return name, graph, keys
 
-    def _place_of(self, key: Any) -> str | None:
-        """Return which chunks a task works on."""
-        is_of_piece = isinstance(key, tuple) and "-merge-" not in key[0]
-        return str(self._pieces[key[1]]) if is_of_piece else None
+    def _place_of(self, key: Any, name: str) -> str | None:
+        """Return which chunks a task works on in the pass of this name, or None."""
+        for index, (piece, persisted) in enumerate(
+            zip(self._pieces, self._persisted.keys, strict=True)
+        ):
+            if key in ((name, index), persisted, *piece.inputs):
+                return str(piece)
+        return None
 
     # -- labels --------------------------------------------------------------------------------
 

@@ -217,15 +217,17 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
         ValueError
             If a parameter is out of range, values are infinite, bands or units differ, there are
             fewer valid pixels than clusters, an outlier is so large that fixed point rounds the
-            other pixels to few values, a chunk is too large for the memory of a worker, or the
-            checkpoint is damaged or belongs to another fit.
+            other pixels to few values, a chunk is too large for the memory of a worker or has
+            another shape than its Dask array declares, or the checkpoint is damaged or belongs to
+            another fit.
         OSError
             If a chunk or the checkpoint cannot be read or written, or another fit has locked it.
         TimeoutError
             If the cluster of the `distributed` client has no worker for 300 s, or for the time that
             ``distributed.scheduler.no-workers-timeout`` in Dask's configuration says.
         RuntimeError
-            If several workers died one after the other while they worked on the same chunks.
+            If several workers died one after the other while they worked on the same chunks, or if
+            the cluster was closed or restarted meanwhile.
         """
         check_parameters(self)
         with checkpoints.hold(self.checkpoint):

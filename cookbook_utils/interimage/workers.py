@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dask
@@ -51,6 +52,7 @@ class Workers:
         self._client = _default_client()
         self._infos: list[dict] = []
         if self._client is not None:
+            self._address = self._client.scheduler.address
             self._wait_for_workers()
             self._infos = list(self._running().values())
 
@@ -120,28 +122,48 @@ class Workers:
         TimeoutError
             If there has been no worker for a time.
         RuntimeError
-            If several workers died one after the other while they did the same task.
+            If several workers died one after the other while they did the same task, or if the
+            cluster lost tasks.
         """
         if self._client is None:
             return _compute_here(Tasks(graph, [key]))[0]
-        from distributed import KilledWorker, futures_of, wait
+        from distributed import CancelledError, KilledWorker, futures_of
 
         (future,) = futures_of(Tasks(graph, [key]).persist())
+        try:
+            with _without_thread():
+                self._wait_for(future)
+            return future.result()
+        except KilledWorker as error:
+            place = place_of(error.task) or f"the task {error.task}"
+            raise RuntimeError(
+                f"workers must survive {place}, got {error.allowed_failures + 1} that died there, "
+                "often because their memory was full: use smaller chunks, fewer threads or more "
+                "memory for each worker; a fit with `checkpoint` goes on where it ended"
+            ) from error
+        except CancelledError as error:
+            raise self._lost("tasks that were cancelled") from error
+        finally:
+            future.release()  # an error that is kept, as in a notebook, refers to it
+
+    def _wait_for(self, future: Any) -> None:
+        """Wait until a task ends or no worker is left."""
+        from distributed import wait
+
         while not future.done():
             try:
                 wait(future, timeout=SECONDS_BETWEEN_CHECKS)
             except TimeoutError:
                 if not self._running():
                     self._wait_for_workers()
-        try:
-            return future.result()
-        except KilledWorker as error:
-            place = place_of(error.task) or error.task
-            raise RuntimeError(
-                f"workers must survive {place}, got {error.allowed_failures + 1} that died there, "
-                "often because their memory was full: use smaller chunks, fewer threads or more "
-                "memory for each worker; a fit with `checkpoint` goes on where it ended"
-            ) from error
+
+    def _lost(self, found: str) -> RuntimeError:
+        return RuntimeError(
+            f"the Dask cluster {self._address} must keep the tasks of a fit, got "
+            f"{found}: its scheduler or the client was closed or restarted, or chunks that were "
+            "persisted or scattered died with their worker or belong to another client; a fit with "
+            "`checkpoint` goes on where it ended"
+        )
 
     def _running(self) -> dict[str, dict]:
         return self._client.scheduler_info(n_workers=-1)["workers"]
@@ -155,11 +177,13 @@ class Workers:
             self._client.wait_for_workers(1, timeout=seconds)
         except TimeoutError:
             raise TimeoutError(
-                f"the Dask cluster {self._client.scheduler.address} must have a worker, got none "
+                f"the Dask cluster {self._address} must have a worker, got none "
                 f"for {seconds:g} s: start workers, or raise "
                 "`distributed.scheduler.no-workers-timeout` in Dask's configuration; a fit with "
                 "`checkpoint` goes on where it ended"
             ) from None
+        except OSError as error:
+            raise self._lost("no answer") from error
 
 
 def _compute_here(tasks: Tasks) -> list:
@@ -170,6 +194,22 @@ def _compute_here(tasks: Tasks) -> list:
     with dask.config.set({} if _is_chosen() else {"scheduler": "threads"}):
         schedule = get_scheduler(collections=[tasks])
     return list(schedule(tasks.graph, tasks.keys))
+
+
+@contextmanager
+def _without_thread() -> Iterator[None]:
+    """Give the thread of a worker, if a task runs here, to other tasks, for which it waits."""
+    from distributed import rejoin, secede
+
+    try:
+        secede()
+    except (ValueError, KeyError):  # not in a task, or its thread was given away before
+        yield
+        return
+    try:
+        yield
+    finally:
+        rejoin()
 
 
 def _is_chosen() -> bool:
