@@ -19,6 +19,7 @@ from distributed import Client, LocalCluster, get_client
 from numpy.testing import assert_array_equal
 
 from cookbook_utils.interimage import InterImageKMeans, checkpoints
+from cookbook_utils.interimage.dask_engine import DaskEngine
 
 pytestmark = pytest.mark.slow
 
@@ -256,6 +257,22 @@ def test_chunks_that_another_cluster_holds_are_refused():
         scene = lazy_scene(make_values()).persist()
         with one_thread(), pytest.raises(RuntimeError, match=message):
             kmeans().fit(scene)
+
+
+def test_an_error_that_is_kept_leaves_no_pixels_on_the_workers(monkeypatch):
+    """A notebook keeps the last error, and with it the state of all functions that it left."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DaskEngine, "assign", interrupt)
+    with one_thread() as client, pytest.raises(KeyboardInterrupt) as kept:
+        try:
+            kmeans(sample=0.5, random_state=0).fit(lazy_scene(make_values()))
+        finally:
+            client.ncores()  # futures are released in the order of the client's event loop
+            held = set(client.futures)
+    assert kept.value.__traceback__ is not None and not held
 
 
 # -- files and memory -----------------------------------------------------------------------

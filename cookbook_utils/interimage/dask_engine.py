@@ -195,6 +195,10 @@ class DaskEngine:
             graph[key] = Task(key, pieces.label_chunk, piece, inputs, TaskRef(name))
         return self._as_arrays(name, graph, {**self._chunks.shared, name: DataNode(name, scores)})
 
+    def close(self) -> None:
+        if "_persisted" in vars(self):
+            self._workers.release(self._persisted)
+
     def _over_pieces(self, function: Callable, merge: Callable, *args: Any) -> Any:
         """Call ``function(piece, inputs, *args)`` for each piece, and merge the results."""
         from dask._task_spec import List, Task, TaskRef

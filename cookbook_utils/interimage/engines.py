@@ -61,6 +61,9 @@ class Engine(Protocol):
     def predict(self, scores: Scores) -> list:
         """Label each valid pixel and return the labels as `labels` does, lazily for Dask arrays."""
 
+    def close(self) -> None:
+        """Let go of the pixels; an error that is kept, as in a notebook, refers to the engine."""
+
 
 class Kernels(Protocol):
     """Functions of a module that work on a part of one block of pixels.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -230,12 +231,13 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             the cluster was closed or restarted meanwhile.
         """
         check_parameters(self)
-        with checkpoints.hold(self.checkpoint):
-            return self._fit(X)
+        with checkpoints.hold(self.checkpoint), ExitStack() as engines:
+            return self._fit(X, engines)
 
-    def _fit(self, X: Any) -> InterImageKMeans:
+    def _fit(self, X: Any, engines: ExitStack) -> InterImageKMeans:
         scenes = self._read(X, reset=True)
         engine = make_engine(self.engine, scenes, self.n_clusters, persist=self.persist)
+        engines.enter_context(closing(engine))
         extent = engine.extent()
         random = check_random_state(self.random_state)
         fitted, n_fitted, sampling = engine, extent.n_pixels, None
@@ -243,6 +245,7 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             seed = random.randint(2**31)
             sampling = Sampling(self.sample, self.sampling == "stratified", seed)
             fitted = make_engine(self.engine, scenes, self.n_clusters, sampling)
+            engines.enter_context(closing(fitted))
             n_fitted = fitted.extent().n_pixels
         self._check_pixels(extent, n_fitted)
         fixed_point = FixedPoint.of(extent.low, extent.high, engine.dtype, extent.n_pixels)

@@ -138,6 +138,9 @@ class LocalEngine:
         self.label(scores)
         return self.labels()
 
+    def close(self) -> None:
+        self._blocks, self._bounds = [], None
+
     def _over_parts(self, function: Callable[[int, slice], Any]) -> list:
         """Call ``function(index, part)`` for parts of all blocks, in threads."""
         n_threads = self._kernels.threads()

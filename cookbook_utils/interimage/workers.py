@@ -105,6 +105,14 @@ class Workers:
             return tasks.persist()
         return Tasks(dict(zip(tasks.keys, _compute_here(tasks), strict=True)), tasks.keys)
 
+    def release(self, tasks: Tasks) -> None:
+        """Let workers forget the results of tasks that `persist` started, and end the tasks."""
+        if self._client is not None:
+            from distributed import futures_of
+
+            for future in futures_of(tasks):
+                future.release()
+
     def compute(self, graph: dict, key: Any, place_of: Callable[[Any], str | None]) -> Any:
         """Return the result of one task.
 
