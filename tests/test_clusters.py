@@ -246,9 +246,8 @@ def test_a_task_that_fits_gives_its_thread_to_the_tasks_of_the_fit(reference):
         return kmeans().fit(lazy_scene(make_values())).labels_.compute()
 
     with one_thread() as client:
-        found = client.map(lambda _: fit(), range(2), pure=False)
-        for future in found:  # they waited for each other for ever
-            assert_array_equal(future.result(timeout=100), reference.labels_)
+        labels = client.submit(fit).result(timeout=300)  # the tasks waited for their thread
+    assert_array_equal(labels, reference.labels_)
 
 
 def test_chunks_that_another_cluster_holds_are_refused():
@@ -257,6 +256,17 @@ def test_chunks_that_another_cluster_holds_are_refused():
         scene = lazy_scene(make_values()).persist()
         with one_thread(), pytest.raises(RuntimeError, match=message):
             kmeans().fit(scene)
+
+
+def test_workers_without_this_version_of_the_package_are_named(client):
+    worker = next(iter(client.scheduler_info()["workers"]))
+    for statement, found in [
+        ("import cookbook_utils; cookbook_utils.__version__ = '0.0'", "'0.0'"),
+        ("import sys; sys.modules['cookbook_utils.interimage.workers'] = None", "ModuleNotFound"),
+    ]:
+        client.run(exec, statement, workers=[worker])
+        with pytest.raises(RuntimeError, match=f"workers must have .*, got {found}.* on {worker}"):
+            kmeans().fit(lazy_scene(make_values()))
 
 
 def test_an_error_that_is_kept_leaves_no_pixels_on_the_workers(monkeypatch):

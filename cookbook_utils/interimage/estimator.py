@@ -227,8 +227,9 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             If the cluster of the `distributed` client has no worker for 300 s, or for the time that
             ``distributed.scheduler.no-workers-timeout`` in Dask's configuration says.
         RuntimeError
-            If several workers died one after the other while they worked on the same chunks, or if
-            the cluster was closed or restarted meanwhile.
+            If several workers died one after the other while they worked on the same chunks, if the
+            cluster was closed or restarted meanwhile, or if a worker has not this version of the
+            package.
         """
         check_parameters(self)
         with checkpoints.hold(self.checkpoint), ExitStack() as engines:

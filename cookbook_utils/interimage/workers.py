@@ -12,6 +12,7 @@ import dask
 import dask.threaded
 from dask.base import DaskMethodsMixin, get_scheduler
 
+from cookbook_utils import __version__
 from cookbook_utils.interimage.chunks import Chunk
 
 BYTES_OF_A_WORKER = 400e6  # the interpreter, the packages and compiled kernels
@@ -54,6 +55,7 @@ class Workers:
         if self._client is not None:
             self._address = self._client.scheduler.address
             self._wait_for_workers()
+            self._require_package()
             self._infos = list(self._running().values())
 
     @property
@@ -175,6 +177,21 @@ class Workers:
 
     def _running(self) -> dict[str, dict]:
         return self._client.scheduler_info(n_workers=-1)["workers"]
+
+    def _require_package(self) -> None:
+        """Raise RuntimeError unless all workers have this version of the package.
+
+        A worker that cannot unpack a task says so in its log only, and Dask waits for it for ever.
+        """
+        # A function of this package could not be sent, either.
+        version = f"__import__({__name__!r}).__version__"
+        for worker, found in self._client.run(eval, version, on_error="return").items():
+            if found != __version__ and not isinstance(found, OSError):  # it has just died
+                raise RuntimeError(
+                    f"workers must have cookbook_utils {__version__} and all that it imports, got "
+                    f"{found!r} on {worker}: install the same packages on the client, the "
+                    "scheduler and all workers"
+                )
 
     def _wait_for_workers(self) -> None:
         configured = dask.config.get("distributed.scheduler.no-workers-timeout", None)
