@@ -202,7 +202,8 @@ class InterImageKMeans(ClusterMixin, BaseEstimator):
             contiguous, other dtypes are converted. A pixel of a scene is invalid where a band is
             NaN or has the nodata value of ``_FillValue``, ``missing_value``, ``nodata`` or the rio
             accessor; a table must not have nodata. All scenes must have the same bands, in the same
-            order and in the same units.
+            order and in the same units. Dask arrays must give the same pixels each time they are
+            computed.
         y : None
             Ignored; required by scikit-learn's pipelines.
 
