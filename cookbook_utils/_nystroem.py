@@ -16,6 +16,9 @@ ADVICE = "(default: 1 / n_bands) or samples on comparable scales (scaling.standa
 MOST_DRAWN_FROM = 10_000
 """Number of pixels from which those of the sample are drawn, unless that sample is larger."""
 
+PIXELS_PER_PART = 1024
+"""Number of pixels whose affinities are in memory at once, in each thread."""
+
 # Shapes: n pixels, m of them in a chunk, b bands, l = n_components, k = n_clusters.
 
 
@@ -86,7 +89,12 @@ def eigenvectors(
 
 def sum_affinities(chunk: np.ndarray, sample: np.ndarray, gamma: float) -> np.ndarray:
     """Return the sums (1, l) of the affinities of the sample (l, b) to a chunk of pixels (m, b)."""
-    return affinity(sample, chunk, gamma).sum(axis=1)[np.newaxis]
+    return sum(affinity(sample, part, gamma).sum(axis=1) for part in _parts(chunk))[np.newaxis]
+
+
+def _parts(chunk: np.ndarray) -> list[np.ndarray]:
+    """Return parts of a chunk of pixels whose affinities stay in the cache of a core."""
+    return [chunk[at : at + PIXELS_PER_PART] for at in range(0, len(chunk), PIXELS_PER_PART)]
 
 
 def embed_chunk(
@@ -99,9 +107,10 @@ def embed_chunk(
     ValueError
         If a pixel has no affinity to the sample.
     """
-    near = affinity(chunk, sample, gamma)
     with one_blas_thread():
-        vectors = near @ projection  # (m, l) @ (l, k)
+        vectors = np.concatenate(  # (m, l) @ (l, k)
+            [affinity(part, sample, gamma) @ projection for part in _parts(chunk)]
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
         vectors /= np.sqrt((vectors**2).sum(axis=1, keepdims=True))
     n_lost = np.count_nonzero(~np.isfinite(vectors).all(axis=1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import dask
 import numpy as np
 import xarray as xr
 
@@ -206,7 +207,7 @@ def standardize(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
     """Scale bands to zero mean and unit standard deviation.
 
     Use it before clustering, so that all bands have the same weight in Euclidean distances. The
-    statistics are taken over all dimensions except ``band``.
+    statistics are taken over all dimensions except ``band``, and are computed at once.
 
     Parameters
     ----------
@@ -231,7 +232,7 @@ def standardize(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
         If `data` is not a DataArray of real numbers.
     ValueError
         If a band, or all bands together with ``per_band=False``, is constant, all nodata or
-        infinite somewhere (on compute if `data` is lazy).
+        infinite somewhere.
 
     Examples
     --------
@@ -243,14 +244,15 @@ def standardize(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
            [ 1.,  1.]])
     """
     data, unit, dims = _to_unit(data, per_band)
-    return _finish((unit - unit.mean(dims)) / unit.std(dims), data, "standardized")
+    mean, std = dask.compute(unit.mean(dims), unit.std(dims))
+    return _finish((unit - mean) / std, data, "standardized")
 
 
 def rescale(data: xr.DataArray, *, per_band: bool = True) -> xr.DataArray:
     """Scale bands linearly to the range from 0 to 1.
 
     Use it in place of `standardize` where a fixed range matters more than equal variance. The
-    extremes are taken over all dimensions except ``band``.
+    extremes are taken over all dimensions except ``band``, and are computed at once.
 
     Parameters
     ----------
@@ -295,12 +297,9 @@ def _to_unit(data: xr.DataArray, per_band: bool) -> tuple[xr.DataArray, xr.DataA
     dims = [dim for dim in data.dims if not (per_band and dim == "band")]
     double = data.astype("float64")
     names = [str(name) for name in data["band"].values] if per_band else ["all bands"]
-    low, high = double.min(dims), double.max(dims)
-    if low.chunks is not None:
-        low, high = low.chunk(-1), high.chunk(-1)
-    extent = xr.apply_ufunc(
-        _extent, low, high, kwargs={"names": names}, dask="parallelized", output_dtypes=["f8"]
-    )
+    # In one graph with the values, Dask would keep all of them in memory until these are known.
+    low, high = dask.compute(double.min(dims), double.max(dims))
+    extent = low.copy(data=_extent(low.values, high.values, names))
     return data, (double - low) / extent, dims
 
 
@@ -313,7 +312,6 @@ def _finish(result: xr.DataArray, data: xr.DataArray, scaling: str) -> xr.DataAr
 
 def _extent(low: np.ndarray, high: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Return high − low, or raise ValueError with the names of bands that cannot be scaled."""
-    low, high = np.asarray(low), np.asarray(high)
     with np.errstate(invalid="ignore", over="ignore"):  # raised below as an error
         extent = high - low
     for wrong, why in (

@@ -110,7 +110,7 @@ class NystroemSpectralClustering(ClusterMixin, BaseEstimator):
     appear on its dashboard (``client.dashboard_link``). All others are computed in local threads,
     and ``with dask.diagnostics.ProgressBar(minimum=0.1):`` around the call shows the progress.
     K-means runs in the calling process, which needs memory for the sample and the labels. Each task
-    needs about ``5e5 * n_components`` bytes.
+    needs memory for a few times 32 768 pixels, and ``1e4 * n_components`` bytes.
 
     References
     ----------

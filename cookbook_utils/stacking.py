@@ -19,7 +19,14 @@ from cookbook_utils._conventions.labels import (
     map_dtype,
     nodata_label,
 )
-from cookbook_utils._conventions.nodata import nodata_values, valid_pixels, without_nodata
+from cookbook_utils._conventions.nodata import (
+    equals_nodata,
+    nodata_values,
+    valid_pixels,
+    without_nodata,
+)
+
+PIXELS_PER_CHUNK = 2**20  # at most, of lazy samples
 
 
 def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
@@ -78,7 +85,7 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
     for dim in pixel_dims:
         _require_distinct(scene.get_index(dim), dim, "scene")
 
-    present = valid_pixels(scene).transpose(*pixel_dims).values.ravel()
+    present = valid_pixels(scene).transpose(*pixel_dims).compute()
     n_missing = int(present.size - np.count_nonzero(present))
     if n_missing == present.size:
         raise ValueError(
@@ -86,20 +93,57 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
             f"of {present.size} pixels"
         )
 
-    if scene.chunks is not None:
-        scene = scene.copy(data=scene.data.rechunk({scene.get_axis_num("band"): -1}))
     # xarray would make its index from lists of Python integers, ten times as large as the pixels.
-    index = _pixel_index(scene, pixel_dims, present)
+    index = _pixel_index(scene, pixel_dims, present.values)
     bare = scene.drop_vars(pixel_dims, errors="ignore").transpose(*pixel_dims, "band")
-    samples = bare.stack(pixel=pixel_dims, create_index=False).transpose("pixel", ...)
+    flat = bare.coords.to_dataset().assign(present=present.drop_vars(present.coords))
+    flat = flat.stack(pixel=pixel_dims, create_index=False)
+    rows = flat.present.values
     if n_missing:
-        samples = samples.isel(pixel=np.flatnonzero(present))
+        flat = flat.isel(pixel=np.flatnonzero(rows))
+    table = _lazy_table if scene.chunks is not None else _table
+    samples = xr.DataArray(
+        table(bare, rows), flat.drop_vars("present").coords, ("pixel", "band"), scene.name
+    )
     samples = samples.assign_coords(xr.Coordinates.from_pandas_multiindex(index, "pixel"))
-    samples.attrs = without_nodata(samples.attrs) | {
+    samples.attrs = without_nodata(scene.attrs) | {
         "n_pixels": int(present.size), "n_missing": n_missing,
     }  # fmt: skip
-    samples.encoding = without_nodata(samples.encoding)
+    samples.encoding = without_nodata(scene.encoding)
     return samples
+
+
+def _table(scene: xr.DataArray, present: np.ndarray) -> Any:
+    """Return the pixels (pixel, band) of a scene (..., y, x, band) that are present."""
+    pixels = scene.data.reshape(present.size, -1)
+    return pixels if present.all() else pixels[np.flatnonzero(present)]
+
+
+def _lazy_table(scene: xr.DataArray, present: np.ndarray) -> Any:
+    """Return the same as `_table` on Dask, in chunks of whole rows of the scene.
+
+    A chunk finds out by itself which of its pixels are present: positions of all of them in the
+    graph would be larger than the scene.
+    """
+    import dask.array as da
+
+    *further, n_y, n_x, n_bands = scene.shape
+    largest = min(scene.data.chunksize[-3] * scene.data.chunksize[-2], PIXELS_PER_CHUNK)
+    chunks = (max(1, largest // n_x), n_x, n_bands)
+    pixels = da.concatenate(
+        [scene.data[i].rechunk(chunks).reshape(-1, n_bands) for i in np.ndindex(*further)]
+    )
+    starts = np.cumsum((0, *pixels.chunks[0][:-1]))
+    counts = np.add.reduceat(present, starts, dtype=int)
+    if counts.sum() == present.size:
+        return pixels
+    nodata = nodata_values(scene)
+    pixels = pixels.map_blocks(
+        lambda block: block[~equals_nodata(block, nodata).any(axis=1)],
+        chunks=(tuple(counts.tolist()), n_bands),
+        meta=pixels._meta,
+    )
+    return pixels.blocks[np.flatnonzero(counts)]
 
 
 def _pixel_index(
@@ -108,7 +152,6 @@ def _pixel_index(
     """Return the index of the pixels that are present, with codes of the smallest dtype."""
     shape = [scene.sizes[dim] for dim in pixel_dims]
     along = np.ix_(*(np.arange(size, dtype=np.min_scalar_type(-size)) for size in shape))
-    present = present.reshape(shape)
     codes = [np.broadcast_to(each, shape)[present] for each in along]
     levels = [scene.get_index(dim) for dim in pixel_dims]
     return pd.MultiIndex(levels, codes, names=pixel_dims, verify_integrity=False)

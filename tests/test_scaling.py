@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import rioxarray
 import xarray as xr
+from dask.callbacks import Callback
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -153,9 +154,8 @@ def test_a_constant_band(function):
     values[2], values[4] = 0.1, 0.3
     with pytest.raises(ValueError, match="got a constant in red, swir1:"):
         function(make_scene(values))
-    lazy = function(make_scene(values, chunks=(1, 2, 2)))
     with pytest.raises(ValueError, match="got a constant in red, swir1:"):
-        lazy.compute()
+        function(make_scene(values, chunks=(1, 2, 2)))
     assert np.isfinite(function(make_scene(values), per_band=False)).all()
     with pytest.raises(ValueError, match="a constant in all bands"):
         function(make_scene(0.1), per_band=False)
@@ -168,7 +168,21 @@ def test_a_missing_band(function, chunks):
     values[3] = np.nan
     silent = np.errstate(invalid="ignore")  # mean of an empty slice
     with silent, pytest.raises(ValueError, match="only nodata in nir:"):
-        function(make_scene(values, chunks=chunks)).compute()
+        function(make_scene(values, chunks=chunks))
+
+
+@pytest.mark.parametrize("function", [standardize, rescale])
+def test_chunks_are_not_kept_until_the_statistics_are_known(function):
+    """A chunk has 16 kB. One graph of statistics and values would keep all of them in memory."""
+    held = []
+
+    def count(_key, _result, _graph, state, _worker):
+        held.append(sum(getattr(value, "nbytes", 0) > 10_000 for value in state["cache"].values()))
+
+    values = dask.array.random.default_rng(0).random((1, 2000, 50), chunks=(1, 40, 50))
+    with Callback(posttask=count), dask.config.set(scheduler="sync"):
+        function(xr.DataArray(values, {"band": ["red"]}, ("band", "y", "x"))).sum().compute()
+    assert max(held) < 15
 
 
 def test_a_chunk_without_values_gives_no_warning():
@@ -394,7 +408,7 @@ def test_infinite_values(function, chunks):
     scene[4, 2, 3] = -np.inf
     scene = scene if chunks is None else scene.chunk(chunks)
     with pytest.raises(ValueError, match="got infinite values in green, swir1"):
-        function(scene).compute()
+        function(scene)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])

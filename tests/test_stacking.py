@@ -110,6 +110,27 @@ def test_stacking_reads_only_the_mask_and_knows_its_chunks():
     assert samples["number"].chunks is None
 
 
+def test_lazy_samples_are_small_chunks_that_know_their_pixels():
+    """Positions of the valid pixels in the graph would be 2 MB, a chunk of a date 3 MB."""
+
+    def value(time, band, y, x):
+        return np.where((x > 3) & (y >= 30), time + band + y * x, np.nan)
+
+    shape = (3, 6, 300, 400)
+    series = xr.DataArray(
+        da.fromfunction(value, shape=shape, chunks=(1, 1, 64, 64), dtype="f8"),
+        {"x": np.arange(400.0), "month": ("time", [4, 5, 6])},
+        ("time", "band", "y", "x"),
+        "digital",
+        {"nodata": 0},
+    )
+    for lazy in (series, series.isel(time=1).transpose("x", "band", "y")):
+        samples = stack_pixels(lazy)
+        assert 0 < min(samples.chunks[0]) <= max(samples.chunks[0]) <= 64 * 64
+        assert len(cloudpickle.dumps(dict(samples.data.dask))) < 1e6
+        xr.testing.assert_identical(samples.compute(), stack_pixels(lazy.compute()))
+
+
 def test_integers_are_masked_by_their_fill_value():
     scene = (make_scene() * 10_000).astype("int16").assign_attrs(_FillValue=-9999)
     scene[0, 2, 2] = -9999
