@@ -127,9 +127,11 @@ def _lazy_table(scene: xr.DataArray, present: np.ndarray) -> Any:
     """
     import dask.array as da
 
-    *further, n_y, n_x, n_bands = scene.shape
-    largest = min(scene.data.chunksize[-3] * scene.data.chunksize[-2], PIXELS_PER_CHUNK)
-    chunks = (max(1, largest // n_x), n_x, n_bands)
+    *further, _, n_x, n_bands = scene.shape
+    heights, widths = scene.data.chunks[-3:-1]
+    most = max(1, min(max(heights) * max(widths), PIXELS_PER_CHUNK) // n_x)  # rows
+    rows = np.concatenate([_even_parts(n, most) for n in heights])
+    chunks = (tuple(rows.tolist()), n_x, n_bands)
     pixels = da.concatenate(
         [scene.data[i].rechunk(chunks).reshape(-1, n_bands) for i in np.ndindex(*further)]
     )
@@ -144,6 +146,11 @@ def _lazy_table(scene: xr.DataArray, present: np.ndarray) -> Any:
         meta=pixels._meta,
     )
     return pixels.blocks[np.flatnonzero(counts)]
+
+
+def _even_parts(n: int, most: int) -> np.ndarray:
+    """Return the sizes of as few parts of `n` rows as are needed for `most` rows in a part."""
+    return np.diff(np.linspace(0, n, -(-n // most) + 1, dtype=int))
 
 
 def _pixel_index(

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from rasterio._env import get_gdal_config
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_origin
 
@@ -27,6 +28,7 @@ from cookbook_utils.datasets import (
     DATA_FOLDER,
     DataUnavailableError,
     UnknownDatasetError,
+    _geotiffs,
     catalog,
     fetch,
     files,
@@ -34,6 +36,7 @@ from cookbook_utils.datasets import (
 )
 from cookbook_utils.datasets.__main__ import main
 from cookbook_utils.datasets._geotiffs import RasterFile, RasterSpec, open_geotiffs
+from cookbook_utils.datasets._open_rasters import opened
 from cookbook_utils.datasets.files import read_registry
 from cookbook_utils.scaling import to_reflectance
 from cookbook_utils.simulate import (
@@ -986,3 +989,18 @@ def test_command_downloads_what_is_named(server, data, capsys):
     with pytest.raises(SystemExit):
         main(["--folder", str(data / "nowhere")])
     assert "there must be a registry" in capsys.readouterr().err
+
+
+def test_a_worker_of_dask_caches_few_blocks(band_file, monkeypatch):
+    """5 % of the memory of the machine can be more than a worker has, and Dask cannot free it."""
+    limits = []
+
+    def record(path):
+        limits.append(get_gdal_config("GDAL_CACHEMAX"))
+        return opened(path)
+
+    monkeypatch.setattr(_geotiffs, "gdal_cache", lambda: {"GDAL_CACHEMAX": 2**26})
+    monkeypatch.setattr(_geotiffs, "opened", record)
+    kind = RasterSpec(1, ("int16",), -9999)
+    open_geotiffs([RasterFile(band_file, "make it")], kind, -1).compute(scheduler="sync")
+    assert limits == [2**26]

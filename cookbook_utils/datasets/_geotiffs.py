@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from cookbook_utils._gdal import gdal_cache
 from cookbook_utils.datasets._open_rasters import opened
 
 MAX_SIDE = 1_000_000
@@ -284,7 +285,7 @@ def _read_block(*, file: RasterFile, status: tuple[int, int], block_info: Any) -
     _, rows, columns = block_info[None]["array-location"]
     try:
         now = file.path.stat()
-        with rasterio.Env(), opened(str(file.path)) as raster:
+        with rasterio.Env(**gdal_cache()), opened(str(file.path)) as raster:
             pixels = raster.dataset.read(window=Window.from_slices(rows, columns))
     except OSError as error:  # RasterioIOError is a subclass
         raise OSError(
