@@ -34,7 +34,9 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
 
     Use it before clustering with any estimator that takes a table; `unstack_labels` is the
     inverse for labels. The mask of valid pixels is computed at once, since it determines the number
-    of rows; the values stay lazy, in chunks of known size that hold all bands.
+    of rows; the values stay lazy, in chunks of known size that hold all bands and are whole rows of
+    the scene. A scene that is read in whole rows, ``chunks={"y": 256, "x": -1}``, has such chunks
+    already; others are cut and joined, in the memory of the workers.
 
     Parameters
     ----------
