@@ -27,6 +27,7 @@ from cookbook_utils._conventions.nodata import (
 )
 
 PIXELS_PER_CHUNK = 2**20  # at most, of lazy samples
+PIXELS_PER_COPY = 2**14  # of samples in memory; they stay in the cache
 
 
 def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
@@ -100,13 +101,11 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
     bare = scene.drop_vars(pixel_dims, errors="ignore").transpose(*pixel_dims, "band")
     flat = bare.coords.to_dataset().assign(present=present.drop_vars(present.coords))
     flat = flat.stack(pixel=pixel_dims, create_index=False)
-    rows = flat.present.values
-    if n_missing:
-        flat = flat.isel(pixel=np.flatnonzero(rows))
+    rows, coords = flat.present.values, flat.drop_vars("present")
+    if n_missing and "pixel" in coords.dims:
+        coords = coords.isel(pixel=rows)
     table = _lazy_table if scene.chunks is not None else _table
-    samples = xr.DataArray(
-        table(bare, rows), flat.drop_vars("present").coords, ("pixel", "band"), scene.name
-    )
+    samples = xr.DataArray(table(bare, rows), coords.coords, ("pixel", "band"), scene.name)
     samples = samples.assign_coords(xr.Coordinates.from_pandas_multiindex(index, "pixel"))
     samples.attrs = without_nodata(scene.attrs) | {
         "n_pixels": int(present.size), "n_missing": n_missing,
@@ -118,7 +117,16 @@ def stack_pixels(scene: xr.DataArray) -> xr.DataArray:
 def _table(scene: xr.DataArray, present: np.ndarray) -> Any:
     """Return the pixels (pixel, band) of a scene (..., y, x, band) that are present."""
     pixels = scene.data.reshape(present.size, -1)
-    return pixels if present.all() else pixels[np.flatnonzero(present)]
+    if present.all():
+        return pixels
+    table = np.empty_like(pixels, shape=(np.count_nonzero(present), pixels.shape[1]))
+    end = 0
+    for at in range(0, present.size, PIXELS_PER_COPY):  # positions of all take half a table
+        part = slice(at, at + PIXELS_PER_COPY)
+        found = pixels[part][present[part]]
+        start, end = end, end + len(found)
+        table[start:end] = found
+    return table
 
 
 def _lazy_table(scene: xr.DataArray, present: np.ndarray) -> Any:
