@@ -192,7 +192,7 @@ COMPARISONS = [
     Comparison(
         "persisted chunks",
         unit="pixels",
-        sizes=(5_000_000, 10_000_000, 20_000_000),
+        sizes=(6_000_000, 20_000_000, 60_000_000),
         full_sizes=(6_000_000, 20_000_000, 60_000_000),
         ours={
             "dask, worker processes, persisted": on_dask(PIXELS_PER_CHUNK, client=True),

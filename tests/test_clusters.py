@@ -18,7 +18,8 @@ import xarray as xr
 from distributed import Client, LocalCluster, get_client
 from numpy.testing import assert_array_equal
 
-from cookbook_utils.interimage import InterImageKMeans, checkpoints
+from cookbook_utils.interimage import InterImageKMeans, checkpoints, dask_engine
+from cookbook_utils.interimage.blocks import Scene
 from cookbook_utils.interimage.dask_engine import DaskEngine
 
 pytestmark = pytest.mark.slow
@@ -121,6 +122,27 @@ def test_killed_workers_change_no_pixel(client, reference, at_iteration, attempt
     checkpoint = at_iteration(1 + attempt % 4, lambda: kill(client, n_killed))
     model = kmeans(checkpoint=checkpoint, persist=persist).fit(lazy_scene(make_values()))
     assert_same(model, reference)
+
+
+def test_persisted_chunks_share_tasks_where_they_lie(client, monkeypatch):
+    """One worker holds every second row of chunks, and the other one those between."""
+    monkeypatch.setattr(dask_engine, "BYTES_WORTH_SENDING", 0)
+    monkeypatch.setattr(dask_engine, "PIECES_PER_THREAD", 0.5)  # a piece may hold all chunks
+    workers, scene = list(client.scheduler_info()["workers"]), lazy_scene(make_values())
+    rows = [
+        client.persist(scene.data.blocks[:, row], workers=[workers[row % 2]])
+        for row in range(scene.data.numblocks[1])
+    ]
+    scene = scene.copy(data=da.concatenate(rows, axis=1))
+    engine = DaskEngine([Scene(scene.data)])
+    per_row = scene.data.numblocks[2]
+    assert engine._groups == [
+        [i for i in range(scene.data.npartitions) if i // per_row % 2 == parity]
+        for parity in range(2)
+    ]
+    for options in {}, {"init": "k-means++", "random_state": 0}, {"sample": 0.5, "random_state": 0}:
+        model = kmeans(persist=False, **options)
+        assert_same(model.fit(scene), kmeans(engine="numpy", **options).fit(scene.compute()))
 
 
 def test_a_killed_worker_costs_its_chunks_once(client, reference, at_iteration, tmp_path):

@@ -87,22 +87,34 @@ class DaskEngine:
     def _pieces(self) -> list[Piece]:
         """The pieces, without pixels and labels: those that workers keep are `_persisted`."""
         self._workers.require_memory(self._chunks.chunks, self._bytes_per_pixel)
-        groups = self._groups(self._chunks.chunks)
-        return [Piece(group, self.dtype, self._n_clusters, self._sampling) for group in groups]
+        return [
+            Piece(
+                [self._chunks.chunks[index] for index in group],
+                self.dtype,
+                self._n_clusters,
+                self._sampling,
+            )
+            for group in self._groups
+        ]
 
-    def _groups(self, chunks: list[Chunk]) -> list[list[Chunk]]:
-        """Return chunks in groups that are worth a task each."""
+    @cached_property
+    def _groups(self) -> list[list[int]]:
+        """Indices of chunks that share a task; those that workers hold share it where they lie."""
+        chunks = self._chunks.chunks
         total = sum(chunk.n_pixels for chunk in chunks) * self._bytes_per_pixel
         most = min(BYTES_PER_PIECE, total / (PIECES_PER_THREAD * self._workers.n_threads))
-        groups: list[list[Chunk]] = []
-        room = 0.0
-        for chunk in chunks:
+        holders = self._workers.holders(self._chunks.shared)
+        groups: list[list[int]] = []
+        last: dict[str | int, tuple[list[int], float]] = {}  # of each worker, and its room
+        for index, chunk in enumerate(chunks):
             size = chunk.n_pixels * self._bytes_per_pixel
-            if not groups or size > room or self._is_in_place(chunk):
-                groups.append([])
-                room = most
-            groups[-1].append(chunk)
-            room -= size
+            place = holders.get(chunk.inputs[0], index) if self._is_in_place(chunk) else ""
+            group, room = last.get(place, ([], 0.0))
+            if not group or size > room:
+                group, room = [], most
+                groups.append(group)
+            group.append(index)
+            last[place] = group, room - size
         return groups
 
     @cached_property
@@ -114,9 +126,11 @@ class DaskEngine:
         graph = dict(self._chunks.shared)
         for index, piece in enumerate(self._pieces):
             key = (name, index)
+            refs = List(*map(TaskRef, piece.inputs))
             if self._is_kept(piece):
-                refs = List(*map(TaskRef, piece.inputs))
                 graph[key] = Task(key, pieces.with_pixels, piece, refs)
+            elif all(map(self._is_in_place, piece.chunks)):
+                graph[key] = Task(key, pieces.beside_pixels, piece, refs)
             else:
                 graph[key] = Task(key, pieces.without_pixels, piece)
         return self._workers.persist(Tasks(graph, [(name, i) for i in range(len(self._pieces))]))
@@ -167,21 +181,19 @@ class DaskEngine:
 
     def valid_pixels(self, sampling: Sampling | None = None) -> np.ndarray:
         parts = self._over_pieces(pieces.valid_pixels, pieces.join, sampling)
-        return np.concatenate(parts, axis=1).T
+        place_of = np.argsort(np.concatenate(self._groups))  # of each chunk, among the parts
+        return np.concatenate([parts[place] for place in place_of], axis=1).T
 
     def labels(self) -> list:
         """Return the labels of each scene as a Dask array with its shape and chunks."""
         from dask._task_spec import Task, TaskRef
 
         name, graph, keys = self._piece_tasks(pieces.label_maps, self._scores)
-        chunks = [
-            (key, at)
-            for key, piece in zip(keys, self._pieces, strict=True)
-            for at in range(len(piece.chunks))
-        ]
         wanted = [key for keys in self._label_keys(name) for key in keys]
-        for chunk_key, (key, at) in zip(wanted, chunks, strict=True):
-            graph[chunk_key] = Task(chunk_key, operator.getitem, TaskRef(key), at)
+        for key, group in zip(keys, self._groups, strict=True):
+            for at, index in enumerate(group):
+                chunk_key = wanted[index]
+                graph[chunk_key] = Task(chunk_key, operator.getitem, TaskRef(key), at)
         return self._as_arrays(name, self._workers.persist(Tasks(graph, wanted)).graph, {})
 
     def predict(self, scores: Scores) -> list:

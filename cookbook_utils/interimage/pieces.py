@@ -226,6 +226,11 @@ def with_pixels(piece: Piece, inputs: list) -> Piece:
     return without_pixels(piece).keep(inputs)
 
 
+def beside_pixels(piece: Piece, inputs: list) -> Piece:
+    """Return a piece without pixels, on the worker that holds them."""
+    return without_pixels(piece)
+
+
 def without_pixels(piece: Piece) -> Piece:
     """Return a copy: a worker holds the arguments of a task longer than its result."""
     return copy.copy(piece)

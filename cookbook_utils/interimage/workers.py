@@ -101,6 +101,20 @@ class Workers:
             room += max(SHARE_BEFORE_SPILLING * info["memory_limit"] - used, 0)
         return n_bytes <= room
 
+    def holders(self, graph: dict) -> dict[Any, str]:
+        """Return a worker that holds each of the futures in a graph, unless none does."""
+        if self._client is None:
+            return {}
+        from distributed import Future
+
+        keys = [key for key, node in graph.items() if isinstance(node, Future)]
+        with _without_thread():
+            for key in keys:
+                if key in self._client.futures:  # or another client holds it
+                    self._wait_for(Future(key, self._client))
+        workers = self._client.sync(self._client.scheduler.who_has, keys=keys)
+        return {key: workers[key][0] for key in keys if workers.get(key)}
+
     def persist(self, tasks: Tasks) -> Tasks:
         """Start tasks whose results stay where they are computed."""
         if self._client is not None:
