@@ -21,8 +21,8 @@ that it starts was read five times a second:
 
 Measured on {date} with Python {python} by `{command}` on {device}; the file is
 `workshop/chapters.json`. The CPU time includes the start of Python and the compilation of
-functions, which are stored for later runs. The JupyterLab server of a learner holds another
-{server:.2f} GB.
+functions, which are stored for later runs. The JupyterLab server of a learner
+holds another {server:.2f} GB.
 
 Forty learners in the largest chapter at once hold {memory:.0f} GB. Forty who run the most expensive
 chapter at the same moment ask for {minutes:.0f} minutes of CPU: on 32 cores that is {on_32:.1f}
