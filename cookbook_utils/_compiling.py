@@ -58,7 +58,7 @@ def _digest(function: types.FunctionType, options: Mapping[str, Any] | None = No
     content, names = _content(code)
     refers_to = {name: module[name] for name in names if name in module}
     refers_to |= dict(zip(code.co_freevars, cells, strict=True))
-    described = [_describe(name, value) for name, value in sorted(refers_to.items())]
+    described = [(name, _describe(name, value)) for name, value in sorted(refers_to.items())]
     whole = function.__qualname__, sorted((options or {}).items()), content, described
     return sha256(repr(whole).encode()).hexdigest()[:16]
 
@@ -75,21 +75,21 @@ def _content(code: types.CodeType) -> tuple[list, set[str]]:
 
 
 def _describe(name: str, value: Any) -> str:
-    """Return a text of a name and its value, which is the same in every process."""
+    """Return a text of the value of a name, which is the same in every process."""
     from llvmlite import ir
     from numba.core.dispatcher import Dispatcher
     from numba.extending import _Intrinsic
 
     if isinstance(value, Dispatcher):
-        return f"{name} {value.py_func.__qualname__}"
+        return value.py_func.__qualname__
     if isinstance(value, _Intrinsic):
-        return f"{name} {_digest(value._defn)}"
+        return _digest(value._defn)
     if isinstance(value, types.FunctionType):
-        return f"{name} {_digest(value)}"
+        return _digest(value)
     if isinstance(value, types.ModuleType | type):
-        return f"{name} {value.__name__}"
+        return value.__name__
     if isinstance(value, bool | int | float | str | np.generic | ir.Type):
-        return f"{name} {type(value).__name__} {value!r}"
+        return f"{type(value).__name__} {value!r}"
     kinds = "numbers, strings, modules, types and functions"
     raise TypeError(f"a compiled function may refer to {kinds}, got `{name}` of {type(value)}")
 

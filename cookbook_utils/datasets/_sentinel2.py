@@ -16,6 +16,7 @@ from cookbook_utils.datasets._band_assets import (
     quality_asset,
     require_files,
 )
+from cookbook_utils.datasets._bands import SENTINEL_2
 from cookbook_utils.datasets._delivery import Delivery, base, open_delivery
 from cookbook_utils.datasets._sentinel2_metadata import (
     BAND_FILE,
@@ -30,18 +31,18 @@ if TYPE_CHECKING:
 
 # Centers of Sentinel-2A, for metadata that do not have them.
 BANDS = (
-    Band("B01", "coastal", 0.4427),
-    Band("B02", "blue", 0.4927),
-    Band("B03", "green", 0.5598),
-    Band("B04", "red", 0.6646),
-    Band("B05", "rededge1", 0.7041),
-    Band("B06", "rededge2", 0.7405),
-    Band("B07", "rededge3", 0.7828),
-    Band("B08", "nir", 0.8328),
-    Band("B8A", "nir08", 0.8647),
-    Band("B09", "nir09", 0.9451),
-    Band("B11", "swir1", 1.6137),
-    Band("B12", "swir2", 2.2024),
+    Band("B01", SENTINEL_2["B01"], 0.4427),
+    Band("B02", SENTINEL_2["B02"], 0.4927),
+    Band("B03", SENTINEL_2["B03"], 0.5598),
+    Band("B04", SENTINEL_2["B04"], 0.6646),
+    Band("B05", SENTINEL_2["B05"], 0.7041),
+    Band("B06", SENTINEL_2["B06"], 0.7405),
+    Band("B07", SENTINEL_2["B07"], 0.7828),
+    Band("B08", SENTINEL_2["B08"], 0.8328),
+    Band("B8A", SENTINEL_2["B8A"], 0.8647),
+    Band("B09", SENTINEL_2["B09"], 0.9451),
+    Band("B11", SENTINEL_2["B11"], 1.6137),
+    Band("B12", SENTINEL_2["B12"], 2.2024),
 )
 """Bands of the surface; B10 sees cirrus clouds only."""
 

@@ -27,6 +27,7 @@ from cookbook_utils.datasets._headers import Header, read_header
 from cookbook_utils.datasets._landsat_metadata import SURFACE_OFFSET, SURFACE_SCALE
 from cookbook_utils.datasets._rasters import choose_bands
 from cookbook_utils.datasets._scale import LARGEST_SCALE, Given, as_time
+from cookbook_utils.datasets._sentinel2_metadata import QUANTIFICATION, offset_of
 
 _NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}
 """Roles of assets that are no measurements."""
@@ -337,8 +338,8 @@ def _of_collection(
     if applied:
         offset = 0.0
     if scale is None and (baseline := _baseline(item)):
-        scale, nodata = 1e-4, 0.0 if nodata is None else nodata
-        offset = -0.1 if baseline >= (4, 0) and offset is None else offset or 0.0
+        scale, nodata = 1 / QUANTIFICATION, 0.0 if nodata is None else nodata
+        offset = offset_of(baseline) / QUANTIFICATION if offset is None else offset
     return scale, offset, nodata
 
 
