@@ -126,13 +126,12 @@ class DaskEngine:
         graph = dict(self._chunks.shared)
         for index, piece in enumerate(self._pieces):
             key = (name, index)
-            refs = List(*map(TaskRef, piece.inputs))
-            if self._is_kept(piece):
-                graph[key] = Task(key, pieces.with_pixels, piece, refs)
-            elif all(map(self._is_in_place, piece.chunks)):
-                graph[key] = Task(key, pieces.beside_pixels, piece, refs)
-            else:
-                graph[key] = Task(key, pieces.without_pixels, piece)
+            is_kept = self._is_kept(piece)
+            make = pieces.with_pixels if is_kept else pieces.without_pixels
+            # Pixels that stay in place are inputs, too, so that the piece is made beside them.
+            is_beside = is_kept or all(map(self._is_in_place, piece.chunks))
+            refs = List(*map(TaskRef, piece.inputs if is_beside else []))
+            graph[key] = Task(key, make, piece, refs)
         return self._workers.persist(Tasks(graph, [(name, i) for i in range(len(self._pieces))]))
 
     def _is_kept(self, piece: Piece) -> bool:

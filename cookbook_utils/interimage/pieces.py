@@ -223,15 +223,10 @@ def positions(place: Place) -> np.ndarray:
 
 def with_pixels(piece: Piece, inputs: list) -> Piece:
     """Return a piece that keeps its pixels."""
-    return without_pixels(piece).keep(inputs)
+    return without_pixels(piece, inputs).keep(inputs)
 
 
-def beside_pixels(piece: Piece, inputs: list) -> Piece:
-    """Return a piece without pixels, on the worker that holds them."""
-    return without_pixels(piece)
-
-
-def without_pixels(piece: Piece) -> Piece:
+def without_pixels(piece: Piece, inputs: list) -> Piece:
     """Return a copy: a worker holds the arguments of a task longer than its result."""
     return copy.copy(piece)
 

@@ -108,6 +108,8 @@ class Workers:
         from distributed import Future
 
         keys = [key for key, node in graph.items() if isinstance(node, Future)]
+        if not keys:
+            return {}
         with _without_thread():
             for key in keys:
                 if key in self._client.futures:  # or another client holds it
