@@ -26,6 +26,7 @@ from cookbook_utils.datasets import open_catalog, open_scene
 from cookbook_utils.export import read_label_map, write_label_map
 from cookbook_utils.interimage import InterImageKMeans
 from cookbook_utils.labels import change_map, name_clusters, water_mask
+from cookbook_utils.regridding import regrid
 from cookbook_utils.scaling import standardize
 from cookbook_utils.spectral import NystroemSpectralClustering
 from cookbook_utils.stacking import stack_pixels, unstack_labels
@@ -562,6 +563,67 @@ def test_change_of_named_maps(tmp_path):
     found = read_label_map(tmp_path / "out" / "change.tif")
     np.testing.assert_array_equal(found, change_map(*maps))
     assert "forest_to_town" in found.attrs["flag_meanings"]
+
+
+def test_change_of_clusters_that_a_table_names(clustered, tmp_path, capsys):
+    maps = sorted(str(path) for path in (clustered / "labels").glob("*.tif"))
+    table = pd.read_csv(clustered / "classes.csv", index_col="cluster")["class"]
+    water = pd.read_csv(clustered / "water.csv", index_col=0)["water"]
+    assert (table == "water").tolist() == water.tolist()
+    assert table[~water].tolist() == [f"cluster_{n}" for n in table.index[~water]]
+
+    edited = table.where(table == "water", "land")
+    edited.to_csv(tmp_path / "edited.csv")
+    command = ["change", "--maps", *maps, "--classes", str(tmp_path / "edited.csv")]
+    assert run_command([*command, "--out", str(tmp_path / "out")]) == 0
+    first, second = (read_label_map(path) for path in maps)
+    second = regrid(second, first, method="nearest")
+    named = [name_clusters(labels, edited) for labels in (first, second)]
+    found = read_label_map(tmp_path / "out" / "change.tif")
+    np.testing.assert_array_equal(found, change_map(*named))
+    assert found.attrs["flag_meanings"] == "land water lost gained"
+
+    numbered = table.rename(index=lambda n: table.index.size - 1 - n)  # of another run
+    numbered.to_csv(tmp_path / "other.csv")
+    command += [str(tmp_path / "other.csv"), "--out", str(tmp_path / "each")]
+    assert run_command(command) == 0
+    found = read_label_map(tmp_path / "each" / "change.tif")
+    named[1] = name_clusters(second, numbered)
+    np.testing.assert_array_equal(found, change_map(*named))
+
+    assert run_command([*command, "--overwrite", "--classes", "a", "b", "c"]) == 1
+    assert "one file, or one for each map, got 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "classes.csv does not exist"),
+        ("", "with the columns cluster and class, .* No columns"),
+        ("label,name\n0,water\n", "with the columns cluster and class"),
+        ("cluster,class\n0,water\n0,land\n", "each cluster by its number, once"),
+        ("cluster,class\na,water\n", "each cluster by its number, once"),
+        ("cluster,class\n0,water\n", "classes.csv: names must .* none for .1, 2, 3, 4."),
+        ("cluster,class\n0,\n", "classes.csv: names of the cluster 0 must not be blank"),
+    ],
+)
+def test_tables_of_classes_are_checked(text, message, clustered, tmp_path, capsys):
+    maps = sorted(str(path) for path in (clustered / "labels").glob("*.tif"))
+    path, out = tmp_path / "classes.csv", tmp_path / "out"
+    if text is not None:
+        path.write_text(text)
+    command = ["change", "--maps", *maps, "--classes", str(path), "--out", str(out)]
+    assert run_command(command) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (out / "change.tif").exists()
+
+
+def test_an_edited_table_of_classes_stays(clustered, scenes, tmp_path):
+    shutil.copytree(clustered, tmp_path / "out")
+    (tmp_path / "out" / "classes.csv").write_text("edited")
+    command = ["cluster", *scenes, *DATES, "--out", str(tmp_path / "out"), "-k", "5"]
+    assert run_command(command) == 0
+    assert (tmp_path / "out" / "classes.csv").read_text() == "edited"
 
 
 def write_egms(path, n=400):

@@ -18,6 +18,7 @@ from cookbook_utils.cli._report import Section
 
 CHUNKS = {"y": 1024, "x": 1024}  # pixels
 SIDE = 700  # pixels along a side, at most, of what is drawn; the others are skipped
+CLASSES = "classes.csv"  # the table of `class_table`
 WIDTH = 7.0  # inches of a figure
 TRUE_COLOR = ("red", "green", "blue")
 FALSE_COLOR = ("nir", "red", "green")
@@ -81,6 +82,26 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table, and replace the file only when it is complete."""
     with replacing(path) as temporary:
         table.to_csv(temporary)
+
+
+def class_table(names: Mapping[int, str], n_clusters: int) -> pd.DataFrame:
+    """Return the class of each cluster: its name, or its number where it has none."""
+    classes = [names.get(number, f"cluster_{number}") for number in range(n_clusters)]
+    return pd.DataFrame({"class": classes}, pd.RangeIndex(n_clusters, name="cluster"))
+
+
+def read_class_table(path: str) -> pd.Series:
+    """Return the class of each cluster from a CSV file as `class_table` gives it, or raise."""
+    try:
+        table = pd.read_csv(path, dtype={"class": str}, keep_default_na=False)
+        classes = table.set_index("cluster")["class"]
+    except (OSError, ValueError, KeyError) as error:  # no file, no table, or no such column
+        raise ValueError(
+            f"--classes must be a CSV file with the columns cluster and class, got {path}: {error}"
+        ) from None
+    if not pd.api.types.is_integer_dtype(classes.index) or classes.index.has_duplicates:
+        raise ValueError(f"--classes must give each cluster by its number, once, got {path}")
+    return classes
 
 
 def open_map(path: Path) -> xr.DataArray:

@@ -22,7 +22,12 @@ from cookbook_utils.cli._clustering import (
     require_pixels,
 )
 from cookbook_utils.cli._report import Section, write_report
-from cookbook_utils.cli._results import add_result_arguments, refuse_options, results
+from cookbook_utils.cli._results import (
+    add_result_arguments,
+    describe_source,
+    refuse_options,
+    results,
+)
 from cookbook_utils.cli._sources import (
     add_source_arguments,
     check_pixels,
@@ -36,6 +41,8 @@ EXAMPLES = """\
   satellite-clustering change 1988.tif 2017.tif --out lost-water
   satellite-clustering change 1988.tar 2017.tar --out lake --bbox -118.9 38.5 -118.6 38.8
   satellite-clustering change --maps forest_2000.tif forest_2020.tif --out forest
+  satellite-clustering change --maps series/labels/1988.tif series/labels/2017.tif \\
+      --classes series/classes.csv --out change
 """
 CHANGE = "change.tif"
 RESULTS = (
@@ -52,7 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--maps",
         action="store_true",
-        help="BEFORE and AFTER are label maps with names of classes, as `cluster` writes them",
+        help="BEFORE and AFTER are label maps, whose classes have names or are given by --classes",
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="FILE",
+        help="CSV with the columns cluster and class, which `cluster` writes and you may edit: one "
+        "for maps of one run of `cluster`, whose labels mean the same, or one for each map",
     )
     add_source_arguments(parser)
     add_clustering_arguments(parser)
@@ -63,12 +77,19 @@ def run(options: argparse.Namespace) -> int:
     if options.maps:
         names = ("bbox", "bands", "date", "scale", "offset", "nodata", "mask", "margin", *OPTIONS)
         refuse_options(options, names, "change --maps")
+    else:
+        refuse_options(options, ("classes",), "change of scenes, without --maps,")
+    if len(options.classes or ()) > 2:
+        raise ValueError(
+            f"--classes must be one file, or one for each map, got {len(options.classes)}"
+        )
     check_pixels(options)
     check_clustering(options)
     limit_memory()
     options.sources = [options.before, options.after]
     what = {"command": "change", **describe(options)}
     what |= {name: getattr(options, name) for name in ("maps", *OPTIONS)}
+    what["classes"] = [describe_source(path) for path in options.classes or ()]
     with results(options.out, what, RESULTS, overwrite=options.overwrite) as folder:
         compare = _compare_maps if options.maps else _compare_water
         before, after, sections, tables = compare(folder, options)
@@ -86,9 +107,20 @@ def _compare_maps(
     folder: Path, options: argparse.Namespace
 ) -> tuple[xr.DataArray, xr.DataArray, list[Section], dict[str, Any]]:
     from cookbook_utils.export import read_label_map
+    from cookbook_utils.labels import name_clusters
+    from cookbook_utils.regridding import regrid
 
-    before, after = (read_label_map(source) for source in options.sources)
-    return before, after, [], {}
+    maps = [read_label_map(source) for source in options.sources]
+    if options.classes:
+        files = options.classes * 2
+        for index, labels in enumerate(maps):
+            table = _maps.read_class_table(files[index])
+            try:
+                maps[index] = name_clusters(labels, table)
+            except ValueError as error:
+                raise ValueError(f"--classes {files[index]}: {error}") from None
+    before, after = maps
+    return before, regrid(after, before, method="nearest"), [], {}
 
 
 def _compare_water(

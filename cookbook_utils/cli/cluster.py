@@ -54,7 +54,8 @@ EXAMPLES = """\
       --period 2024-06-01/2024-08-31 --cloud-cover 10 --out lake
 """
 RESULTS = (
-    LABELS, MODEL, CHECKPOINT, "areas.csv", "water.csv", "accuracy.csv", "report.html",
+    LABELS, MODEL, CHECKPOINT, "areas.csv", "water.csv", "accuracy.csv", _maps.CLASSES,
+    "report.html",
 )  # fmt: skip
 SEARCH_TERMS = ("collection", "period", "cloud_cover", "limit")
 
@@ -239,6 +240,8 @@ def _summarize(
         tables["accuracy"], names = _accuracy(next(iter(maps.values())), options)
     for name, table in tables.items():
         _maps.write_csv(folder / f"{name}.csv", table)
+    if not (folder / _maps.CLASSES).exists():  # it may have been edited since
+        _maps.write_csv(folder / _maps.CLASSES, _maps.class_table(names, options.n_clusters))
     sections = [*_maps.figure_sections(scenes, labels, names), _maps.table_section(tables)]
     n_pixels = sum(int((one != nodata_label(one.dtype)).sum()) for one in labels.values())
     summary = (
