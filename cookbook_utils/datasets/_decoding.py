@@ -56,19 +56,25 @@ def _kernel():
     def kernel(values, valid, nodata, other_nodata, scale, offset, low, high, out):
         n, above, below = 0, 0, 0
         work, result = type(scale), out.dtype.type
+        nan = result(np.nan)
         for y in range(values.shape[0]):
-            for x in range(values.shape[1]):
-                value = work(values[y, x])
+            row, target = values[y], out[y]
+            # Counters as wide as the pixels, and no branches: otherwise it takes 2.5 times as long.
+            row_n, row_above, row_below = np.int32(0), np.int32(0), np.int32(0)
+            for x in range(row.size):
+                value = work(row[x])
                 decoded = result(value * scale + offset)
-                if value == nodata or value == other_nodata:
-                    decoded = result(np.nan)
+                decoded = nan if (value == nodata) | (value == other_nodata) else decoded
                 if valid is not None:
-                    decoded = decoded if valid[y, x] else result(np.nan)
-                n += decoded == decoded
-                above += decoded > high
-                below += decoded < low
-                before = out[y, x]
-                out[y, x] = before if before == before else decoded
+                    decoded = decoded if valid[y, x] else nan
+                row_n = np.int32(row_n + (decoded == decoded))
+                row_above = np.int32(row_above + (decoded > high))
+                row_below = np.int32(row_below + (decoded < low))
+                before = target[x]
+                target[x] = before if before == before else decoded
+            n += row_n
+            above += row_above
+            below += row_below
         return n, above, below
 
     return kernel
