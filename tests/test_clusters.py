@@ -280,6 +280,16 @@ def test_chunks_that_another_cluster_holds_are_refused():
             kmeans().fit(scene)
 
 
+def test_chunks_of_a_cluster_are_refused_without_its_client():
+    message = "persisted on a Dask cluster must be computed by its client"
+    with one_thread():
+        scene = lazy_scene(make_values()).persist()
+        with dask.config.set(scheduler="threads"), pytest.raises(RuntimeError, match=message):
+            kmeans().fit(scene)
+    with pytest.raises(RuntimeError, match=message):
+        kmeans().fit(scene)
+
+
 def test_workers_without_this_version_of_the_package_are_named(client):
     worker = next(iter(client.scheduler_info()["workers"]))
     for statement, found in [

@@ -102,14 +102,26 @@ class Workers:
         return n_bytes <= room
 
     def holders(self, graph: dict) -> dict[Any, str]:
-        """Return a worker that holds each of the futures in a graph, unless none does."""
-        if self._client is None:
+        """Return a worker that holds each of the futures in a graph, unless none does.
+
+        Raises
+        ------
+        RuntimeError
+            If there are futures, and no client that could reach them.
+        """
+        if "distributed" not in sys.modules:
             return {}
         from distributed import Future
 
         keys = [key for key, node in graph.items() if isinstance(node, Future)]
         if not keys:
             return {}
+        if self._client is None:
+            raise RuntimeError(
+                "chunks of X that were persisted on a Dask cluster must be computed by its client, "
+                "got none, or another scheduler in Dask's configuration: fit while the client is "
+                "the default one, or persist them without a client"
+            )
         with _without_thread():
             for key in keys:
                 if key in self._client.futures:  # or another client holds it
