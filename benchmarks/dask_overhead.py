@@ -2,7 +2,7 @@
 
 Every time is that of an iteration: the difference between a long and a short fit from the same
 centers, divided by the iterations between; where their starts differ by more than that, it is the
-long fit divided by its iterations, which is too much. The client has one worker process with one
+long fit divided by its iterations, which is too much. The client has a worker process with one
 thread for each core. Pixels stay in the memory of the workers (`persist=True`), or are read from
 GeoTIFFs again in each iteration (`persist=False`).
 
@@ -10,8 +10,8 @@ GeoTIFFs again in each iteration (`persist=False`).
   of tasks that do nothing is the least that the client can take.
 - *Persisted chunks* of a million pixels show what processes cost where there is enough to compute.
 - *GeoTIFFs*, six of one band each, are compared with reading all of their pixels by rasterio, chunk
-  by chunk on the same client, and dropping them. An iteration cannot take less than reading and an
-  iteration in memory together, if the system holds the files in memory.
+  by chunk on the same client, and dropping them. This opens the files again for each chunk, so that
+  an iteration from files that stay open may take less.
 """
 
 from __future__ import annotations

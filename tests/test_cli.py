@@ -591,6 +591,11 @@ def test_change_of_clusters_that_a_table_names(clustered, tmp_path, capsys):
     named[1] = name_clusters(second, numbered)
     np.testing.assert_array_equal(found, change_map(*named))
 
+    assert run_command(["change", "--maps", *maps, "--out", str(tmp_path / "none")]) == 1
+    message = (
+        r"\.tif must have names for its classes, got none for \[2, .*: give them with --classes"
+    )
+    assert re.search(message, capsys.readouterr().err)
     assert run_command([*command, "--overwrite", "--classes", "a", "b", "c"]) == 1
     assert "one file, or one for each map, got 3" in capsys.readouterr().err
 

@@ -405,9 +405,12 @@ def test_chunks_are_computed_once_and_one_after_the_other(path, monkeypatch):
 @pytest.mark.slow
 def test_a_large_lazy_map_is_written_in_bounded_memory(tmp_path):
     code = f"""
-import resource
+import re
+from pathlib import Path
 import dask.array as da, numpy as np, xarray as xr, rioxarray, rasterio
 from cookbook_utils.export import write_label_map
+def peak():  # unlike ru_maxrss, not that of the process that started this one
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 side = 24_000
 values = da.map_blocks(
     lambda block_info=None: np.add.outer(*map(np.arange, block_info[None]["chunk-shape"]))
@@ -415,10 +418,10 @@ values = da.map_blocks(
 at = np.arange(side) + 0.5
 labels = xr.DataArray(values, dict(y=5e6 - at, x=3e5 + at), ("y", "x")).rio.write_crs(32611)
 import cookbook_utils.export._geotiff
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 with rasterio.Env(GDAL_CACHEMAX=64):
     write_label_map({str(tmp_path / "map.tif")!r}, labels, time="2020-01-01")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from cookbook_utils._conventions.labels import nodata_label
+from cookbook_utils._conventions.labels import WATER_CLASSES, meanings_of, nodata_label
 from cookbook_utils._files import tidy
 from cookbook_utils.cli import _maps
 from cookbook_utils.cli._clustering import (
@@ -119,8 +120,20 @@ def _compare_maps(
                 maps[index] = name_clusters(labels, table)
             except ValueError as error:
                 raise ValueError(f"--classes {files[index]}: {error}") from None
+    for source, labels in zip(options.sources, maps, strict=True):
+        _require_names(source, labels)
     before, after = maps
     return before, regrid(after, before, method="nearest"), [], {}
+
+
+def _require_names(source: str, labels: xr.DataArray) -> None:
+    """Raise ValueError if a map has no names and is no water mask."""
+    other = np.setdiff1d(labels, (*range(len(WATER_CLASSES)), nodata_label(labels.dtype)))
+    if other.size and not meanings_of(labels):
+        raise ValueError(
+            f"{source} must have names for its classes, got none for {other[:5].tolist()}: give "
+            "them with --classes"
+        )
 
 
 def _compare_water(

@@ -82,7 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("accuracy")
     group.add_argument(
-        "--reference", metavar="FILE", help="polygons or points of known classes in the first scene"
+        "--reference",
+        metavar="FILE",
+        help="polygons or points of known classes at the date of the first scene; they name the "
+        "clusters, and the accuracy is that of the same pixels",
     )
     group.add_argument("--column", help="the column of the reference that has the class")
 
