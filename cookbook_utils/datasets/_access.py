@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cookbook_utils._checks import needs, shown
+from cookbook_utils._checks import needs, reasons_of, shown
 from cookbook_utils._gdal import gdal_cache
 
 TRIES = 4
@@ -195,13 +195,9 @@ def unreachable(address: str, error: BaseException) -> Unreachable:
     return Unreachable(f"{place} must be a readable raster, got: {reasons[-1][:300]}")
 
 
-def _reasons(error: BaseException | None) -> list[str]:
+def _reasons(error: BaseException) -> list[str]:
     """Return the messages of an error and of those that led to it, without signatures."""
-    reasons = []
-    while error is not None:
-        reasons.append(re.sub(r"\?\S*|\s+", " ", str(error)).strip())
-        error = error.__cause__ or error.__context__
-    return reasons
+    return [re.sub(r"\?\S*|\s+", " ", reason).strip() for reason in reasons_of(error)]
 
 
 def _code_of(reasons: Sequence[str]) -> int:
