@@ -129,10 +129,18 @@ def _get_part(address: str, session: Any, start: int, stop: int) -> tuple[bytes,
     """Return some bytes of a file on a web server, and its size."""
     part = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
     with open_response(address, session=session, **part) as response:
-        size = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        if response.status_code != 206 or size is None:
+        place, found = without_secrets(address), response.headers.get("Content-Range", "")
+        part = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", found)
+        if response.status_code != 206 or part is None:
             raise Unreachable(
-                f"{without_secrets(address)} must be on a server that sends parts of files, got "
-                "one that sends whole ones only: download it"
+                f"{place} must be on a server that sends parts of files, got one that sends whole "
+                "ones only: download it"
             )
-        return response.content, int(size[1])
+        first, last, size = map(int, part.groups())
+        content = response.content
+        if (first, first + len(content)) != (start, last + 1) or last >= stop:
+            raise Unreachable(
+                f"{place} must be on a server that sends the parts that are asked for, got "
+                f"{len(content)} bytes as {first} to {last} for {start} to {stop - 1}: download it"
+            )
+        return content, size
