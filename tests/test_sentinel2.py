@@ -173,6 +173,9 @@ def test_cogs_with_the_name_of_the_product(safe, tmp_path):
         ({"applied": False}, -0.1),
         ({"applied": True}, 0),
         ({"applied": True, "raster": False}, 0),
+        ({"sentinel:boa_offset_applied": True}, 0),
+        ({"raster": False, "sentinel:boa_offset_applied": True}, 0),
+        ({"raster": False, "s2:processing_baseline": None}, -0.1),  # that of its name
         ({"raster": False}, -0.1),
         ({"raster": False, "product": SENTINEL_2.replace("N0400", "N0301")}, 0),
     ],
@@ -194,7 +197,8 @@ def test_cogs_of_which_nothing_says_the_offset_are_refused(safe, tmp_path):
     folder = write_cogs(safe[0], tmp_path / "29UNU", short=True)
     with pytest.raises(ValueError, match="the offset of reflectance depends on"):
         sentinel2_item(folder)
-    (folder / "item.json").write_text(sentinel2_stac(raster=False).replace("processing_base", "x"))
+    nothing = {"s2:processing_baseline": None, "s2:product_uri": None}
+    (folder / "item.json").write_text(sentinel2_stac(raster=False, **nothing))
     with pytest.raises(ValueError, match="must have scale and offset of B01, got none"):
         sentinel2_item(folder)
 
