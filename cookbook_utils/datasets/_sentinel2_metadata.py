@@ -17,6 +17,9 @@ PRODUCT = (
 )
 """Name of a product, with satellite, level, time, processing baseline and tile."""
 
+_OLD = "S2._(OPER|USER)_MTD"
+"""Start of the names of metadata before December 2016."""
+
 BAND_IDS = (
     "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"
 )  # fmt: skip
@@ -62,7 +65,7 @@ def read_facts(delivery: Delivery) -> Facts | None:
     OSError
         If a file cannot be read.
     """
-    if products := delivery.named(r"(MTD_MSIL1C|MTD_MSIL2A|S2._USER_MTD.*|product_metadata)\.xml"):
+    if products := delivery.named(rf"(MTD_MSIL1C|MTD_MSIL2A|{_OLD}_SAFL.*|product_metadata)\.xml"):
         _require_one(products, delivery)
         return _facts_of_product(delivery, products[0])
     items = list(_stac_items(delivery))
@@ -161,7 +164,7 @@ def _facts_of_product(delivery: Delivery, name: str) -> Facts:
 
 def _tile_of(delivery: Delivery, what: str) -> _Document | None:
     """Return the metadata of the tile, which have the angles of the sun, or None."""
-    tiles = delivery.named(r"(MTD_TL|granule_metadata)\.xml")
+    tiles = delivery.named(rf"(MTD_TL|{_OLD}_L(1C|2A)_TL_.*|granule_metadata)\.xml")
     if len(tiles) > 1:
         raise ValueError(
             f"{what} must be of one tile, got {len(tiles)}: Sentinel-2 products of before 2016 "
