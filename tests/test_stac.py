@@ -710,6 +710,20 @@ def test_a_server_that_sends_whole_files_only_is_named(server):
         open_scene(server.url + path, **given).compute()
 
 
+def test_a_server_that_sends_other_parts_is_named(server):
+    """As a cache that has stored another one; pixels without compression would be wrong."""
+    values = numbers(1)[np.newaxis]
+    with rasterio.open(
+        server.folder / "plain.tif", "w", driver="GTiff", width=400, height=300, count=1,
+        dtype="uint16", crs="EPSG:32633", transform=from_origin(500_000, 4_000_000, 30, 30),
+    ) as file:  # fmt: skip
+        file.write(values)
+    server.shift = 8192
+    scene = open_scene(f"{server.url}/plain.tif", bands=["red"], date=DAYS[0], scale=1e-4)
+    with pytest.raises(OSError, match="plain.tif must be on a server that sends the parts that"):
+        scene.compute()
+
+
 def test_no_server(tmp_path, monkeypatch):
     monkeypatch.setenv("GDAL_HTTP_PROXY", "")
     monkeypatch.setattr(_access, "RETRY_DELAY", 0.01)
