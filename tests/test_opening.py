@@ -354,6 +354,14 @@ def test_a_relative_path_holds_in_any_working_directory(tmp_path, monkeypatch, p
     assert same(scene, expected(path))
 
 
+@pytest.mark.parametrize("form", ["file://{}", "{}"])
+def test_addresses_of_files_of_this_machine(tmp_path, form):
+    """Those that `pathlib` makes stand for spaces and accents by numbers."""
+    path = write(tmp_path / "ü 1%20.tif", numbers())
+    address = form.format(path) if "file" in form else path.as_uri()
+    assert same(open_scene(address, **NAMED), expected(path))
+
+
 def test_single_band_files_by_order_and_by_name(tmp_path):
     paths = [write(tmp_path / f"B{k}.tif", numbers(1, seed=k), nodata=0) for k in (4, 5)]
     reference = np.concatenate([expected(path) for path in paths])
@@ -446,7 +454,7 @@ def test_a_grid_that_overlaps_nothing_is_refused(tmp_path):
     scene.to_dataset("band").drop_attrs(deep=False).to_netcdf(tmp_path / "a.nc")
     far = scene.assign_coords(x=scene.x + 1e5)
     for source, given in ((path, how), (tmp_path / "a.nc", {"date": DAY})):
-        with pytest.raises(ValueError, match="like must overlap the scenes, which cover .* got"):
+        with pytest.raises(ValueError, match="scenes must overlap the grid that they are broug"):
             open_scene(source, like=far, **given)
 
 

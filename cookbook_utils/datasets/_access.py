@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from cookbook_utils._checks import needs, reasons_of, shown
 from cookbook_utils._gdal import gdal_cache
@@ -60,7 +60,8 @@ def as_address(source: str | os.PathLike[str]) -> str:
     if address.startswith("file://"):
         from fsspec.core import strip_protocol
 
-        return strip_protocol(address)
+        path = strip_protocol(address)
+        return next(filter(os.path.exists, (path, unquote(path))), path)
     return address if is_remote(address) else os.path.expanduser(address)
 
 

@@ -89,7 +89,7 @@ def require_parts(address: str) -> None:
     except OtherPart:
         raise
     except OSError:  # one that sends whole files, which GDAL takes if they are small
-        pass
+        return
     _asked.add(server)
 
 

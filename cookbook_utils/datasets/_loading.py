@@ -149,6 +149,7 @@ def _shared_bands(scenes: Sequence[SceneSource]) -> list[str]:
 def _require_one_quantity(scenes: Sequence[SceneSource]) -> None:
     """Refuse scenes between which the atmosphere would pass for a change."""
     found = {scene.attrs.get("quantity"): scene.name for scene in scenes}
+    found.pop(None, None)  # files do not say
     if len(found) > 1:
         listed = " and ".join(f"{quantity} of {name}" for quantity, name in found.items())
         raise ValueError(f"scenes must be of one quantity, got {listed}: open those of one level")
@@ -319,7 +320,10 @@ def _grid_of(like: Any, grids: Sequence[Any], *others: Any) -> Any:
     if not any(rows.stop > rows.start and columns.stop > columns.start for rows, columns in parts):
         places = (one.geographic_extent.boundingbox.bbox for one in (grid, grids[0]))
         here, there = (", ".join(f"{edge:.4f}" for edge in place) for place in places)
-        raise ValueError(f"like must overlap the scenes, which cover {there} degrees, got {here}")
+        raise ValueError(
+            f"scenes must overlap the grid that they are brought to, which covers {here} degrees, "
+            f"got {there}"
+        )
     return grid
 
 
