@@ -447,6 +447,20 @@ def test_longitudes_beyond_180_degrees(tmp_path, west, box, cube):
         open_scene(path, crs="EPSG:3857", resolution=100, **how)
 
 
+def test_a_box_across_the_edge_of_a_grid_around_the_earth_is_refused(tmp_path):
+    """Half of it would be absent, without a word."""
+    path = write(tmp_path / "a.tif", numbers(1, (9, 360)), crs="EPSG:4326",
+                 transform=from_origin(0, 10, 1, 1))  # fmt: skip
+    how = {"bands": ["red"], "date": DAY, "scale": 1e-4}
+    with pytest.raises(ValueError, match="one side of the edge .* 0 to 360, got -10 to 10"):
+        open_scene(path, bbox=(-10, 2, 10, 8), **how)
+    assert open_scene(path, bbox=(-10, 2, 0, 8), **how).x[[0, -1]].values.tolist() == [350.5, 359.5]
+    assert open_scene(path, bbox=(170, 2, 180, 8), **how).x[[0, -1]].values.tolist() == [
+        170.5,
+        179.5,
+    ]
+
+
 def test_a_grid_that_overlaps_nothing_is_refused(tmp_path):
     path = write(tmp_path / "a.tif", numbers(1))
     how = {"bands": ["red"], "date": DAY, "scale": 1e-4}

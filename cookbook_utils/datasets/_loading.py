@@ -275,9 +275,16 @@ def crop_of(grid: Any, bbox: Any) -> tuple[slice, slice]:
 
 def _turn_of(grid: Any, region: Any) -> float:
     """Return what to add to longitudes of a box, as grids may have 350 or 181 for -10 or -179."""
-    distance = (grid.boundingbox.range_x, region.boundingbox.range_x)
-    middle_of_grid, middle_of_box = (sum(edges) / 2 for edges in distance)
-    return 360 * round((middle_of_grid - middle_of_box) / 360)
+    (west, east), (left, right) = grid.boundingbox.range_x, region.boundingbox.range_x
+    pixel = abs(grid.resolution.x)
+    turns = [turn for turn in (0, -360, 360) if left + turn < east - pixel
+             and right + turn > west + pixel]  # fmt: skip
+    if len(turns) > 1:
+        raise ValueError(
+            f"bbox must be on one side of the edge of the scenes, whose longitudes are {west:.6g} "
+            f"to {east:.6g}, got {left:.6g} to {right:.6g}: open each side by itself"
+        )
+    return turns[0] if turns else 0
 
 
 def require_bbox(bbox: Any) -> tuple[float, float, float, float]:
