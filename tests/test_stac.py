@@ -400,6 +400,7 @@ def test_a_catalog_that_was_moved_leads_to_the_files_in_it(server, tmp_path, own
     for path in server.folder.rglob("*.json"):
         document = json.loads(path.read_text())
         document["links"].append({"rel": "self", "href": own.format(path.stem)})
+        document.get("assets", {})["absent"] = {"type": "image/tiff"}
         path.write_text(json.dumps(document))
     moved = server.folder.rename(tmp_path / "moved")
     for series in (open_scenes(moved), open_scenes(moved / "catalog.json")):
