@@ -278,6 +278,16 @@ def _limits(least: float | None, most: float | None, above: float | None = None)
     return f" of at most {most}" if most is not None else ""
 
 
+def reasons_of(error: BaseException) -> list[str]:
+    """Return the distinct messages of an error and of those that led to it, the first one last."""
+    reasons = []
+    cause: BaseException | None = error
+    while cause is not None:
+        reasons.append(str(cause) or type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
+    return list(dict.fromkeys(reasons))
+
+
 def shown(value: Any) -> str:
     """Return a description of a value for an error message, on one line of limited length."""
     try:

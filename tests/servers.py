@@ -18,7 +18,7 @@ class FolderServer(http.server.ThreadingHTTPServer):
 
     ``failures`` holds for a path how often it is answered with which status before it is served.
     ``lifetimes`` holds for a path after how many requests its signature expires; ``parts`` says
-    whether parts are served.
+    whether parts are served, and ``shift`` how many bytes before those that are asked for.
     ``requests`` counts the requests of each path, ``ranges`` those of a part, ``wholes`` others.
     """
 
@@ -30,6 +30,7 @@ class FolderServer(http.server.ThreadingHTTPServer):
         self.failures: dict[str, tuple[int, int]] = {}
         self.lifetimes: dict[str, int] = {}
         self.parts = True
+        self.shift = 0
         self.requests: Counter[str] = Counter()
         self.ranges: Counter[str] = Counter()
         self.wholes: Counter[str] = Counter()
@@ -92,6 +93,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         first, last = int(part[1]), min(int(part[2] or len(content)), len(content) - 1)
         if first >= len(content):
             return self._answer(416)
+        first, last = (place - min(first, self.server.shift) for place in (first, last))
         where = f"bytes {first}-{last}/{len(content)}"
         self._answer(206, content[first : last + 1], Content_Range=where, Accept_Ranges="bytes")
 

@@ -347,3 +347,11 @@ def test_masked_rows_of_a_list_are_refused():
     for values in (rows, tuple(rows)):
         with pytest.raises(TypeError, match="^X must be an array without a mask"):
             _checks.as_real_array(values, "X")
+
+
+def test_reasons_of_an_error_end_with_the_first_one():
+    first, second, third = OSError("no file"), ValueError(), RuntimeError("no map")
+    third.__cause__, second.__context__ = second, first
+    assert _checks.reasons_of(third) == ["no map", "ValueError", "no file"]
+    first.__context__ = RuntimeError("no map")
+    assert _checks.reasons_of(third) == ["no map", "ValueError", "no file"]

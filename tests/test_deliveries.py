@@ -499,6 +499,14 @@ def test_a_mask_says_which_pixels_are_points(radar, tmp_path):
     assert points.pid.values.tolist() == ["y1x2", "y2x0", "y2x1", "y2x2", "y2x3", "y4x1"]
 
 
+def test_a_mask_on_another_grid_is_left_out_with_a_warning(radar):
+    expected = open_points(radar)
+    write_h5(radar.parent / "maskTempCoh.h5", mask=np.zeros((9, 9), bool))
+    with pytest.warns(UserWarning, match=r"maskTempCoh.h5 is not on the grid .* mask \(9, 9\)"):
+        points = open_points(radar)
+    xr.testing.assert_identical(points, expected)
+
+
 def test_points_do_not_depend_on_the_rows_of_a_block(radar, monkeypatch):
     expected = open_points(radar)
     monkeypatch.setattr(mintpy, "BYTES_PER_BLOCK", 1)

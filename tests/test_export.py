@@ -368,6 +368,30 @@ def test_maps_of_other_programs(path):
     assert back.attrs["flag_colors"] == "#010203 #040506"
 
 
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint32", "int64", "float32", "float64"])
+@pytest.mark.parametrize("nodata", [0, -9999, None])
+@pytest.mark.parametrize("largest", [3, 254, 300])
+def test_maps_of_another_dtype(path, dtype, nodata, largest):
+    """As other programs write them."""
+    if dtype == "uint32" and nodata == -9999:
+        nodata = 4_294_967_295
+    values = np.array([[1, 2, 3], [largest, 1, 2]], dtype)
+    if nodata is not None:
+        values[0, 0] = nodata
+    with rasterio.open(
+        path, "w", driver="GTiff", width=3, height=2, count=1, dtype=dtype, nodata=nodata,
+        crs="EPSG:32611", transform=(30, 0, 330_000, 0, -30, 4_300_000),
+    ) as file:  # fmt: skip
+        file.write(values, 1)
+        file.update_tags(flag_values="1 2", flag_meanings="land water")
+    back = read_label_map(path)
+    fill = 65_535 if largest == 300 else 255
+    assert back.dtype == ("uint16" if largest == 300 else "uint8")
+    assert back.attrs["_FillValue"] == fill and meanings_of(back) == {1: "land", 2: "water"}
+    np.testing.assert_array_equal(back == fill, values == nodata)
+    np.testing.assert_array_equal(back.values[values != nodata], values[values != nodata])
+
+
 def test_files_that_are_no_maps(path):
     with pytest.raises(FileNotFoundError, match="path must be a GeoTIFF, got no file"):
         read_label_map(path)
@@ -375,9 +399,13 @@ def test_files_that_are_no_maps(path):
         path.write_bytes(content)
         with pytest.raises(OSError, match="must be a readable GeoTIFF"):
             read_label_map(path)
-    make_map().astype("float32").rio.to_raster(path)
-    with pytest.raises(ValueError, match="one band of uint8 or uint16, got .* of float32"):
+    make_map().expand_dims(band=2).rio.to_raster(path)
+    with pytest.raises(ValueError, match="one band of numbers, got .* with 2 bands of uint8"):
         read_label_map(path)
+    for values, wrong in ((make_map() * 0.5, r"\d\.5"), (make_map().astype("int16") - 1, "-1")):
+        values.rio.write_nodata(None).rio.to_raster(path)
+        with pytest.raises(ValueError, match=f"tif must be whole numbers .* got {wrong}"):
+            read_label_map(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         make_map().drop_vars("spatial_ref").rio.to_raster(path)

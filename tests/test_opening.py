@@ -21,7 +21,7 @@ from cookbook_utils.clouds import cloud_mask
 from cookbook_utils.datasets import _driver, _open_rasters, open_scene, open_scenes
 from cookbook_utils.interimage import InterImageKMeans
 
-from .deliveries import pack_tar, pack_zip, write_landsat, write_safe
+from .deliveries import LANDSAT_8, pack_tar, pack_zip, write_landsat, write_safe
 
 UTM = from_origin(500_000, 4_000_000, 30, 30)
 DAY = "2025-06-01"
@@ -354,6 +354,14 @@ def test_a_relative_path_holds_in_any_working_directory(tmp_path, monkeypatch, p
     assert same(scene, expected(path))
 
 
+@pytest.mark.parametrize("form", ["file://{}", "{}"])
+def test_addresses_of_files_of_this_machine(tmp_path, form):
+    """Those that `pathlib` makes stand for spaces and accents by numbers."""
+    path = write(tmp_path / "ü 1%20.tif", numbers())
+    address = form.format(path) if "file" in form else path.as_uri()
+    assert same(open_scene(address, **NAMED), expected(path))
+
+
 def test_single_band_files_by_order_and_by_name(tmp_path):
     paths = [write(tmp_path / f"B{k}.tif", numbers(1, seed=k), nodata=0) for k in (4, 5)]
     reference = np.concatenate([expected(path) for path in paths])
@@ -409,6 +417,77 @@ def test_bbox_selects_the_pixels_that_it_touches(tmp_path):
 
 
 # -- names, scale, nodata, date ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("west", "box"),
+    [
+        (350, (-9.99, 0, -9.95, 60)),
+        (179.98, (-179.99, 0, -179.96, 60)),
+        (-181, (179.02, 0, 180, 60)),
+    ],
+)
+@pytest.mark.parametrize("cube", [False, True])
+def test_longitudes_beyond_180_degrees(tmp_path, west, box, cube):
+    """From 0 to 360 degrees, or across the antimeridian."""
+    values = numbers(1)
+    path = write(tmp_path / "a.tif", values, crs="EPSG:4326",
+                 transform=from_origin(west, 10, 0.001, 0.001))  # fmt: skip
+    how = {"bands": ["red"], "date": DAY, "scale": 1e-4}
+    scene = open_scene(path, **how)
+    if cube:
+        path = tmp_path / "a.nc"
+        scene.to_dataset("band").drop_attrs(deep=False).to_netcdf(path)
+        how = {"date": DAY}
+    found = open_scene(path, bbox=box, **how)
+    inside = (scene.x - found.x[0] > -1e-6) & (scene.x - found.x[-1] < 1e-6)
+    assert np.array_equal(found, scene[:, :, inside.values], equal_nan=True)
+    assert abs((float(found.x[0]) - box[0] + 180) % 360 - 180) < 0.0011
+    with pytest.raises(ValueError, match="longitudes from -180 to 180 to be brought to another"):
+        open_scene(path, crs="EPSG:3857", resolution=100, **how)
+
+
+def test_a_box_across_the_edge_of_a_grid_around_the_earth_is_refused(tmp_path):
+    """Half of it would be absent, without a word."""
+    path = write(tmp_path / "a.tif", numbers(1, (9, 360)), crs="EPSG:4326",
+                 transform=from_origin(0, 10, 1, 1))  # fmt: skip
+    how = {"bands": ["red"], "date": DAY, "scale": 1e-4}
+    with pytest.raises(ValueError, match="one side of the edge .* 0 to 360, got -10 to 10"):
+        open_scene(path, bbox=(-10, 2, 10, 8), **how)
+    assert open_scene(path, bbox=(-10, 2, 0, 8), **how).x[[0, -1]].values.tolist() == [350.5, 359.5]
+    assert open_scene(path, bbox=(170, 2, 180, 8), **how).x[[0, -1]].values.tolist() == [
+        170.5,
+        179.5,
+    ]
+
+
+def test_a_grid_that_overlaps_nothing_is_refused(tmp_path):
+    path = write(tmp_path / "a.tif", numbers(1))
+    how = {"bands": ["red"], "date": DAY, "scale": 1e-4}
+    scene = open_scene(path, **how)
+    scene.to_dataset("band").drop_attrs(deep=False).to_netcdf(tmp_path / "a.nc")
+    far = scene.assign_coords(x=scene.x + 1e5)
+    for source, given in ((path, how), (tmp_path / "a.nc", {"date": DAY})):
+        with pytest.raises(ValueError, match="scenes must overlap the grid that they are broug"):
+            open_scene(source, like=far, **given)
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_the_only_grid_mapping_counts_without_a_link(tmp_path, form):
+    """Of variables that were written with an encoding of their own, xarray loses the link."""
+    scene = open_scene(write(tmp_path / "a.tif", numbers(1)), bands=["red"], date=DAY, scale=1e-4)
+    data = scene.to_dataset("band").drop_attrs(deep=False)
+    encoding = {"red": {"dtype": "int16", "scale_factor": 1e-4, "_FillValue": -1}}
+    data.to_zarr(tmp_path / "a.zarr", encoding=encoding, zarr_format=form)
+    data.to_netcdf(tmp_path / "a.nc", encoding=encoding)
+    for name in ("a.zarr", "a.nc"):
+        found = open_scene(tmp_path / name, date=DAY)
+        assert found.rio.crs == scene.rio.crs
+        np.testing.assert_allclose(found, scene, atol=6e-5)
+    two = data.assign(other=data.spatial_ref).reset_coords()
+    two.to_netcdf(tmp_path / "two.nc", encoding=encoding)
+    with pytest.raises(ValueError, match="must have a CRS"):
+        open_scene(tmp_path / "two.nc", date=DAY)
 
 
 def test_what_the_file_declares_is_taken(tmp_path):
@@ -698,6 +777,15 @@ def test_a_folder_of_deliveries_is_a_series(tmp_path):
     write_landsat(tmp_path / "flat")
     write_landsat(tmp_path / "flat", later)
     assert open_scenes(tmp_path / "flat", bands=["nir"]).shape == series.shape
+
+
+def test_scenes_of_two_levels_are_no_series(tmp_path):
+    """The atmosphere would pass for a change."""
+    write_landsat(tmp_path / "a")
+    product = LANDSAT_8.replace("L2SP", "L1TP").replace("20171022_", "20171107_")
+    write_landsat(tmp_path / "b", product, DATE_ACQUIRED="2017-11-07")
+    with pytest.raises(ValueError, match="must be of one quantity, got surface .* and top-of-atmo"):
+        open_scenes(tmp_path)
 
 
 def test_sentinel_2_as_delivered(tmp_path):

@@ -219,6 +219,12 @@ def test_archives_that_cannot_be_read_in_parts(server, bucket):
                 open_scene(f"{place}/{source}", storage_options=options)
 
 
+def test_another_part_than_asked_for_is_no_part_of_an_archive(server):
+    server.shift = 512
+    with pytest.raises(OSError, match="sends the parts that are asked for, got .* bytes as"):
+        open_scene(f"{server.url}/{LANDSAT_8}.tar")
+
+
 def test_what_s3_does_not_have_is_named(bucket):
     options = {"anon": True, "endpoint_url": bucket}
     for source in ("no.tar", "no", f"landsat/{LANDSAT_8}_MTL.txt"):

@@ -112,6 +112,18 @@ def test_archives_are_read_in_place(safe, tmp_path, kind):
         np.testing.assert_array_equal(load(item, name), pixels[BANDS[name], NATIVE[BANDS[name]]])
 
 
+@pytest.mark.parametrize("by", ["OPER", "USER"])
+def test_metadata_with_names_of_before_december_2016(tmp_path, by):
+    folder, pixels = write_safe(tmp_path)
+    product, tile = folder / "MTD_MSIL2A.xml", next(folder.rglob("MTD_TL.xml"))
+    product.rename(folder / f"S2A_{by}_MTD_SAFL2A_PDMC_20160101T000000_R022_V20160101T101010.xml")
+    tile.rename(tile.with_name(f"S2A_{by}_MTD_L2A_TL_SGS__20160101T000000_A002758_T29UNU.xml"))
+    old = folder.rename(tmp_path / "S2A_OPER_PRD_MSIL2A_PDMC_20160101T000000_R022.SAFE")
+    item = sentinel2_item(old)
+    assert item.properties["view:sun_elevation"] == pytest.approx(90 - SUN_ZENITH)
+    np.testing.assert_array_equal(load(item, "red"), pixels["B04", 10])
+
+
 def test_facts_of_the_item(safe):
     item = sentinel2_item(safe[0])
     assert item.id == SENTINEL_2
@@ -173,6 +185,9 @@ def test_cogs_with_the_name_of_the_product(safe, tmp_path):
         ({"applied": False}, -0.1),
         ({"applied": True}, 0),
         ({"applied": True, "raster": False}, 0),
+        ({"sentinel:boa_offset_applied": True}, 0),
+        ({"raster": False, "sentinel:boa_offset_applied": True}, 0),
+        ({"raster": False, "s2:processing_baseline": None}, -0.1),  # that of its name
         ({"raster": False}, -0.1),
         ({"raster": False, "product": SENTINEL_2.replace("N0400", "N0301")}, 0),
     ],
@@ -194,7 +209,8 @@ def test_cogs_of_which_nothing_says_the_offset_are_refused(safe, tmp_path):
     folder = write_cogs(safe[0], tmp_path / "29UNU", short=True)
     with pytest.raises(ValueError, match="the offset of reflectance depends on"):
         sentinel2_item(folder)
-    (folder / "item.json").write_text(sentinel2_stac(raster=False).replace("processing_base", "x"))
+    nothing = {"s2:processing_baseline": None, "s2:product_uri": None}
+    (folder / "item.json").write_text(sentinel2_stac(raster=False, **nothing))
     with pytest.raises(ValueError, match="must have scale and offset of B01, got none"):
         sentinel2_item(folder)
 

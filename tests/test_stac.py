@@ -266,14 +266,18 @@ def test_items_that_are_refused(tmp_path, case):
         open_scene(item, bands=["red"] if case == "unknown band" else None)
 
 
+PRODUCT = "S2A_MSIL2A_20250731T131909_{}_R095_T20EPT_20250731T180000"
+
+
 @pytest.mark.parametrize(
     ("facts", "offset"),
     [
         (
-            {"sentinel:product_id": "S2A_MSIL2A_20200714T115221_N0214_R123_T28QCH_x"},
+            {"sentinel:product_id": PRODUCT.format("N0214")},
             0,
         ),
-        ({"s2:product_uri": "S2B_MSIL2A_20250731T131909_N0511_R095_T20EPT_x.SAFE"}, -0.1),
+        ({"s2:product_uri": PRODUCT.format("N0511") + ".SAFE"}, -0.1),
+        ({"id": PRODUCT.format("N0511")}, -0.1),
         ({"sentinel:processing_baseline": "05.11", "sentinel:boa_offset_applied": True}, 0),
         ({"s2:processing_baseline": "05.11", "earthsearch:boa_offset_applied": False}, -0.1),
     ],
@@ -282,16 +286,18 @@ def test_items_of_sentinel_2_that_leave_bands_and_scale_to_their_collection(
     tmp_path, facts, offset
 ):
     item = make_item(tmp_path, DAYS[0], 1, properties={"constellation": "Sentinel 2", **facts})
+    item.id = facts.get("id", item.id)
     for asset in item.assets.values():
         asset.extra_fields.pop("eo:bands", None), asset.extra_fields.pop("raster:bands", None)
     with pytest.raises(ValueError, match="scale and offset to reflectance must be given"):
-        open_scene(pystac.Item.from_dict({**item.to_dict(), "properties": {
+        open_scene(pystac.Item.from_dict({**item.to_dict(), "id": "x", "properties": {
             "datetime": DAYS[0], "platform": "sentinel-2a"}}))  # fmt: skip
     scene = open_scene(item)
     assert scene.band.values.tolist() == ["red", "nir", "swir1"]
     red = expected(tmp_path / DAYS[0] / "B04.tif", 1e-4, offset)
     assert np.array_equal(scene[0], red, equal_nan=True)
     item.properties |= {"constellation": "other", "platform": "other"}
+    item.id = "other"
     with pytest.raises(ValueError, match="must have assets of reflectance"):
         open_scene(item)
 
@@ -353,6 +359,93 @@ def test_files_of_this_machine_in_an_item_of_a_server(tmp_path):
         asset["href"] = asset["href"].replace(f"{tmp_path}/", "./")
     (tmp_path / "item.json").write_text(json.dumps(document))
     assert is_right(open_scene(tmp_path / "item.json"), tmp_path)
+
+
+def relative(document, folder):
+    """Return a document whose assets have addresses relative to a folder."""
+    assets = {
+        key: {**asset, "href": asset["href"].replace(f"{folder}/", "./").replace(" ", "%20")}
+        for key, asset in document["assets"].items()
+    }
+    return {**document, "assets": assets}
+
+
+@pytest.mark.parametrize(
+    "own", [None, "https://127.0.0.1:9/a/item.json", "file:///gone/item.json", "/gone/item.json"]
+)
+@pytest.mark.parametrize("kind", ["item", "collection"])
+def test_files_beside_a_document_are_found_wherever_its_own_link_leads(tmp_path, own, kind):
+    folder = tmp_path / "a b"
+    document = relative(make_item(folder / "c d", DAYS[0], 1).to_dict(), folder)
+    document["links"] = [{"rel": "self", "href": own}] if own else []
+    if kind == "collection":
+        document = {"type": "FeatureCollection", "features": [document]}
+    moved = folder.rename(tmp_path / "moved")
+    (moved / "item.json").write_text(json.dumps(document))
+    assert is_right(open_scene(moved / "item.json"), moved / "c d")
+
+
+def test_files_that_are_not_beside_a_document_are_read_from_its_server(server, tmp_path):
+    document = relative(make_item(tmp_path, DAYS[0], 1).to_dict(), tmp_path)
+    document["links"] = [{"rel": "self", "href": f"{server.url}/item.json"}]
+    (tmp_path / "item.json").write_text(json.dumps(document))
+    (tmp_path / DAYS[0] / "B08.tif").unlink()
+    assert is_right(open_scene(tmp_path / "item.json"), server.folder)
+    assert {path for path in server.requests if server.requests[path]} == {f"/{DAYS[0]}/B08.tif"}
+
+
+@pytest.mark.parametrize("own", ["https://127.0.0.1:9/{}.json", "/gone/{}.json"])
+def test_a_catalog_that_was_moved_leads_to_the_files_in_it(server, tmp_path, own):
+    """As one that is published: documents name their first place, links are relative."""
+    for path in server.folder.rglob("*.json"):
+        document = json.loads(path.read_text())
+        document["links"].append({"rel": "self", "href": own.format(path.stem)})
+        document.get("assets", {})["absent"] = {"type": "image/tiff"}
+        path.write_text(json.dumps(document))
+    moved = server.folder.rename(tmp_path / "moved")
+    for series in (open_scenes(moved), open_scenes(moved / "catalog.json")):
+        for k, day in enumerate(DAYS):
+            assert is_right(series[k], moved, day)
+
+
+@pytest.mark.parametrize("own", ["./item.json", "/gone/item.json"])
+def test_an_item_of_a_server_that_calls_itself_a_file(server, own):
+    path = server.folder / f"scene-{DAYS[0]}" / f"scene-{DAYS[0]}.json"
+    document = json.loads(path.read_text())
+    document["links"] = [{"rel": "self", "href": own}]
+    path.write_text(json.dumps(document))
+    assert is_right(open_scene(item_url(server)), server.folder)
+
+
+@pytest.mark.parametrize(
+    ("bands", "names"),
+    [
+        ({"nir08": 0.75, "nir09": 0.95}, ["nir", "nir08"]),  # MSS, as Landsat's archives name it
+        ({"nir08": 0.75, "nir": 0.95}, ["nir", "nir08"]),
+        ({"nir08": 0.75}, ["nir08"]),
+        ({"nir09": 0.95}, ["nir"]),
+        ({"nir08": 0.865}, ["nir"]),  # OLI
+        ({"nir08": None}, ["nir"]),
+        ({"nir08": 0.833, "nir09": 0.95}, ["nir"]),  # WorldView; nir09 is loaded by name only
+    ],
+)
+def test_the_near_infrared_is_the_band_beyond_the_red_edge(tmp_path, bands, names):
+    item = make_item(tmp_path, DAYS[0], 1, properties={"platform": "other"})
+    files = [item.assets[key] for key in ("B04", "B08")]
+    item.assets = {}
+    for (common, wavelength), file in zip(bands.items(), files, strict=False):
+        band = {"name": common, "common_name": common, "center_wavelength": wavelength}
+        file.extra_fields["eo:bands"] = [band]
+        item.add_asset(common, file)
+    assert open_scene(item).band.values.tolist() == names
+    for name in bands:
+        assert open_scene(item, bands=[name]).sizes["band"] == 1
+
+
+def test_b8a_of_sentinel_2_is_no_nir_where_that_is_absent(tmp_path):
+    item = make_item(tmp_path, DAYS[0], 1)
+    item.assets["B08"].extra_fields["eo:bands"][0]["common_name"] = "nir08"
+    assert open_scene(item).band.values.tolist() == ["red", "nir08", "swir1"]
 
 
 @pytest.mark.parametrize("kind", [None, "application/x-geotiff"])
@@ -511,7 +604,7 @@ def test_wrong_arguments_of_a_search(case):
 def test_items_of_the_geological_survey_before_stac_1(tmp_path):
     """Assets number the bands of the item, keys are endings of files, and no scale is stated."""
     item = make_item(tmp_path, DAYS[0], 1)
-    item.id = "LC08_L2SP_047027_20201204_20210313_02_T1"
+    item.id, item.properties["platform"] = "LC08_L2SP_047027_20201204_20210313_02_T1", "LANDSAT_8"
     keys = {"SR_B4.TIF": "B04", "SR_B5.TIF": "B08", "QA_PIXEL.TIF": "scl"}
     bands = [("SR_B4", "red", 0.65), ("SR_B5", "nir08", 0.86)]
     item.properties["eo:bands"] = [
@@ -616,6 +709,20 @@ def test_a_server_that_sends_whole_files_only_is_named(server):
     server.parts = False
     with pytest.raises(OSError, match=r"tif must be on a server that sends parts .*: download it"):
         open_scene(server.url + path, **given).compute()
+
+
+def test_a_server_that_sends_other_parts_is_named(server):
+    """As a cache that has stored another one; pixels without compression would be wrong."""
+    values = numbers(1)[np.newaxis]
+    with rasterio.open(
+        server.folder / "plain.tif", "w", driver="GTiff", width=400, height=300, count=1,
+        dtype="uint16", crs="EPSG:32633", transform=from_origin(500_000, 4_000_000, 30, 30),
+    ) as file:  # fmt: skip
+        file.write(values)
+    server.shift = 8192
+    scene = open_scene(f"{server.url}/plain.tif", bands=["red"], date=DAYS[0], scale=1e-4)
+    with pytest.raises(OSError, match="plain.tif must be on a server that sends the parts that"):
+        scene.compute()
 
 
 def test_no_server(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ MintPy, Data structure and Attributes, has the names and units of data sets and 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -119,8 +120,14 @@ class MintPySeries:
         fit = [name for name in LAYERS if shapes[name] == self._shape[1:]]
         if is_geocoded != (self._grid is not None):
             fit = []
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
+        if found and not fit and is_geocoded == (self._grid is not None) and not required:
+            warnings.warn(
+                f"{path} is not on the grid of {self.path}, (y, x) = {self._shape[1:]}, and is "
+                f"left out: it has {found}",
+                stacklevel=2,
+            )
         if required and not fit:
-            found = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
             raise ValueError(
                 f"{path} must hold layers on the grid of {self.path}, (y, x) = {self._shape[1:]}, "
                 f"got {found or 'none of ' + ', '.join(LAYERS)}"

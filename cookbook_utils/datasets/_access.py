@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from cookbook_utils._checks import needs, shown
+from cookbook_utils._checks import needs, reasons_of, shown
 from cookbook_utils._gdal import gdal_cache
 
 TRIES = 4
@@ -60,7 +60,8 @@ def as_address(source: str | os.PathLike[str]) -> str:
     if address.startswith("file://"):
         from fsspec.core import strip_protocol
 
-        return strip_protocol(address)
+        path = strip_protocol(address)
+        return next(filter(os.path.exists, (path, unquote(path))), path)
     return address if is_remote(address) else os.path.expanduser(address)
 
 
@@ -195,13 +196,9 @@ def unreachable(address: str, error: BaseException) -> Unreachable:
     return Unreachable(f"{place} must be a readable raster, got: {reasons[-1][:300]}")
 
 
-def _reasons(error: BaseException | None) -> list[str]:
+def _reasons(error: BaseException) -> list[str]:
     """Return the messages of an error and of those that led to it, without signatures."""
-    reasons = []
-    while error is not None:
-        reasons.append(re.sub(r"\?\S*|\s+", " ", str(error)).strip())
-        error = error.__cause__ or error.__context__
-    return reasons
+    return [re.sub(r"\?\S*|\s+", " ", reason).strip() for reason in reasons_of(error)]
 
 
 def _code_of(reasons: Sequence[str]) -> int:

@@ -30,6 +30,9 @@ QUALITY = {"qa_pixel": "landsat_qa_pixel", "scl": "sentinel2_scl"}
 QUALITY_VALUES = {"landsat_qa_pixel": (1, "uint16"), "sentinel2_scl": (0, "uint8")}
 """Nodata value and dtype of each kind of quality band."""
 
+RED_EDGE = 0.8
+"""Wavelength in µm from which vegetation is as bright as it gets: the end of the red edge."""
+
 _RED_EDGES = ((0.72, "rededge1"), (0.76, "rededge2"), (0.82, "rededge3"), (1.0, "nir08"))
 SENTINEL_2 = {
     "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1",

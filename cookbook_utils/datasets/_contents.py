@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from cookbook_utils.datasets._access import (
     Unreachable,
@@ -64,6 +65,32 @@ def list_files(address: str, options: Mapping[str, Any]) -> list[str]:
 
 
 # -- parts of files -------------------------------------------------------------------------------
+
+_asked: set[str] = set()  # servers that `require_parts` has asked
+
+
+class OtherPart(Unreachable):
+    """A server sent another part of a file than it was asked for."""
+
+
+def require_parts(address: str) -> None:
+    """Raise OtherPart if a web server sends other parts of files than it is asked for.
+
+    As a cache does that has stored the first part. GDAL takes what it gets for what it asked for,
+    and no option makes it compare; pixels without compression would be wrong. Each server is asked
+    once for one byte of a file that GDAL could read.
+    """
+    server = urlsplit(address).netloc
+    if server in _asked:
+        return
+    try:
+        with open_session() as session:
+            _get_part(address, session, 1, 2)
+    except OtherPart:
+        raise
+    except OSError:  # one that sends whole files, which GDAL takes if they are small
+        return
+    _asked.add(server)
 
 
 class _Parts(io.RawIOBase):
@@ -129,10 +156,18 @@ def _get_part(address: str, session: Any, start: int, stop: int) -> tuple[bytes,
     """Return some bytes of a file on a web server, and its size."""
     part = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
     with open_response(address, session=session, **part) as response:
-        size = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        if response.status_code != 206 or size is None:
+        place, found = without_secrets(address), response.headers.get("Content-Range", "")
+        part = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", found)
+        if response.status_code != 206 or part is None:
             raise Unreachable(
-                f"{without_secrets(address)} must be on a server that sends parts of files, got "
-                "one that sends whole ones only: download it"
+                f"{place} must be on a server that sends parts of files, got one that sends whole "
+                "ones only: download it"
             )
-        return response.content, int(size[1])
+        first, last, size = map(int, part.groups())
+        content = response.content
+        if (first, first + len(content)) != (start, last + 1) or last >= stop:
+            raise OtherPart(
+                f"{place} must be on a server that sends the parts that are asked for, got "
+                f"{len(content)} bytes as {first} to {last} for {start} to {stop - 1}: download it"
+            )
+        return content, size

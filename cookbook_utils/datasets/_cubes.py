@@ -42,6 +42,7 @@ from cookbook_utils.datasets._loading import (
     crop_slices,
     on_grid,
     other_grid,
+    require_longitudes,
     require_place,
 )
 from cookbook_utils.datasets._rasters import choose_bands
@@ -93,6 +94,7 @@ def open_cube(
     if crs is not None or resolution is not None or like is not None:
         require_choice(resampling, "resampling", RESAMPLINGS)
         target = other_grid(grid, crs=crs, resolution=resolution, like=like)
+        require_longitudes(grid, target, place)
         series = _moved(series, target, resampling, np.nan, sizes)
         if quality is not None:
             nodata, _ = QUALITY_VALUES[quality.attrs["quality_kind"]]
@@ -212,6 +214,7 @@ def _upright(data: xr.Dataset, place: str) -> xr.Dataset:
             )
         name = (standard or found)[0]
         data = data if name == wanted else data.rename({name: wanted})
+    data = _with_grid_mapping(data)
     crs = crs_of(data)
     if crs is None and str(data["x"].attrs.get("units", "")).startswith("degree"):
         crs = "EPSG:4326"
@@ -221,13 +224,25 @@ def _upright(data: xr.Dataset, place: str) -> xr.Dataset:
         regular_centers(data, dim, place)
     if data["x"].values[0] > data["x"].values[-1]:
         data = data.isel(x=slice(None, None, -1))
-    mapping = next((name for name in data.coords if "crs_wkt" in data[name].attrs
-                    or "grid_mapping_name" in data[name].attrs), None)  # fmt: skip
-    data = data.drop_vars(mapping) if mapping and mapping != "spatial_ref" else data
+    mapping = next(iter(_grid_mappings(data.coords)), "spatial_ref")
+    data = data.drop_vars(mapping) if mapping != "spatial_ref" else data
     for variable in data.variables.values():
         variable.encoding.pop("grid_mapping", None)
         variable.attrs.pop("grid_mapping", None)
     return data.rio.write_crs(crs)
+
+
+def _with_grid_mapping(data: xr.Dataset) -> xr.Dataset:
+    """Link the only grid mapping to the variables: writers with an encoding lose the link."""
+    found = _grid_mappings(data.variables)
+    if data.rio.crs is not None or len(found) != 1:
+        return data
+    return data.set_coords(found).rio.write_grid_mapping(found[0])
+
+
+def _grid_mappings(variables: Mapping[Any, Any]) -> list[Any]:
+    marks = {"crs_wkt", "grid_mapping_name"}
+    return [name for name, variable in variables.items() if marks & set(variable.attrs)]
 
 
 def _moved(

@@ -22,11 +22,13 @@ from cookbook_utils._conventions.bands import REFLECTANCE_RANGE, SHARE_ABOVE, SH
 from cookbook_utils.datasets._access import (
     gdal_environment,
     is_remote,
+    is_web,
     raster_error,
     unreachable,
     without_secrets,
 )
 from cookbook_utils.datasets._bands import BandSource
+from cookbook_utils.datasets._contents import OtherPart, require_parts
 from cookbook_utils.datasets._decoding import decode_pixels
 from cookbook_utils.datasets._open_rasters import OpenRaster, opened
 
@@ -122,6 +124,10 @@ class BlockReader:
         try:
             with gdal_environment(address, self.options), opened(address) as file:
                 roi, pixels = _read(file, self.source, cfg.resampling, dst_geobox)
+            if is_web(address):
+                require_parts(address)
+        except OtherPart:
+            raise
         except (RasterioError, OSError) as error:
             failure = raster_error(address, error, self.options)
         if failure is not None:  # without rasterio's as context, which cannot leave a process

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from cookbook_utils._checks import needs, shown
 from cookbook_utils.datasets._access import (
@@ -255,6 +256,10 @@ def _malformed(place: str, error: Exception) -> ValueError:
 def read_item(document: dict[str, Any], address: str) -> Any:
     """Return the item of a document, without assets that lead nowhere: some archives list them.
 
+    A relative address leads to the file beside a document of this machine, if there is one. Others
+    go by the `self` link where it leads to a server, from which the document may be a copy, and
+    otherwise by the place of the document.
+
     Raises
     ------
     ValueError
@@ -267,17 +272,19 @@ def read_item(document: dict[str, Any], address: str) -> Any:
         item = pystac.Item.from_dict({**document, "assets": assets}, href=None, preserve_dict=True)
     except Exception as error:  # of pystac, dateutil and Python, without a common base class
         raise _malformed(without_secrets(address), error) from None
-    own = item.get_self_href()
-    if own is None or (not is_remote(address) and ("://" not in own or _is_beside(item, address))):
+    if not is_remote(item.get_self_href() or ""):
         item.remove_links("self")  # from which pystac would rewrite relative addresses
-        item.set_self_href(address if "://" in address else os.path.abspath(address))
+        item.set_self_href(address if is_remote(address) else os.path.abspath(address))
+    if not is_remote(address):
+        _find_beside(item, os.path.dirname(os.path.abspath(address)))
     return item
 
 
-def _is_beside(item: Any, address: str) -> bool:
-    """Return whether files of an item lie beside its document: their server was the origin."""
-    folder = os.path.dirname(os.path.abspath(address))
-    return any(os.path.exists(os.path.join(folder, one.href)) for one in item.assets.values())
+def _find_beside(item: Any, folder: str) -> None:
+    """Lead assets to the files that lie beside their document, wherever its `self` link leads."""
+    for asset in item.assets.values():
+        paths = (os.path.join(folder, name) for name in (asset.href, unquote(asset.href)))
+        asset.href = next(filter(os.path.exists, paths), asset.href)
 
 
 def _stac_io(options: Mapping[str, Any]) -> Any:
@@ -287,5 +294,10 @@ def _stac_io(options: Mapping[str, Any]) -> Any:
     class Documents(pystac.stac_io.DefaultStacIO):
         def read_text_from_href(self, href: str) -> str:
             return read_document(href, options)
+
+        def stac_object_from_dict(self, d: Any, href: Any = None, *args: Any, **kwargs: Any) -> Any:
+            if d.get("type") == "Feature":
+                return read_item(d, href)
+            return super().stac_object_from_dict(d, href, *args, **kwargs)
 
     return Documents()

@@ -57,10 +57,13 @@ def load_scenes(
     """
     require_choice(resampling, "resampling", RESAMPLINGS)
     names = _shared_bands(scenes)
+    _require_one_quantity(scenes)
     sources = [source for scene in scenes for source in scene.bands.values()]
     for source in {source.geobox.crs: source for source in sources}.values():
         require_place(source.geobox.crs, without_secrets(source.address))
     grid = target_grid(scenes, bbox=bbox, crs=crs, resolution=resolution, like=like)
+    for source in {source.geobox: source for source in sources}.values():
+        require_longitudes(source.geobox, grid, without_secrets(source.address))
     height, width = grid.shape
     if max(height, width) > MAX_SIDE:
         raise ValueError(
@@ -108,6 +111,17 @@ def require_place(crs: Any, place: str) -> None:
         raise ValueError(f"{place} must be in a CRS of the Earth, got {crs_name(crs)}") from None
 
 
+def require_longitudes(grid: Any, target: Any, place: str) -> None:
+    """Raise ValueError if longitudes are beyond 180 degrees and would be lost in another CRS."""
+    west, east = grid.boundingbox.range_x
+    beyond = grid.crs.geographic and (west < -180 - 1e-6 or east > 180 + 1e-6)
+    if beyond and not same_crs(grid.crs.proj, target.crs.proj):
+        raise ValueError(
+            f"{place} must have longitudes from -180 to 180 to be brought to another CRS, got "
+            f"{west:.6g} to {east:.6g}: open it in its own, or divide it at 180 degrees"
+        )
+
+
 def _quality(scenes: Sequence[SceneSource], driver: BlockDriver, **how: Any) -> Any:
     """Return the quality band (time, y, x), or None unless all scenes have one of one kind."""
     kinds = {scene.quality_kind for scene in scenes}
@@ -132,6 +146,15 @@ def _shared_bands(scenes: Sequence[SceneSource]) -> list[str]:
     return names
 
 
+def _require_one_quantity(scenes: Sequence[SceneSource]) -> None:
+    """Refuse scenes between which the atmosphere would pass for a change."""
+    found = {scene.attrs.get("quantity"): scene.name for scene in scenes}
+    found.pop(None, None)  # files do not say
+    if len(found) > 1:
+        listed = " and ".join(f"{quantity} of {name}" for quantity, name in found.items())
+        raise ValueError(f"scenes must be of one quantity, got {listed}: open those of one level")
+
+
 # -- grids --------------------------------------------------------------------------------------
 
 
@@ -148,11 +171,11 @@ def target_grid(
     It is that of `like`; else the finest grid of the bands, extended over all scenes and cropped to
     `bbox`; or, with another `crs` or `resolution`, a new one over the same area.
     """
-    if like is not None:
-        return _grid_of(like, bbox, crs, resolution)
     grids = list(
         dict.fromkeys(source.geobox for scene in scenes for source in scene.bands.values())
     )
+    if like is not None:
+        return _grid_of(like, grids, bbox, crs, resolution)
     finest = min(grids, key=lambda grid: abs(grid.resolution.x * grid.resolution.y))
     target = None if crs is None else _as_crs(crs)
     found = _distinct_crs([grid.crs for grid in grids])
@@ -171,7 +194,7 @@ def target_grid(
 def other_grid(grid: Any, *, crs: Any = None, resolution: Any = None, like: Any = None) -> Any:
     """Return the GeoBox of `like`, or one over the area of `grid` in another CRS or resolution."""
     if like is not None:
-        return _grid_of(like, crs, resolution)
+        return _grid_of(like, [grid], crs, resolution)
     return _new_grid([grid], grid.crs if crs is None else _as_crs(crs), resolution)
 
 
@@ -235,7 +258,8 @@ def crop_of(grid: Any, bbox: Any) -> tuple[slice, slice]:
     region = box(west, south, east, north, "EPSG:4326")
     if grid.crs.epsg != 4326:
         region = region.to_crs(grid.crs, resolution=max(east - west, north - south) / 20)
-    corners = [~grid.affine * point for point in region.exterior.points]
+    turn = _turn_of(grid, region) if grid.crs.geographic else 0
+    corners = [~grid.affine * (x + turn, y) for x, y in region.exterior.points]
     columns, rows = zip(*corners, strict=True)
     slices = []
     for positions, size in ((rows, grid.height), (columns, grid.width)):
@@ -247,6 +271,20 @@ def crop_of(grid: Any, bbox: Any) -> tuple[slice, slice]:
             )
         slices.append(slice(int(max(0, first)), int(min(size, last))))
     return slices[0], slices[1]
+
+
+def _turn_of(grid: Any, region: Any) -> float:
+    """Return what to add to longitudes of a box, as grids may have 350 or 181 for -10 or -179."""
+    (west, east), (left, right) = grid.boundingbox.range_x, region.boundingbox.range_x
+    pixel = abs(grid.resolution.x)
+    turns = [turn for turn in (0, -360, 360) if left + turn < east - pixel
+             and right + turn > west + pixel]  # fmt: skip
+    if len(turns) > 1:
+        raise ValueError(
+            f"bbox must be on one side of the edge of the scenes, whose longitudes are {west:.6g} "
+            f"to {east:.6g}, got {left:.6g} to {right:.6g}: open each side by itself"
+        )
+    return turns[0] if turns else 0
 
 
 def require_bbox(bbox: Any) -> tuple[float, float, float, float]:
@@ -274,8 +312,9 @@ def _as_crs(crs: Any) -> Any:
         raise ValueError(f"crs must be a CRS such as 'EPSG:32633', got {shown(crs)}") from error
 
 
-def _grid_of(like: Any, *others: Any) -> Any:
+def _grid_of(like: Any, grids: Sequence[Any], *others: Any) -> Any:
     import odc.geo.xr  # noqa: F401  registers the accessor
+    from odc.geo.overlap import compute_reproject_roi
 
     if any(other is not None for other in others):
         raise ValueError("like must be the only description of the grid, got another one beside it")
@@ -284,6 +323,14 @@ def _grid_of(like: Any, *others: Any) -> Any:
     grid = like.odc.geobox
     if grid is None or grid.crs is None:
         raise ValueError("like must be on a regular grid with a CRS, got none")
+    parts = (compute_reproject_roi(one, grid).roi_dst for one in grids)
+    if not any(rows.stop > rows.start and columns.stop > columns.start for rows, columns in parts):
+        places = (one.geographic_extent.boundingbox.bbox for one in (grid, grids[0]))
+        here, there = (", ".join(f"{edge:.4f}" for edge in place) for place in places)
+        raise ValueError(
+            f"scenes must overlap the grid that they are brought to, which covers {here} degrees, "
+            f"got {there}"
+        )
     return grid
 
 

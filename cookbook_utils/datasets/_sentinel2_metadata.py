@@ -17,6 +17,9 @@ PRODUCT = (
 )
 """Name of a product, with satellite, level, time, processing baseline and tile."""
 
+_OLD = "S2._(OPER|USER)_MTD"
+"""Start of the names of metadata before December 2016."""
+
 BAND_IDS = (
     "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"
 )  # fmt: skip
@@ -62,7 +65,7 @@ def read_facts(delivery: Delivery) -> Facts | None:
     OSError
         If a file cannot be read.
     """
-    if products := delivery.named(r"(MTD_MSIL1C|MTD_MSIL2A|S2._USER_MTD.*|product_metadata)\.xml"):
+    if products := delivery.named(rf"(MTD_MSIL1C|MTD_MSIL2A|{_OLD}_SAFL.*|product_metadata)\.xml"):
         _require_one(products, delivery)
         return _facts_of_product(delivery, products[0])
     items = list(_stac_items(delivery))
@@ -161,7 +164,7 @@ def _facts_of_product(delivery: Delivery, name: str) -> Facts:
 
 def _tile_of(delivery: Delivery, what: str) -> _Document | None:
     """Return the metadata of the tile, which have the angles of the sun, or None."""
-    tiles = delivery.named(r"(MTD_TL|granule_metadata)\.xml")
+    tiles = delivery.named(rf"(MTD_TL|{_OLD}_L(1C|2A)_TL_.*|granule_metadata)\.xml")
     if len(tiles) > 1:
         raise ValueError(
             f"{what} must be of one tile, got {len(tiles)}: Sentinel-2 products of before 2016 "
@@ -224,19 +227,43 @@ def _stac_items(delivery: Delivery) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         if not isinstance(content, dict) or not {"assets", "properties"} <= set(content):
             continue
-        if re.search(
-            r"sentinel-2|\bS2[A-D]_", json.dumps([content.get("id"), content["properties"]])
+        properties = content["properties"]
+        if isinstance(properties, dict) and is_of_sentinel2(
+            content.get("id"), content.get("collection"), properties
         ):
             yield name, content
 
 
+def is_of_sentinel2(name: Any, collection: Any, properties: Mapping[str, Any]) -> bool:
+    """Return whether a STAC item is one of Sentinel-2, as archives write it."""
+    facts = (name, collection, *map(properties.get, ("constellation", "platform")))
+    return any(re.search(r"sentinel[- ]?s?2|\bS2[A-D]_", str(fact), re.I) for fact in facts)
+
+
+def baseline_of_item(name: str, properties: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the processing baseline, as a property or a name of the product has it."""
+    stated = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
+    found = [re.match(r"(\d+)\.(\d+)", str(properties.get(key))) for key in stated]
+    if match := next(filter(None, found), None):
+        return int(match[1]), int(match[2])
+    named = (properties.get("s2:product_uri"), properties.get("sentinel:product_id"), name)
+    match = next(filter(None, (re.match(PRODUCT, str(one)) for one in named)), None)
+    return match and (int(match[4]), int(match[5]))
+
+
+def has_offset_applied(properties: Mapping[str, Any]) -> bool:
+    """Return whether files have the offset applied already, which an item may state nonetheless."""
+    archives = ("earthsearch", "sentinel")
+    return any(properties.get(f"{one}:boa_offset_applied") is True for one in archives)
+
+
 def _facts_of_item(item: Mapping[str, Any], what: str) -> Facts:
     properties = item["properties"]
-    if not isinstance(properties, dict) or not isinstance(item["assets"], dict):
+    if not isinstance(item["assets"], dict):
         raise ValueError(f"{what} must be a STAC item, got {shown(list(item))}")
-    baseline = properties.get("s2:processing_baseline")
     name = str(item.get("id", "Sentinel-2"))
-    uri = str(properties.get("s2:product_uri") or name)
+    uri = str(properties.get("s2:product_uri") or properties.get("sentinel:product_id") or name)
+    baseline = baseline_of_item(name, properties)
     optional = {
         key: None if properties.get(key) is None else number_in(properties[key], f"{key} in {what}")
         for key in ("eo:cloud_cover", "view:sun_elevation", "view:sun_azimuth")
@@ -247,10 +274,10 @@ def _facts_of_item(item: Mapping[str, Any], what: str) -> Facts:
         level="L1C" if "L1C" in uri.upper() else "L2A",
         platform=str(properties.get("platform") or f"sentinel-{uri[1:3]}"),
         when=_time_of(str(properties.get("datetime", "")), what),
-        baseline=None if baseline is None else _baseline_of(str(baseline), what),
+        baseline=baseline,
         tile=tile and tile[1],
         images=(),
-        scales=_scales_of_item(item, what),
+        scales=_scales_of_item(item, baseline, what),
         wavelengths={},
         cloud_cover=optional["eo:cloud_cover"],
         sun_elevation=optional["view:sun_elevation"],
@@ -258,14 +285,11 @@ def _facts_of_item(item: Mapping[str, Any], what: str) -> Facts:
     )
 
 
-def _scales_of_item(item: Mapping[str, Any], what: str) -> dict[str, tuple[float, float]]:
-    """Return scale and offset by band, from ``raster:bands`` or the processing baseline.
-
-    Earth Search names an offset even where its files have it subtracted, which the property
-    ``earthsearch:boa_offset_applied`` says.
-    """
-    properties = item["properties"]
-    applied = properties.get("earthsearch:boa_offset_applied") is True
+def _scales_of_item(
+    item: Mapping[str, Any], baseline: tuple[int, int] | None, what: str
+) -> dict[str, tuple[float, float]]:
+    """Return scale and offset by band, from ``raster:bands`` or the processing baseline."""
+    applied = has_offset_applied(item["properties"])
     scales = {}
     for key, asset in item["assets"].items():
         names = [str(key), base(str(asset.get("href", "")))] if isinstance(asset, dict) else []
@@ -274,8 +298,8 @@ def _scales_of_item(item: Mapping[str, Any], what: str) -> dict[str, tuple[float
         if "scale" in facts:
             offset = 0.0 if applied else number_in(facts.get("offset", 0), f"offset in {what}")
             scales[found[0]] = (number_in(facts["scale"], f"scale in {what}"), offset)
-    if not scales and (baseline := properties.get("s2:processing_baseline")) is not None:
-        number = 0 if applied else offset_of(_baseline_of(str(baseline), what))
+    if not scales and baseline is not None:
+        number = 0 if applied else offset_of(baseline)
         scales = dict.fromkeys(BAND_IDS, (1 / QUANTIFICATION, number / QUANTIFICATION))
     return scales
 

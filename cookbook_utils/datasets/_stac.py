@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cookbook_utils._checks import shown
-from cookbook_utils.datasets._access import without_secrets
+from cookbook_utils.datasets._access import as_address, without_secrets
 from cookbook_utils.datasets._bands import (
     OTHER,
     QUALITY,
+    RED_EDGE,
     REFLECTIVE,
     SENTINEL_2,
     BandSource,
@@ -27,19 +28,19 @@ from cookbook_utils.datasets._headers import Header, read_header
 from cookbook_utils.datasets._landsat_metadata import SURFACE_OFFSET, SURFACE_SCALE
 from cookbook_utils.datasets._rasters import choose_bands
 from cookbook_utils.datasets._scale import LARGEST_SCALE, Given, as_time
-from cookbook_utils.datasets._sentinel2_metadata import QUANTIFICATION, offset_of
+from cookbook_utils.datasets._sentinel2_metadata import (
+    QUANTIFICATION,
+    baseline_of_item,
+    has_offset_applied,
+    is_of_sentinel2,
+    offset_of,
+)
 
 _NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}
 """Roles of assets that are no measurements."""
 
 _LANDSAT = re.compile(r"L[A-Z]\d\d_L2S[PR]_\d{6}_\d{8}_(\d{8}_)?02_")
 """Items of Landsat Collection 2, Level 2; those of the U.S. Geological Survey state no scale."""
-
-_SENTINEL_2 = re.compile(r"sentinel[- ]?s?2", re.IGNORECASE)
-"""Collections, constellations and platforms of Sentinel-2, as archives write them."""
-
-_SENTINEL_2_PRODUCT = re.compile(r"S2[A-Z]_MSIL[12][AC]_\d{8}T\d{6}_N(\d\d)(\d\d)_")
-"""Names of ESA's products, which have the processing baseline."""
 
 _LEVELS = ("s2:product_type", "product:type", "processing:level")
 _LEVEL_1 = re.compile(r"(?<![a-hj-z])L1[A-Z]{0,2}(?![A-Z0-9])|S2MSI1C|level-?1", re.IGNORECASE)
@@ -94,9 +95,9 @@ def item_scene(item: Any, bands: Any, given: Given, options: Mapping[str, Any]) 
     by_name: dict[str, _Candidate] = {}
     for candidate in sorted(candidates, key=lambda one: one.preference):
         by_name.setdefault(candidate.name, candidate)
-    if "nir" not in by_name and "nir08" in by_name:  # the only near infrared, of Landsat 8 and 9
-        by_name = {"nir" if name == "nir08" else name: one for name, one in by_name.items()}
-        bands = ["nir" if name == "nir08" else name for name in bands] if bands else bands
+    if near := _near_infrared(item, by_name):
+        by_name = {"nir" if name == near else name: one for name, one in by_name.items()}
+        bands = ["nir" if name == near else name for name in bands] if bands else bands
     known = in_order(name for name in by_name if name in REFLECTIVE or name in OTHER)
     if bands is None:
         names = [name for name in known if name in REFLECTIVE]
@@ -124,6 +125,19 @@ def item_scene(item: Any, bands: Any, given: Given, options: Mapping[str, Any]) 
         _needs_signature(item),
         attrs=_attrs(item),
     )
+
+
+def _near_infrared(item: Any, found: Mapping[str, _Candidate]) -> str | None:
+    """Return the band that is `nir` here where an item has none of that name, or None.
+
+    It is the first one beyond the red edge: nir08 of Landsat 8 and 9, but nir09 of MSS, whose nir08
+    lies on the edge. Sentinel-2 has a `nir`, for which B8A does not stand in where it is absent.
+    """
+    if "nir" in found or _is_sentinel2(item):
+        return None
+    names = (name for name in ("nir08", "nir09") if name in found)
+    beyond = (name for name in names if not found[name].facts["center_wavelength"] < RED_EDGE)
+    return next(beyond, None)
 
 
 def _attrs(item: Any) -> dict[str, Any]:
@@ -308,7 +322,7 @@ def _address(item: Any, asset: Any) -> str:
     here = os.path.isabs(href) and os.path.exists(href)  # in an item of a web server, too
     if not here and not href.startswith("/vsi") and "://" not in href:
         href = asset.get_absolute_href() or href
-    return href.removeprefix("file://")
+    return as_address(href)
 
 
 def _number(value: Any, what: str) -> float | None:
@@ -320,38 +334,21 @@ def _number(value: Any, what: str) -> float | None:
 
 
 def _is_sentinel2(item: Any) -> bool:
-    facts = item.collection_id, *map(item.properties.get, ("constellation", "platform"))
-    return any(_SENTINEL_2.search(str(fact)) for fact in facts)
+    return is_of_sentinel2(item.id, item.collection_id, item.properties)
 
 
 def _of_collection(
     item: Any, scale: float | None, offset: float | None, nodata: float | None
 ) -> tuple[float | None, float | None, float | None]:
-    """Correct what collections leave out: Sentinel-2's offset since baseline 04.00.
-
-    Items of Earth Search state the offset even where their files have it applied already.
-    """
+    """Correct what collections leave out: Sentinel-2's offset since baseline 04.00."""
     if not _is_sentinel2(item):
         return scale, offset, nodata
-    archives = ("earthsearch", "sentinel")
-    applied = any(item.properties.get(f"{one}:boa_offset_applied") is True for one in archives)
-    if applied:
+    if has_offset_applied(item.properties):
         offset = 0.0
-    if scale is None and (baseline := _baseline(item)):
+    if scale is None and (baseline := baseline_of_item(item.id, item.properties)):
         scale, nodata = 1 / QUANTIFICATION, 0.0 if nodata is None else nodata
         offset = offset_of(baseline) / QUANTIFICATION if offset is None else offset
     return scale, offset, nodata
-
-
-def _baseline(item: Any) -> tuple[int, int] | None:
-    """Return Sentinel-2's processing baseline, as a property or a name of the product has it."""
-    facts = item.properties
-    stated = map(facts.get, ("s2:processing_baseline", "sentinel:processing_baseline",
-                             "processing:version"))  # fmt: skip
-    named = (*map(facts.get, ("s2:product_uri", "sentinel:product_id")), item.id)
-    found = [re.match(r"(\d+)\.(\d+)", str(fact)) for fact in stated]
-    found += [_SENTINEL_2_PRODUCT.match(str(fact)) for fact in named]
-    return next(((int(match[1]), int(match[2])) for match in found if match), None)
 
 
 def _geobox(item: Any, asset: Any) -> Any:

@@ -61,11 +61,14 @@ def open_scene(
         tar or zip of Landsat Collection 2 or Sentinel-2 as delivered; a STAC item, items of one
         day, or the JSON of an item, item collection or static catalog. Each may be on this machine,
         or at an address ``https://`` or ``s3://``; of a folder on a web server, which lists none,
-        name the metadata: ``..._MTL.txt``, ``MTD_MSIL2A.xml`` or ``manifest.safe``.
+        name the metadata: ``..._MTL.txt``, ``MTD_MSIL2A.xml`` or ``manifest.safe``. A relative
+        address in a STAC document of this machine leads to the file beside it or, if there is none,
+        to the server that the ``self`` link names.
     bands : sequence of str or mapping of str to int, optional
         Names of the bands to open; by default all bands of reflectance. They also name the bands of
         a file that has no names for them: one name for each, or the number of each by its name.
-        Names of STAC such as ``"swir16"`` become those of this package, such as ``"swir1"``.
+        Names of STAC such as ``"swir16"`` become those of this package, such as ``"swir1"``; the
+        first near infrared beyond the red edge, from 0.8 µm on, is ``"nir"``.
     date : str or datetime, optional
         Date of the scene, for files that declare none.
     scale : float or mapping of str to float, optional
@@ -106,8 +109,8 @@ def open_scene(
         If an argument has a wrong type.
     ValueError
         If a name, date, scale or CRS is absent or wrong; if the raster has no grid with a CRS, has
-        a palette or complex numbers; if the source has several dates; or, when computed, if the
-        scale leads to no reflectance.
+        a palette or complex numbers, or overlaps neither `bbox` nor `like`; if the source has
+        several dates; or, when computed, if the scale leads to no reflectance.
     OSError
         If a file cannot be read, now or when it is computed. The message names the file, the reason
         and, for a server, the number of tries.
@@ -204,8 +207,8 @@ def open_scenes(
     TypeError
         If an argument has a wrong type.
     ValueError
-        As for `open_scene`; or if the scenes are in several CRS, have different bands, or two files
-        of one grid have the same date.
+        As for `open_scene`; or if the scenes are in several CRS, have different bands, are of
+        several levels, or two files of one grid have the same date.
     OSError
         As for `open_scene`.
     ImportError

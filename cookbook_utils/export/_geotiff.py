@@ -234,10 +234,10 @@ def _damaged(path: Path) -> OSError:
 
 
 def _require_labels(path: Path, file: Any) -> None:
-    if file.count != 1 or file.dtypes[0] not in ("uint8", "uint16"):
+    if file.count != 1 or np.dtype(file.dtypes[0]).kind not in "iuf":
         raise ValueError(
-            f"path must be a label map, one band of uint8 or uint16, got {path} with {file.count} "
-            f"bands of {file.dtypes[0]}"
+            f"path must be a label map, one band of numbers, got {path} with {file.count} bands of "
+            f"{file.dtypes[0]}"
         )
     if file.crs is None:
         raise ValueError(f"path must be a label map with a CRS, got {path} without one")

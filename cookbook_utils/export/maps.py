@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cookbook_utils._conventions.labels import meanings_of
-from cookbook_utils._conventions.nodata import without_nodata
+from cookbook_utils._conventions.labels import labels_of, meanings_of, nodata_label
+from cookbook_utils._conventions.nodata import equals_nodata, without_nodata
 from cookbook_utils._files import as_path
 from cookbook_utils.export import _geotiff
 from cookbook_utils.export._blocks import as_label_map
@@ -176,7 +176,8 @@ def read_label_map(path: str | os.PathLike[str]) -> xr.DataArray:
     Parameters
     ----------
     path : str or os.PathLike
-        A GeoTIFF with one band of uint8 or uint16 and a CRS.
+        A GeoTIFF with one band and a CRS. Whole numbers of another dtype than uint8 and uint16
+        become labels of these, and their nodata value becomes 255 or 65535.
 
     Returns
     -------
@@ -236,6 +237,9 @@ def _foreign(
     nodata: float | None,
 ) -> xr.DataArray:
     """Return the map of a file of another origin with what its tags say of classes."""
+    if labels.dtype not in (np.uint8, np.uint16):
+        labels = _narrowed(path, labels, nodata)
+        nodata = float(nodata_label(labels.dtype))
     largest = np.iinfo(labels.dtype).max
     if nodata is not None:
         if not (0 <= nodata <= largest and nodata == int(nodata)):
@@ -258,3 +262,13 @@ def _foreign(
         flags.pop("flag_colors", None)
     labels.attrs |= flags
     return labels
+
+
+def _narrowed(path: Path, labels: xr.DataArray, nodata: float | None) -> xr.DataArray:
+    """Return the map of another dtype, such as int16 or float32, as labels of uint8 or uint16."""
+    declared = () if nodata is None else (nodata,)
+    present = labels.values[~equals_nodata(labels.values, declared)]
+    # Without a nodata value, 255 is the one of this package, as in a map of uint8.
+    wide = present.size and present.max() > (254 if declared else 255)
+    values = labels_of(labels.values, str(path), declared, np.uint16 if wide else np.uint8)
+    return labels.copy(data=values)

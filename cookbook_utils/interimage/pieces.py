@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from cookbook_utils._checks import reasons_of
 from cookbook_utils._conventions.labels import label_dtype
 from cookbook_utils._gdal import gdal_cache
 from cookbook_utils.interimage import cupy_kernels, numba_kernels
@@ -168,22 +169,12 @@ def _read(chunk: Chunk, values_of: dict) -> Any:
         with _small_gdal_cache():
             return chunk.read(values_of)
     except OSError as error:
-        reasons = _reasons(error)
+        reasons = "; ".join(reasons_of(error))
     except Exception as error:
         error.add_note(f"{chunk.place} of X could not be computed")
         raise
     # Raised here, so that it does not refer to GDAL's errors.
     raise OSError(f"{chunk.place} of X cannot be read: {reasons}")
-
-
-def _reasons(error: BaseException) -> str:
-    """Return the messages of an error and of those that caused it: the last one names the file."""
-    messages = []
-    cause: BaseException | None = error
-    while cause is not None:
-        messages.append(str(cause) or type(cause).__name__)
-        cause = cause.__cause__ or cause.__context__
-    return "; ".join(dict.fromkeys(messages))
 
 
 def _small_gdal_cache() -> AbstractContextManager:
