@@ -44,8 +44,6 @@ OLI = (
 )
 # As of the other sensors, `nir` is the band where vegetation is brightest, beyond the red edge. The
 # band at 0.75 um lies on the edge itself; nir08 is the name that STAC has for it.
-# As of the other sensors, `nir` is the band where vegetation is brightest, beyond the red edge. The
-# band at 0.75 um lies on the edge itself; nir08 is the name that STAC has for it.
 MSS = tuple(
     Band(number, name, wavelength)
     for numbers in ("1234", "4567")  # of Landsat 4 and 5, and of 1 to 3, whose files have no 1 to 3
