@@ -22,6 +22,7 @@ from sklearn.metrics import adjusted_rand_score
 from cookbook_utils import _samples
 from cookbook_utils.cli import run_command
 from cookbook_utils.cli._clustering import _draw, cluster_scenes
+from cookbook_utils.cli._maps import spectra_section
 from cookbook_utils.cli._report import Section
 from cookbook_utils.cli._results import RECORD, describe_source
 from cookbook_utils.cli._sources import name_of
@@ -289,6 +290,15 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 99 * 2_000_000 / 4096 / 10
+
+
+def test_spectra_of_many_scenes_take_no_more_pixels_than_of_one(scenes):
+    one = open_scene(scenes[0], date=DATES[1]).compute()
+    labels = xr.zeros_like(one[0].drop_vars("band"), np.uint8)
+    names = "abc"
+    section = spectra_section(dict.fromkeys(names, one), dict.fromkeys(names, labels), {})
+    ((_, caption),) = section.images
+    assert f"of {one[0].size} pixels" in caption
 
 
 def test_scenes_are_not_read_long_before_they_are_summed(scenes, monkeypatch):
