@@ -24,6 +24,9 @@ from cookbook_utils._conventions.nodata import mask_and_float, without_nodata
 MOST_PAIRS = 2**25
 """Largest number of pairs of labels that are counted, 8 bytes each."""
 
+BLOCKS_PER_THREAD = 4
+"""Blocks of lazy samples that are reduced before others are read."""
+
 
 def profiles_by_label(samples: xr.DataArray, labels: Any, what: str) -> xr.Dataset:
     """Return `metrics.cluster_profiles` of samples that are called `what` in error messages."""
@@ -103,8 +106,22 @@ def sum_over_blocks(
     labels = labels.chunk(dict(zip(labels.dims, samples.chunks, strict=False))).data
     pairs = zip(labels.to_delayed().ravel(), samples.to_delayed().ravel(), strict=True)
     parts = [dask.delayed(block)(*pair) for pair in pairs]
-    # One after the other: those of uint16 labels take megabytes.
-    return functools.reduce(dask.delayed(operator.add), parts).compute()
+    sums = 0
+    for start in range(0, len(parts), most := _blocks_at_once(len(parts))):
+        # One after the other: those of uint16 labels take megabytes.
+        sums += functools.reduce(dask.delayed(operator.add), parts[start : start + most]).compute()
+    return sums
+
+
+def _blocks_at_once(n_blocks: int) -> int:
+    """Return how many blocks to hand to Dask: all if it holds reads back, as a client's does.
+
+    Threads of this process would read most bands of a large scene before they reduce the first.
+    """
+    from dask.base import get_scheduler
+    from dask.system import CPU_COUNT
+
+    return n_blocks if get_scheduler() else BLOCKS_PER_THREAD * CPU_COUNT
 
 
 def valid_labels(samples: xr.DataArray, labels: Any) -> np.ndarray:

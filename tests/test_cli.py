@@ -10,19 +10,24 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
+from sklearn.metrics import adjusted_rand_score
 
+from cookbook_utils import _samples
 from cookbook_utils.cli import run_command
+from cookbook_utils.cli._clustering import _draw, cluster_scenes
+from cookbook_utils.cli._maps import spectra_section
 from cookbook_utils.cli._report import Section
 from cookbook_utils.cli._results import RECORD, describe_source
 from cookbook_utils.cli._sources import name_of
 from cookbook_utils.clouds import mask_clouds
-from cookbook_utils.datasets import open_catalog, open_scene
+from cookbook_utils.datasets import _driver, open_catalog, open_scene
 from cookbook_utils.export import read_label_map, write_label_map
 from cookbook_utils.interimage import InterImageKMeans
 from cookbook_utils.labels import change_map, name_clusters, water_mask
@@ -234,6 +239,87 @@ def test_maps_are_those_of_the_package(clustered, scenes):
         found = read_label_map(clustered / "labels" / f"{name_of(path)}.tif")
         np.testing.assert_array_equal(found, expected)
         assert found.rio.crs == expected.rio.crs
+
+
+def test_a_sample_is_read_once_and_the_maps_once(scenes, tmp_path, monkeypatch):
+    blocks = []
+    read = _driver.BlockReader.read
+    monkeypatch.setattr(
+        _driver.BlockReader,
+        "read",
+        lambda self, *a, **k: (blocks.append(1), read(self, *a, **k))[1],
+    )
+    opened = {name_of(p): open_scene(p, date=d) for p, d in zip(scenes, DATES[1:], strict=True)}
+    options = Namespace(n_clusters=5, random_state=0, max_iter=100, sample=0.5)
+    maps = cluster_scenes(opened, tmp_path, options)
+    assert len(blocks) == 2 * len(scenes) * len(BANDS)
+    labels = InterImageKMeans(5, random_state=0, sample=0.5).fit(list(opened.values())).labels_
+    for path, expected in zip(maps.values(), labels, strict=True):
+        assert (
+            adjusted_rand_score(read_label_map(path).values.ravel(), expected.values.ravel()) > 0.8
+        )
+
+
+@pytest.mark.parametrize("random_state", [0, 1])
+def test_a_sample_is_of_all_scenes_and_of_valid_pixels(scenes, random_state):
+    opened = [open_scene(p, date=d) for p, d in zip(scenes, DATES[1:], strict=True)]
+    opened[0] = opened[0].where(opened[0].y > opened[0].y[30])
+    options = Namespace(n_clusters=5, random_state=random_state)
+    valid = [one.notnull().all("band") for one in opened]
+    drawn = _draw(opened, 0.25, options)
+    assert drawn.size == pytest.approx(0.25 * 6 * sum(int(each.sum()) for each in valid), rel=0.05)
+    assert drawn.band.values.tolist() == list(BANDS) and drawn.attrs["units"] == "1"
+    spectra = np.concatenate([one.values.reshape(6, -1).T for one in opened])
+    found = {spectrum.tobytes() for spectrum in spectra}
+    assert all(spectrum.tobytes() in found for spectrum in np.ascontiguousarray(drawn.values))
+    everything = _draw(opened, 1.0, options)
+    np.testing.assert_array_equal(everything, spectra[np.isfinite(spectra).all(axis=1)])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts faults of pages as Linux does")
+def test_arrays_do_not_get_new_pages_each_time():
+    code = """
+import resource, numpy as np
+from cookbook_utils.cli._sources import limit_memory
+limit_memory()
+for n in range(200):
+    np.ones(2_000_000, np.uint8)
+    if n == 100:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 99 * 2_000_000 / 4096 / 10
+
+
+def test_spectra_of_many_scenes_take_no_more_pixels_than_of_one(scenes):
+    one = open_scene(scenes[0], date=DATES[1]).compute()
+    labels = xr.zeros_like(one[0].drop_vars("band"), np.uint8)
+    names = "abc"
+    section = spectra_section(dict.fromkeys(names, one), dict.fromkeys(names, labels), {})
+    ((_, caption),) = section.images
+    assert f"of {one[0].size} pixels" in caption
+
+
+def test_scenes_are_not_read_long_before_they_are_summed(scenes, monkeypatch):
+    n_read, ahead = [], []
+    read = _driver.BlockReader.read
+    monkeypatch.setattr(
+        _driver.BlockReader,
+        "read",
+        lambda self, *a, **k: (n_read.append(1), read(self, *a, **k))[1],
+    )
+    monkeypatch.setattr("dask.system.CPU_COUNT", 2)
+
+    def summed(labels, values):
+        ahead.append(len(n_read) / len(BANDS) - len(ahead))
+        return np.ones(1)
+
+    scene = open_scene(scenes[0], date=DATES[1], chunks={"y": 10, "x": 10})
+    labels = xr.zeros_like(scene[0].drop_vars("band"), np.uint8)
+    n_blocks = _samples.sum_over_blocks(summed, scene, labels)[0]
+    assert n_blocks == len(ahead) == 81
+    assert max(ahead) <= 2 * _samples.BLOCKS_PER_THREAD
 
 
 def test_model_labels_scenes_elsewhere(clustered, scenes):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +82,34 @@ def cluster_scenes(
             share = None
         model = InterImageKMeans(
             options.n_clusters,
-            sample=share,
             max_iter=options.max_iter,
             random_state=options.random_state,
             checkpoint=folder / CHECKPOINT,
         )
         with _maps.progress_of_dask("centers"):
-            model.fit(list(scenes.values()))
+            pixels = list(scenes.values())
+            model.fit(pixels if share is None else _draw(pixels, share, options))
         model.save(path)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     model = InterImageKMeans.load(path)  # without the labels of the fit, which fill memory
     return _maps.write_all(folder / LABELS, scenes, model.predict)
+
+
+def _draw(
+    scenes: Sequence[xr.DataArray], share: float, options: argparse.Namespace
+) -> xr.DataArray:
+    """Return a share of the valid pixels of all scenes in memory, as a table (pixel, band).
+
+    Each file is read once. A fit of the scenes themselves with `sample` also computes their range,
+    digest, labels and distances, for which it reads all files again, or holds all pixels in memory.
+    """
+    from cookbook_utils.interimage.sampling import Sampling
+    from cookbook_utils.interimage.scenes import read_scenes
+    from cookbook_utils.interimage.selection import make_engine
+
+    sampling = Sampling(share, stratified=True, seed=options.random_state)
+    found, _ = read_scenes(list(scenes))
+    with closing(make_engine("auto", found, options.n_clusters, sampling)) as engine:
+        pixels = engine.valid_pixels()
+    band = {"band": scenes[0]["band"].values}
+    return xr.DataArray(pixels, band, ("pixel", "band"), attrs=scenes[0].attrs)

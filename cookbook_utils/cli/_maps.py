@@ -144,7 +144,7 @@ def spectra_section(
     samples, numbers = [], []
     for name, pixels in scenes.items():
         if pixels.notnull().all("band").any():
-            table = stack_pixels(pixels)
+            table = stack_pixels(pixels)[:: len(scenes)]  # as many of all scenes as of one
             flat = labels[name].stack(pixel=("y", "x")).sel(pixel=table.indexes["pixel"])
             samples.append(table.reset_index("pixel", drop=True))
             numbers.append(flat.values)

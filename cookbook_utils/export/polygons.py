@@ -41,6 +41,10 @@ def write_polygons(
     found strip by strip, so that maps of any size fit in memory if each of their regions does.
     Beside the file is ``<name>.json``, a STAC item.
 
+    A map of noisy clusters has a region for about every twenty pixels. A million regions take a
+    minute of computing, and 400 MB of GeoPackage or 40 MB of GeoParquet. `rasterio.features.sieve`
+    removes small ones from the map first, within seconds.
+
     Parameters
     ----------
     path : str or os.PathLike
