@@ -106,8 +106,8 @@ def sum_over_blocks(
     labels = labels.chunk(dict(zip(labels.dims, samples.chunks, strict=False))).data
     pairs = zip(labels.to_delayed().ravel(), samples.to_delayed().ravel(), strict=True)
     parts = [dask.delayed(block)(*pair) for pair in pairs]
-    sums = 0
-    for start in range(0, len(parts), most := _blocks_at_once(len(parts))):
+    sums, most = 0, _blocks_at_once(len(parts))
+    for start in range(0, len(parts), most):
         # One after the other: those of uint16 labels take megabytes.
         sums += functools.reduce(dask.delayed(operator.add), parts[start : start + most]).compute()
     return sums
