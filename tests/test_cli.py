@@ -276,22 +276,6 @@ def test_a_sample_is_of_all_scenes_and_of_valid_pixels(scenes, random_state):
     np.testing.assert_array_equal(everything, spectra[np.isfinite(spectra).all(axis=1)])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="counts faults of pages as Linux does")
-def test_arrays_do_not_get_new_pages_each_time():
-    code = """
-import resource, numpy as np
-from cookbook_utils.cli._sources import limit_memory
-limit_memory()
-for n in range(200):
-    np.ones(2_000_000, np.uint8)
-    if n == 100:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 99 * 2_000_000 / 4096 / 10
-
-
 def test_spectra_of_many_scenes_take_no_more_pixels_than_of_one(scenes):
     one = open_scene(scenes[0], date=DATES[1]).compute()
     labels = xr.zeros_like(one[0].drop_vars("band"), np.uint8)
