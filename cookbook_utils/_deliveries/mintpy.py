@@ -117,11 +117,10 @@ class MintPySeries:
         with _opened(path) as file:
             shapes = {name: getattr(_dataset(file, name), "shape", None) for name in LAYERS}
             is_geocoded = "Y_FIRST" in file.attrs
-        fit = [name for name in LAYERS if shapes[name] == self._shape[1:]]
-        if is_geocoded != (self._grid is not None):
-            fit = []
+        of_this_kind = is_geocoded == (self._grid is not None)
+        fit = [name for name in LAYERS if of_this_kind and shapes[name] == self._shape[1:]]
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
-        if found and not fit and is_geocoded == (self._grid is not None) and not required:
+        if found and not fit and of_this_kind and not required:
             warnings.warn(
                 f"{path} is not on the grid of {self.path}, (y, x) = {self._shape[1:]}, and is "
                 f"left out: it has {found}",

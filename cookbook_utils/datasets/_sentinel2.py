@@ -30,20 +30,12 @@ if TYPE_CHECKING:
     import pystac
 
 # Centers of Sentinel-2A, for metadata that do not have them.
-BANDS = (
-    Band("B01", SENTINEL_2["B01"], 0.4427),
-    Band("B02", SENTINEL_2["B02"], 0.4927),
-    Band("B03", SENTINEL_2["B03"], 0.5598),
-    Band("B04", SENTINEL_2["B04"], 0.6646),
-    Band("B05", SENTINEL_2["B05"], 0.7041),
-    Band("B06", SENTINEL_2["B06"], 0.7405),
-    Band("B07", SENTINEL_2["B07"], 0.7828),
-    Band("B08", SENTINEL_2["B08"], 0.8328),
-    Band("B8A", SENTINEL_2["B8A"], 0.8647),
-    Band("B09", SENTINEL_2["B09"], 0.9451),
-    Band("B11", SENTINEL_2["B11"], 1.6137),
-    Band("B12", SENTINEL_2["B12"], 2.2024),
-)
+_CENTERS = {
+    "B01": 0.4427, "B02": 0.4927, "B03": 0.5598, "B04": 0.6646, "B05": 0.7041,
+    "B06": 0.7405, "B07": 0.7828, "B08": 0.8328, "B8A": 0.8647, "B09": 0.9451,
+    "B11": 1.6137, "B12": 2.2024,
+}  # fmt: skip
+BANDS = tuple(Band(number, SENTINEL_2[number], center) for number, center in _CENTERS.items())
 """Bands of the surface; B10 sees cirrus clouds only."""
 
 QUANTITIES = {"L1C": "top-of-atmosphere reflectance", "L2A": "surface reflectance"}
