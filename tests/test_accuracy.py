@@ -464,6 +464,8 @@ def test_strata_need_reference_pixels_and_areas():
         accuracy_table(labels, reference, areas=areas | {"forest_gain": 0.0})
     with pytest.raises(ValueError, match="finite, at least 0"):
         accuracy_table(labels, reference, areas=areas | {"forest_gain": np.nan})
+    with pytest.raises(ValueError, match="finite, at least 0.* got {'forest_gain': -1.0}"):
+        accuracy_table(labels, reference, areas=areas | {"forest_gain": -1.0})
     # The unit does not matter, nor a class without area.
     one = accuracy_table(labels, reference, areas=areas)
     scaled = {name: area / 7 for name, area in areas.items()} | {"lake": 0.0}
@@ -479,6 +481,8 @@ def test_areas_adjusted_by_a_perfect_map_are_those_of_the_map():
     assert (areas["se"] == 0).all()
     with pytest.raises(ValueError, match="labels must have classes with at least 2 .* for a:"):
         adjusted_areas(labels, counts.loc[["open_water"]])
+    with pytest.raises(ValueError, match="got rows named 'reference' .*: transpose it"):
+        adjusted_areas(labels, counts.rename_axis(index="reference", columns="map"))
 
 
 def test_from_polygons_to_areas():
