@@ -273,7 +273,10 @@ def test_polygons_without_a_pixel_center_are_counted():
     np.testing.assert_array_equal(reference[0], [0, 255, 1, 1, 1, 255])
 
 
-def test_data_without_geometry_are_refused():
+def test_data_without_geometry_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("cover\nwood\n")
+    with pytest.raises(OSError, match="a.csv: it has no layer with geometry"):
+        rasterize_reference(tmp_path / "a.csv", make_grid(), "cover")
     with pytest.raises(ValueError, match=r"must have a column of geometries, got \['cover'\]"):
         rasterize_reference(geopandas.GeoDataFrame({"cover": ["a"]}), make_grid(), "cover")
 
