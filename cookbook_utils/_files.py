@@ -155,6 +155,8 @@ def claim(path: Path, *, wait: float | None = None, outermost: bool = False) -> 
     made = [folder for folder in path.parents if not folder.exists()]
     try:
         with reporting(path):
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise OSError(f"{path} must be a file or folder to write, got a device or a pipe")
             lock = _acquired(claimed._lock_file(), WAIT if wait is None else wait)
         try:
             if outermost and lock.lock_counter > 1:

@@ -43,10 +43,17 @@ def require_confusion(confusion: Any) -> pd.DataFrame:
     TypeError
         If it is not a DataFrame of real numbers.
     ValueError
-        If a class has two rows or columns, or a count is negative or not finite.
+        If rows are named as the reference or columns as the map, a class has two rows or columns,
+        or a count is negative or not finite.
     """
     if not isinstance(confusion, pd.DataFrame):
         raise TypeError(f"confusion must be a pandas.DataFrame, got {type(confusion).__name__}")
+    if confusion.index.name == "reference" or confusion.columns.name == "map":
+        raise ValueError(
+            "confusion must have the classes of the map as rows and those of the reference as "
+            f"columns, got rows named {confusion.index.name!r} and columns named "
+            f"{confusion.columns.name!r}: transpose it"
+        )
     if any(getattr(dtype, "kind", "O") not in "iuf" for dtype in confusion.dtypes):
         raise TypeError(
             "confusion must hold real numbers, got the dtypes "
@@ -94,10 +101,12 @@ def require_areas(areas: pd.Series, confusion: pd.DataFrame, what: str) -> np.nd
         reference pixels has no area.
     """
     areas = areas.groupby(class_text, sort=False).sum(min_count=1)
-    if not (np.isfinite(areas) & (areas >= 0)).all() or not (areas > 0).any():
+    valid = np.isfinite(areas) & (areas >= 0)
+    if not valid.all() or not (areas > 0).any():
+        wrong = areas[~valid] if not valid.all() else areas
         raise ValueError(
             f"{what} must have areas that are finite, at least 0, and one of them above 0, got "
-            f"{shown(areas.to_dict())}"
+            f"{shown(wrong[:3].to_dict())}"
         )
     counts = confusion.sum(axis=1).reindex(areas.index, fill_value=0)
     if few := [name for name in areas.index[(areas > 0) & (counts < 2)]]:

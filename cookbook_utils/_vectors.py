@@ -91,6 +91,8 @@ def _layer_of(path: str, layer: str | None) -> str:
     import pyogrio
 
     found = [str(name) for name, geometry in pyogrio.list_layers(path) if geometry is not None]
+    if not found:
+        raise OSError("it has no layer with geometry")
     if layer is None and len(found) == 1:
         return found[0]
     if layer not in found:

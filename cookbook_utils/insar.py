@@ -125,8 +125,8 @@ def open_points(
     Warns
     -----
     UserWarning
-        If coordinates contradict easting and northing, or lie outside of Europe; or if points are
-        in several files.
+        If coordinates contradict easting and northing, or lie outside of Europe; if points are in
+        several files; or if the files have no date in common.
 
     References
     ----------

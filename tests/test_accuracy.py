@@ -273,7 +273,10 @@ def test_polygons_without_a_pixel_center_are_counted():
     np.testing.assert_array_equal(reference[0], [0, 255, 1, 1, 1, 255])
 
 
-def test_data_without_geometry_are_refused():
+def test_data_without_geometry_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("cover\nwood\n")
+    with pytest.raises(OSError, match="a.csv: it has no layer with geometry"):
+        rasterize_reference(tmp_path / "a.csv", make_grid(), "cover")
     with pytest.raises(ValueError, match=r"must have a column of geometries, got \['cover'\]"):
         rasterize_reference(geopandas.GeoDataFrame({"cover": ["a"]}), make_grid(), "cover")
 
@@ -464,6 +467,8 @@ def test_strata_need_reference_pixels_and_areas():
         accuracy_table(labels, reference, areas=areas | {"forest_gain": 0.0})
     with pytest.raises(ValueError, match="finite, at least 0"):
         accuracy_table(labels, reference, areas=areas | {"forest_gain": np.nan})
+    with pytest.raises(ValueError, match="finite, at least 0.* got {'forest_gain': -1.0}"):
+        accuracy_table(labels, reference, areas=areas | {"forest_gain": -1.0})
     # The unit does not matter, nor a class without area.
     one = accuracy_table(labels, reference, areas=areas)
     scaled = {name: area / 7 for name, area in areas.items()} | {"lake": 0.0}
@@ -479,6 +484,8 @@ def test_areas_adjusted_by_a_perfect_map_are_those_of_the_map():
     assert (areas["se"] == 0).all()
     with pytest.raises(ValueError, match="labels must have classes with at least 2 .* for a:"):
         adjusted_areas(labels, counts.loc[["open_water"]])
+    with pytest.raises(ValueError, match="got rows named 'reference' .*: transpose it"):
+        adjusted_areas(labels, counts.rename_axis(index="reference", columns="map"))
 
 
 def test_from_polygons_to_areas():

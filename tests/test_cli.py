@@ -20,9 +20,9 @@ import xarray as xr
 from sklearn.metrics import adjusted_rand_score
 
 from cookbook_utils import _samples
-from cookbook_utils.cli import run_command
+from cookbook_utils.cli import points, run_command
 from cookbook_utils.cli._clustering import _draw, cluster_scenes
-from cookbook_utils.cli._maps import spectra_section
+from cookbook_utils.cli._maps import scene_sections, spectra_section
 from cookbook_utils.cli._report import Section
 from cookbook_utils.cli._results import RECORD, describe_source
 from cookbook_utils.cli._sources import name_of
@@ -37,6 +37,7 @@ from cookbook_utils.spectral import NystroemSpectralClustering
 from cookbook_utils.stacking import stack_pixels, unstack_labels
 
 from .deliveries import LANDSAT_8, write_landsat
+from .factories import make_labels, make_scene
 
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 
@@ -375,6 +376,26 @@ def test_more_clusters_than_a_byte_holds(scenes, tmp_path):
     areas = pd.read_csv(out / "areas.csv", index_col=0)
     np.testing.assert_array_equal(areas.index, np.setdiff1d(labels, 65535))
     assert "would hide each other" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("k", [12, 13, 20, 30, 90, 100, 200])
+@pytest.mark.filterwarnings("error:constrained_layout")
+def test_legends_fit_the_figures_of_a_report(k, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Section, "add_figure", lambda self, figure, _: figures.append(figure))
+    scene = make_scene(bands=BANDS, ny=20, nx=30)
+    labels = make_labels(np.arange(600).reshape(20, 30) % k)
+    spectra_section({"a": scene}, {"a": labels}, {})
+    list(scene_sections({"a": scene}, {"a": labels}, {}))
+    found = []
+    for figure in figures:
+        figure.draw_without_rendering()
+        legends = [ax.get_legend() for ax in figure.axes if ax.get_legend()]
+        found.append(bool(legends))
+        for text in [text for legend in legends for text in legend.get_texts()]:
+            box = text.get_window_extent()
+            assert box.y0 >= 0 and box.x1 <= figure.bbox.width
+    assert found == ([True, k <= 12] if k <= 100 else [False])
 
 
 def test_clouds_of_a_delivery_are_nodata(tmp_path):
@@ -736,6 +757,7 @@ def test_points(kind, tmp_path):
     agree = np.mean([majority[label] == r for label, r in zip(table["label"], rate, strict=True)])
     assert agree > 0.95
     assert len(re.findall("<img ", (out / "report.html").read_text())) == 2
+    assert {path.name for path in out.iterdir()} <= {RECORD, *points.RESULTS}
 
 
 # -- check -------------------------------------------------------------------------------------

@@ -183,6 +183,9 @@ def test_tiles_without_a_common_date_are_refused(tmp_path):
     two = write_table(tmp_path / "two.csv", rows_of(3, 3, other), dates=other)
     with pytest.raises(ValueError, match="at least one common date, got none"):
         open_points([one, two], dates="common")
+    with pytest.warns(UserWarning, match="have no date in common") as caught:
+        open_points([one, two], dates="all")
+    assert caught[0].filename == __file__
 
 
 def named(tmp_path, *names, rows=rows_of, columns=LEVEL_2):

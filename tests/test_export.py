@@ -261,6 +261,24 @@ def test_the_antimeridian(path):
     assert item.geometry["type"] == "MultiPolygon"
 
 
+@pytest.mark.parametrize(
+    ("left", "step", "bounds", "kind"),
+    [
+        (0, 7.2, [-180, 180], "Polygon"), (-180, 7.2, [-180, 180], "Polygon"),
+        (200, 0.4, [-160, -140], "Polygon"), (350, 0.4, [-10, 10], "Polygon"),
+        (170, 0.4, [170, -170], "MultiPolygon"), (-190, 0.4, [170, -170], "MultiPolygon"),
+    ],
+)  # fmt: skip
+def test_items_of_longitudes_beyond_180(left, step, bounds, kind, path):
+    labels = make_map(ny=9, crs="EPSG:4326", left=left, top=30.0, step=step)
+    write_label_map(path, labels)
+    item = item_of(path)
+    np.testing.assert_allclose([item.bbox[0], item.bbox[2]], bounds)
+    assert item.geometry["type"] == kind
+    west, _, east, _ = shapely.geometry.shape(item.geometry).bounds
+    assert -180 <= west < east <= 180
+
+
 def test_the_item_of_a_map(path):
     write_label_map(path, named(make_map()))
     item = item_of(path)
@@ -275,6 +293,12 @@ def test_the_item_of_a_map(path):
     assert len({one["name"] for one in classes}) == 4
     assert all(one["name"].isascii() and " " not in one["name"] for one in classes)
     assert classes[0]["color_hint"] == "0072B2"
+
+
+def test_names_of_classes_in_an_item_are_distinct(path):
+    write_label_map(path, named(make_map(), ("a_2", "a", "a", "b")))
+    classes = item_of(path).assets["data"].extra_fields["classification:classes"]
+    assert len({one["name"] for one in classes}) == 4
 
 
 def test_without_a_time_there_is_no_item(path):
@@ -311,6 +335,8 @@ def test_files_are_replaced_only_on_request(path):
         (lambda a: a.assign_coords(x=a.x**2), "the coordinate x of labels must be regular"),
         (lambda a: a.assign_attrs(flag_values=[0], flag_meanings="sea"), "only numbers with a na"),
         (lambda a: a.drop_vars(["x", "y"]), "the coordinate [xy] of labels must be"),
+        (lambda a: named(a, ("a", "", "b", "c")), "must be printable text, got '' for 1"),
+        (lambda a: named(a, ("a", "b", "\x01", "c")), r"printable text, got '\\x01' for 2"),
     ],
 )
 @pytest.mark.parametrize("write", [write_label_map, write_polygons])
@@ -352,6 +378,16 @@ def test_damaged_maps_are_refused_or_read_as_they_were(path):
             assert path.name in str(error)
         else:
             assert found.identical(expected), at
+
+
+def test_a_part_of_a_map_needs_no_tags(path, tmp_path):
+    write_label_map(path, named(make_map()))
+    part = rioxarray.open_rasterio(path).isel(y=slice(5), x=slice(5))
+    part.rio.to_raster(tmp_path / "part.tif")  # keeps tags, and with them the checksum of the whole
+    with pytest.raises(OSError, match="another program changed it and kept its tags.* -nomd"):
+        read_label_map(tmp_path / "part.tif")
+    part.drop_attrs(deep=False).rio.to_raster(tmp_path / "bare.tif")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "bare.tif"), part[0])
 
 
 def test_maps_of_other_programs(path):
@@ -604,6 +640,51 @@ def test_points_in_memory_with_profiles(tmp_path):
         assert table["class"].tolist()[:2] == ["cluster 0", "cluster 2"]
     with pytest.raises(ValueError, match=r"profiles must have every cluster .* got none for \[1\]"):
         write_points(tmp_path / "b.csv", points, [0, 1, 2, 0, 0], profiles=profiles)
+
+
+def make_points(**variables):
+    coords = {"longitude": ("point", [20.0, 21.0]), "latitude": ("point", [69.0, 69.5])}
+    time = pd.to_datetime(["2020-01-03", "2020-01-09"])
+    return xr.Dataset(variables, coords=coords | {"time": time})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".gpkg"])
+def test_no_column_of_points_hides_another(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    series = ("point", "time"), np.arange(4.0).reshape(2, 2)
+    one = "point", [7.0, 8.0]
+    names = ("geometry", "geom", "fid", "Label")
+    table = read_table(write_points(path, make_points(**dict.fromkeys(names, one)), [0, 1]))
+    for name in names:
+        assert table[f"value_{name}"].tolist() == one[1]
+    profiles = xr.Dataset(
+        {"mean": (("cluster", "band"), np.eye(2))}, {"cluster": [0, 1], "band": ["a", "b"]}
+    )
+    points = make_points(d=series)
+    for wrong_points, name in [
+        (points.assign({"d_2020-01-09": one}), "d_2020-01-09"),
+        (points.isel(time=[1, 1]), "d_2020-01-09"),
+        (points.assign(label=one, value_label=one), "value_label"),
+        (points.assign(profile_b=one), "profile_b"),
+    ]:
+        with pytest.raises(ValueError, match=f"a name of its own, got several for '{name}'"):
+            write_points(tmp_path / f"b{suffix}", wrong_points, [0, 1], profiles=profiles)
+    assert not list(tmp_path.glob("b*"))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".gpkg"])
+def test_dates_of_points_are_text(suffix, tmp_path):
+    days = np.array(["2020-01-03T10:00", "NaT"], "M8[ns]")
+    path = write_points(tmp_path / f"a{suffix}", make_points(seen=("point", days)), [0, 1])
+    seen = read_table(path)["seen"]
+    assert seen[0] == "2020-01-03T10:00:00" and pd.isna(seen[1])
+
+
+def test_integers_that_a_geopackage_cannot_hold(tmp_path):
+    points = make_points(number=("point", np.full(2, 2**63, "u8")))
+    with pytest.raises(OSError, match="cannot write 'a.gpkg'"):
+        write_points(tmp_path / "a.gpkg", points, [0, 1])
+    assert not list(tmp_path.iterdir())
 
 
 def test_points_that_are_refused(shards, tmp_path):

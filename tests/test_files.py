@@ -49,6 +49,15 @@ def test_a_claim_excludes_others_and_leaves_nothing(tmp_path):
     assert names(tmp_path) == []  # the claim made the folder
 
 
+def test_a_pipe_is_not_replaced(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="pipe must be a file or folder to write, got a device or a"):
+        with replacing(path):
+            pass
+    assert path.is_fifo() and names(tmp_path) == ["pipe"]
+
+
 def test_a_file_is_replaced_atomically(tmp_path):
     path = tmp_path / "file"
     with replacing(path) as temporary:

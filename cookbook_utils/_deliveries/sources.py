@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,12 @@ def _joined_dates(items: Sequence[Delivery], dates: str) -> list[str]:
             f"{some.path} must have the dates of the other files, got none for {lacks[0]} and "
             f"{len(lacks) - 1} more of {len(every)}: give dates='common' to keep the {len(common)} "
             "dates that all have, or dates='all' to leave gaps"
+        )
+    if dates == "all" and not common:
+        warnings.warn(
+            "the files have no date in common: their displacements begin at different times, and "
+            "clusters may separate the files rather than the motion",
+            stacklevel=5,
         )
     if dates != "common":
         return every

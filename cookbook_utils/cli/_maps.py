@@ -13,13 +13,14 @@ import xarray as xr
 
 from cookbook_utils._conventions.labels import label_attrs
 from cookbook_utils._files import replacing, tidy
-from cookbook_utils._maps import LEGEND_ENTRIES
 from cookbook_utils.cli._report import Section
 
 CHUNKS = {"y": 1024, "x": 1024}  # pixels
 SIDE = 700  # pixels along a side, at most, of what is drawn; the others are skipped
 CLASSES = "classes.csv"  # the table of `class_table`
 WIDTH = 7.0  # inches of a figure
+SPECTRA = 100  # whose names fit beside their figure
+ENTRIES = 12  # of the legend of a map that fit beside it
 TRUE_COLOR = ("red", "green", "blue")
 FALSE_COLOR = ("nir", "red", "green")
 
@@ -156,12 +157,12 @@ def spectra_section(
     values = np.concatenate(numbers)
     flat = xr.DataArray(values, dims="pixel", attrs=label_attrs(values.dtype))
     profiles = cluster_profiles(together, flat)
-    if profiles.sizes["cluster"] > LEGEND_ENTRIES:
+    if profiles.sizes["cluster"] > SPECTRA:
         section.paragraphs.append(
-            f"The spectra of more than {LEGEND_ENTRIES} clusters would hide each other."
+            f"The spectra of more than {SPECTRA} clusters would hide each other."
         )
         return section
-    figure = Figure((WIDTH, 3.6), layout="constrained")
+    figure = Figure((WIDTH, 5), layout="constrained")  # the height of a column of its legend
     plotting.plot_profiles(profiles, names=_all_names(profiles, names), ax=figure.subplots())
     section.add_figure(
         figure,
@@ -200,6 +201,8 @@ def scene_sections(
         left, right = figure.subplots(1, 2)
         plotting.plot_rgb(scene, bands=bands, ax=left, title=title)
         plotting.plot_labels(labels[name], names=names, ax=right, title="Clusters")
+        if (legend := right.get_legend()) and len(legend.get_texts()) > ENTRIES:
+            legend.remove()  # the colors are those of the spectra
         day = scene.coords["time"].dt.strftime("%Y-%m-%d").item() if "time" in scene.coords else ""
         section.add_figure(figure, f"{name}{', ' + day if day else ''}: {title.lower()}, clusters.")
         yield section

@@ -24,9 +24,10 @@ EXAMPLES = """\
   satellite-clustering points egms/*.zip --out coast --format csv
   satellite-clustering points timeseries.h5 --out volcano
 """
+FORMATS = ("parquet", "csv", "gpkg")
 RESULTS = (
-    "series", "features", "points.parquet", "points.csv", "points.gpkg", "profiles.csv",
-    "report.html",
+    "series", "features", *(f"points.{kind}" for kind in FORMATS),
+    *(f"points.{kind}.json" for kind in FORMATS), "profiles.csv", "report.html",
 )  # fmt: skip
 NAME = "cluster"  # of the labels beside the features
 POINTS_OF_PROFILES = 20_000
@@ -38,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources", nargs="+", metavar="FILE", help="CSV or zip of EGMS, or HDF5 of MintPy"
     )
     add_result_arguments(parser)
-    parser.add_argument(
-        "--format", choices=("parquet", "csv", "gpkg"), default="parquet", help="of the points"
-    )
+    parser.add_argument("--format", choices=FORMATS, default="parquet", help="of the points")
     parser.add_argument(
         "--dates",
         choices=("same", "common", "all"),

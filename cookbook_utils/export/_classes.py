@@ -48,7 +48,13 @@ def names_and_colors(labels: xr.DataArray, names: Any) -> tuple[dict[int, str], 
     largest = int(np.iinfo(labels.dtype).max)
     # The nodata value says that flags may be as large as the dtype allows.
     found = meanings_of(labels.assign_attrs(_FillValue=largest))
-    return found | _checked(names, largest), _flag_colors(labels, list(found))
+    named = found | _checked(names, largest)
+    for number, name in named.items():
+        if not name.strip() or not name.isprintable():  # XML cannot hold all other characters
+            raise ValueError(
+                f"names of classes must be printable text, got {shown(name)} for {number}"
+            )
+    return named, _flag_colors(labels, list(found))
 
 
 def _checked(names: Any, largest: int) -> dict[int, str]:
@@ -62,8 +68,6 @@ def _checked(names: Any, largest: int) -> dict[int, str]:
         number = require_integer(number, "each number in names", least=0, most=largest - 1)
         if not isinstance(name, str):
             raise TypeError(f"names must map label numbers to text, got {shown(name)} for {number}")
-        if not name.strip() or not name.isprintable():
-            raise ValueError(f"names must be printable text, got {shown(name)} for {number}")
         checked[number] = str(name)
     return checked
 

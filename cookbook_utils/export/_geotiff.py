@@ -230,7 +230,10 @@ def _require_undamaged(path: Path, file: Any, facts: dict[str, Any], checksum: C
 
 
 def _damaged(path: Path) -> OSError:
-    return OSError(f"{path} is damaged: it differs from its checksum; write it again")
+    return OSError(
+        f"{path} differs from its checksum: it is damaged, or another program changed it and kept "
+        "its tags; write it again, or without tags, as `gdalwarp -nomd` does"
+    )
 
 
 def _require_labels(path: Path, file: Any) -> None:

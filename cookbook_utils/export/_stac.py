@@ -164,7 +164,7 @@ def stac_classes(classes: list[LabelClass], nodata: int | None) -> list[dict[str
     result, taken = [], set()
     for one in classes:
         name = re.sub(r"[^0-9A-Za-z_-]+", "_", one.title.strip())
-        if name.strip("_") == "" or name in taken:
+        while name.strip("_") == "" or name in taken:
             name = f"{name}_{one.number}"
         taken.add(name)
         entry = {"value": one.number, "name": name, "title": one.title}
@@ -180,7 +180,8 @@ def footprint(
     """Return the bounding box in longitude and latitude, and the outline as GeoJSON.
 
     The sides of the box are curves there, and are drawn with 21 points each. An area across the
-    antimeridian has two parts.
+    antimeridian has two parts. Longitudes are from -180 to 180, also where those of the map are
+    from 0 to 360.
     """
     left, bottom, right, top = bounds
     to_degrees = transformer(crs, "OGC:CRS84")
@@ -190,6 +191,13 @@ def footprint(
             "labels must lie where their CRS can be converted to longitude and latitude, got the "
             f"bounds {bounds} in {crs.name}"
         )
+    turns = 0.0
+    if east - west >= 360:
+        west, east = -180.0, 180.0
+    elif east > 180 or west < -180:  # only in a geographic CRS, which is not transformed
+        turns = 360 * np.floor((west + 180) / 360)
+        west, east = west - turns, east - turns
+        east -= 360 * (east > 180)
     bbox = [float(value) for value in (west, south, east, north)]
     if west > east:
         parts = [[box(west, south, 180, north)], [box(-180, south, east, north)]]
@@ -200,7 +208,7 @@ def footprint(
     y = np.concatenate([np.full(21, bottom), bottom + (top - bottom) * share[1:],
                         np.full(20, top), top + (bottom - top) * share[1:]])  # fmt: skip
     longitude, latitude = to_degrees.transform(x, y)
-    ring = np.stack([longitude, latitude], axis=1)
+    ring = np.stack([longitude - turns, latitude], axis=1)
     if not np.isfinite(ring).all() or np.ptp(longitude) > 180:
         return bbox, {"type": "Polygon", "coordinates": [box(*bbox)]}
     ring[-1] = ring[0]

@@ -109,7 +109,8 @@ class GeoPackage:
                 frame, self._path, layer=self._path.stem, driver="GPKG",
                 geometry_type=self._kind, append=self._path.exists(),
             )  # fmt: skip
-        except RuntimeError as error:  # pyogrio's errors of data sources, layers and features
+        # pyogrio's errors of data sources, layers and features, and of integers beyond 64 bits
+        except (RuntimeError, OverflowError) as error:
             raise OSError(str(error)) from error
 
     def __enter__(self) -> GeoPackage:

@@ -23,17 +23,18 @@ from cookbook_utils.shards._parameters import check_kinds
 
 SUFFIXES = (".parquet", ".geoparquet", ".csv", ".gpkg")
 _FIRST = ("pid", "longitude", "latitude", "label", "class")
-Read = Callable[[slice], dict[str, np.ndarray]]
+_TAKEN = (*_FIRST, "geometry", "geom", "fid")  # the last are columns of the formats
+Columns = list[tuple[str, Any]]
 
 
 class _Source(NamedTuple):
     """Points to export."""
 
     n_points: int
-    place: Read
+    place: Callable[[slice], dict[str, np.ndarray]]
     """Returns ``pid``, ``longitude`` and ``latitude`` of consecutive points."""
-    values: Read
-    """Returns the other columns of consecutive points."""
+    values: Callable[[slice], Columns]
+    """Returns the names and values of the other columns of consecutive points."""
 
 
 def write_points(
@@ -82,16 +83,17 @@ def write_points(
     pathlib.Path
         The file. Its columns are ``pid`` (the number of the point where it has no identifier),
         ``longitude``, ``latitude``, ``label`` and ``class`` (both empty for nodata), then one for
-        each feature, or variable and date. GeoParquet and GeoPackage have a geometry in
-        longitude and latitude (OGC:CRS84), too.
+        each feature, or variable and date. A variable with the name of one of these, or of a column
+        that a format reserves, gets the prefix ``value_``, and a feature that of its kind.
+        GeoParquet and GeoPackage have a geometry in longitude and latitude (OGC:CRS84), too.
 
     Raises
     ------
     TypeError
         If an argument has the wrong type.
     ValueError
-        If labels and points do not match, coordinates are not degrees, there are no such kinds, or
-        profiles lack a cluster.
+        If labels and points do not match, two columns would have the same name, coordinates are not
+        degrees, there are no such kinds, or profiles lack a cluster.
     FileNotFoundError
         If the shards have no labels of that name.
     FileExistsError
@@ -172,19 +174,19 @@ def _of_shards(points: PointShards, kinds: Any) -> tuple[_Source, xr.Dataset | N
     else:
         kinds = check_kinds(kinds, points.features, points.folder)
     all_names = [name for kind in kinds for name in points.features[kind]]
-    clash = {name for name in all_names if all_names.count(name) > 1} | set(_FIRST)
+    clash = {name for name in all_names if all_names.count(name) > 1} | set(_TAKEN)
     pid = "pid" if points.has_pids else "point"
 
     def place(rows: slice) -> dict[str, np.ndarray]:
         columns = {"pid": pid, "longitude": "longitude", "latitude": "latitude"}
         return {name: points.read(column, rows) for name, column in columns.items()}
 
-    def values(rows: slice) -> dict[str, np.ndarray]:
-        found = {}
+    def values(rows: slice) -> Columns:
+        found = []
         for kind in kinds:
             table = points.read(kind, rows)
             for name, column in zip(points.features[kind], table.T, strict=True):
-                found[f"{kind}_{name}" if name in clash else name] = column
+                found.append((f"{kind}_{name}" if name in clash else name, column))
         return found
 
     dates = [pd.Timestamp(name) for name in all_names if _is_date(name)]
@@ -229,16 +231,18 @@ def _of_dataset(points: Any, kinds: Any) -> _Source:
             name: points[name][rows].values.astype(np.float64) for name in ("longitude", "latitude")
         }
 
-    def values(rows: slice) -> dict[str, np.ndarray]:
-        found = {}
+    def values(rows: slice) -> Columns:
+        found = []
         for name, variable in series.items():
             part = variable.isel(point=rows).transpose("point", ...).values
-            name = f"value_{name}" if name in _FIRST else name
+            if part.dtype.kind == "M":
+                part = np.where(np.isnat(part), None, np.datetime_as_string(part, "s"))
+            name = f"value_{name}" if name.lower() in _TAKEN else name
             if part.ndim == 1:
-                found[name] = part
+                found.append((name, part))
                 continue
             for column, when in zip(part.T, _titles(variable, "time"), strict=True):
-                found[f"{name}_{when}"] = column
+                found.append((f"{name}_{when}", column))
         return found
 
     return _Source(points.sizes["point"], place, values)
@@ -316,10 +320,18 @@ def _batches(
             "label": pd.Series(here).astype(f"UInt{8 * here.itemsize}").mask(here == nodata),
             "class": pd.Series(titles[here], dtype=object),
         }
-        columns |= source.values(rows)
+        named = [*columns.items(), *source.values(rows)]
         if means is not None:
             profile = means.reindex(here).to_numpy()
-            columns |= dict(zip(means.columns, profile.T, strict=True))
+            named += zip(means.columns, profile.T, strict=True)
+        columns = dict(named)
+        if len(columns) < len(named):
+            names = [name for name, _ in named]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(
+                "points must have variables and dates that give each column a name of its own, got "
+                f"several for {twice!r}: rename the variables"
+            )
         yield columns
 
 
@@ -334,7 +346,7 @@ def _type_of(name: str, values: Any) -> str:
     if name == "label":
         return values.dtype.name
     values = np.asarray(values)
-    return "string" if values.dtype.kind in "OUSM" else values.dtype.name
+    return "string" if values.dtype.kind in "OUS" else values.dtype.name
 
 
 def _geometry(path: Path, longitude: np.ndarray, latitude: np.ndarray) -> Any:
